@@ -1,0 +1,94 @@
+"""Every setting with its unit and default, and the presets. Knows no models and reads no files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from vlad.errors import SettingsError
+
+
+def default_cache() -> Path:
+    """Folder for cached features: VLAD_CACHE, else the user's cache folder."""
+    return Path(os.environ.get("VLAD_CACHE") or platformdirs.user_cache_dir("vlad"))
+
+
+class Settings(BaseModel):
+    """All settings of the line. Unknown names and values out of range are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    preset: str = "nano"
+    device: str = "auto"  # auto, cpu, cuda, cuda:1, mps
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+
+    # video
+    reader: Literal["pyav", "decord"] = "pyav"  # decord: trusted files only
+    snippet_frames: int = Field(16, ge=1, le=1024)  # frames of the source that one score covers
+    max_seconds: float = Field(26 * 3600.0, gt=0)  # longest clip by counted timestamps
+    max_pixels: int = Field(8192 * 4320, gt=0)  # of one frame
+    open_seconds: float = Field(20.0, gt=0)  # wait for the next frame at most
+    memory_bytes: int = Field(3 << 29, gt=0)  # address space of the decoder above what it starts with
+
+    # encoder
+    encoder: str = "nano"  # an open_clip model name, or nano
+    encoder_weights: str = ""  # an open_clip pretrained tag or a local file; "" with nano
+    frames_per_snippet: int = Field(2, ge=1, le=64)  # F
+    motion: bool = True  # append movement descriptors
+    cache: Path | None = Field(default_factory=default_cache)  # None: no cache
+
+    # scorer
+    scorer: str = "mil"
+    scorer_weights: str = ""  # folder with head.json and head.safetensors; "": nano's
+    classes: tuple[str, ...] = ()  # class names the class branch chooses from; (): the scorer's own
+
+    # segments, seconds and scores in [0, 1]
+    smooth_seconds: float = Field(1.0, ge=0)
+    enter: float = Field(0.5, ge=0, le=1)
+    leave: float = Field(0.35, ge=0, le=1)
+    merge_gap: float = Field(1.0, ge=0)
+    min_length: float = Field(1.0, ge=0)
+
+    # explainer
+    explain: bool = True
+    explainer: str = "nano"  # a LLaVA-family hub name or folder, or nano
+    adapter: str = ""  # a PEFT adapter's folder; "" with nano: nano's own
+    prompt: str = "explain"
+    prompts: Path | None = None  # a folder whose templates override the shipped ones
+    explain_frames: int = Field(4, ge=1, le=64)
+    max_new_tokens: int = Field(160, ge=1, le=4096)
+    max_explanations: int = Field(50, ge=0)  # the highest peaks first
+
+    @model_validator(mode="after")
+    def _check(self) -> Settings:
+        if self.leave > self.enter:
+            raise ValueError(f"leave ({self.leave}) must not exceed enter ({self.enter})")
+        return self
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "nano": {},
+    "clip-b16": {
+        "encoder": "ViT-B-16", "encoder_weights": "openai", "motion": False, "scorer": "text",
+        "explainer": "llava-hf/llava-onevision-qwen2-0.5b-ov-hf",
+    },
+    "clip-l14": {
+        "encoder": "ViT-L-14", "encoder_weights": "openai", "motion": False, "scorer": "text",
+        "explainer": "llava-hf/llava-onevision-qwen2-7b-ov-hf",
+    },
+}
+
+
+def make_settings(preset: str = "nano", **changes: Any) -> Settings:
+    """Settings of a preset with changes on top. Raises SettingsError that names every fault at once."""
+    if preset not in PRESETS:
+        raise SettingsError(f"preset {preset!r} is unknown; choose one of {', '.join(PRESETS)}")
+    try:
+        return Settings(**{"preset": preset, **PRESETS[preset], **changes})
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
+        raise SettingsError(f"settings: {faults}") from None

@@ -1,0 +1,50 @@
+"""Everything that vlad raises on purpose.
+
+    VladError                 an expected failure: one line, what is wrong with what, and the way out
+    |- InputError             a file, folder or text handed in by a person
+    |  |- VideoError          a clip that cannot be opened or holds no picture
+    |  |- LimitError          a clip over a limit of Settings (time, pixels, memory, duration)
+    |  `- TemplateError       a prompt template that does not parse or misses a value
+    |- SettingsError          a setting of a wrong type, range or name
+    |- WeightsError           weights that are missing, altered, or do not fit
+    |  `- MismatchError       features of one encoder handed to a scorer of another
+    `- OutputError            a result that cannot be written
+
+The command line prints the message and exits with 1; anything else is a bug and keeps its traceback.
+"""
+
+
+class VladError(Exception):
+    """Base of the tree above; the message is one line and names the way out."""
+
+
+class InputError(VladError):
+    """A file, folder or text handed in by a person is not usable."""
+
+
+class VideoError(InputError):
+    """A clip cannot be opened or holds no picture."""
+
+
+class LimitError(InputError):
+    """A clip exceeds a limit of Settings."""
+
+
+class TemplateError(InputError):
+    """A prompt template does not parse or misses a value."""
+
+
+class SettingsError(VladError):
+    """A setting has a wrong name, type or range."""
+
+
+class WeightsError(VladError):
+    """Weights are missing, altered, or do not fit."""
+
+
+class MismatchError(WeightsError):
+    """Features of one encoder were handed to a scorer of another."""
+
+
+class OutputError(VladError):
+    """A result cannot be written."""

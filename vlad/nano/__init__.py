@@ -1,0 +1,1 @@
+"""Data: the weights and card of the embedded default."""
