@@ -73,11 +73,17 @@ class Settings(BaseModel):
 PRESETS: dict[str, dict[str, Any]] = {
     "nano": {},
     "clip-b16": {
-        "encoder": "ViT-B-16", "encoder_weights": "openai", "motion": False, "scorer": "text",
+        "encoder": "ViT-B-16",
+        "encoder_weights": "openai",
+        "motion": False,
+        "scorer": "text",
         "explainer": "llava-hf/llava-onevision-qwen2-0.5b-ov-hf",
     },
     "clip-l14": {
-        "encoder": "ViT-L-14", "encoder_weights": "openai", "motion": False, "scorer": "text",
+        "encoder": "ViT-L-14",
+        "encoder_weights": "openai",
+        "motion": False,
+        "scorer": "text",
         "explainer": "llava-hf/llava-onevision-qwen2-7b-ov-hf",
     },
 }

@@ -38,7 +38,9 @@ def _check_edges(edges: npt.NDArray[Any], count: int) -> None:
 
 
 def _check_span(start: float, end: float) -> None:
-    _check(np.isfinite(start) and np.isfinite(end) and 0 <= start < end, f"span [{start}, {end}) must be 0 <= start < end")
+    _check(
+        np.isfinite(start) and np.isfinite(end) and 0 <= start < end, f"span [{start}, {end}) must be 0 <= start < end"
+    )
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,9 @@ class Video:
     gaps: tuple[Span, ...] = ()
 
     def __post_init__(self) -> None:
-        _check(re.fullmatch(r"[0-9a-f]{64}", self.sha256) is not None, f"sha256 is {self.sha256!r}, expected 64 hex digits")
+        _check(
+            re.fullmatch(r"[0-9a-f]{64}", self.sha256) is not None, f"sha256 is {self.sha256!r}, expected 64 hex digits"
+        )
         _check(np.isfinite(self.duration) and self.duration > 0, f"duration is {self.duration}, expected seconds > 0")
         _check(np.isfinite(self.fps) and self.fps >= 0, f"fps is {self.fps}, expected >= 0")
         _check(self.width > 0 and self.height > 0, f"size is {self.width} x {self.height}, expected > 0")
@@ -78,8 +82,10 @@ class Snippet:
 
     def __post_init__(self) -> None:
         f = self.frames
-        _check(f.dtype == np.uint8 and f.ndim == 4 and f.shape[-1] == 3 and f.size > 0,
-               f"frames is {f.dtype} {f.shape}, expected uint8 [F, H, W, 3]")
+        _check(
+            f.dtype == np.uint8 and f.ndim == 4 and f.shape[-1] == 3 and f.size > 0,
+            f"frames is {f.dtype} {f.shape}, expected uint8 [F, H, W, 3]",
+        )
         _check_span(self.start, self.end)
 
     def __repr__(self) -> str:
@@ -96,7 +102,10 @@ class Features:
 
     def __post_init__(self) -> None:
         v = self.values
-        _check(v.dtype == np.float32 and v.ndim == 2 and len(v) > 0, f"values is {v.dtype} {v.shape}, expected float32 [T, D]")
+        _check(
+            v.dtype == np.float32 and v.ndim == 2 and len(v) > 0,
+            f"values is {v.dtype} {v.shape}, expected float32 [T, D]",
+        )
         _check(bool(np.isfinite(v).all()), "values holds NaN or infinity")
         _check_edges(self.edges, len(v))
         object.__setattr__(self, "values", _freeze(v))
@@ -117,14 +126,18 @@ class ScoreTrack:
 
     def __post_init__(self) -> None:
         s = self.scores
-        _check(s.dtype == np.float32 and s.ndim == 1 and len(s) > 0, f"scores is {s.dtype} {s.shape}, expected float32 [T]")
+        _check(
+            s.dtype == np.float32 and s.ndim == 1 and len(s) > 0, f"scores is {s.dtype} {s.shape}, expected float32 [T]"
+        )
         _check(bool(((s >= 0) & (s <= 1)).all()), "scores must lie in [0, 1]")
         _check_edges(self.edges, len(s))
         object.__setattr__(self, "scores", _freeze(s))
         object.__setattr__(self, "edges", _freeze(self.edges.astype(np.float64)))
         if self.classes is not None:
-            _check(self.classes.shape == (len(s), len(self.labels)),
-                   f"classes has shape {self.classes.shape}, expected ({len(s)}, {len(self.labels)})")
+            _check(
+                self.classes.shape == (len(s), len(self.labels)),
+                f"classes has shape {self.classes.shape}, expected ({len(s)}, {len(self.labels)})",
+            )
             object.__setattr__(self, "classes", _freeze(self.classes.astype(np.float32)))
 
     def at(self, times: npt.ArrayLike) -> npt.NDArray[np.float32]:
@@ -150,7 +163,10 @@ class Segment:
     def __post_init__(self) -> None:
         _check_span(self.start, self.end)
         _check(0 <= self.peak <= 1, f"peak is {self.peak}, expected [0, 1]")
-        _check(self.start <= self.peak_time <= self.end, f"peak_time {self.peak_time} lies outside [{self.start}, {self.end}]")
+        _check(
+            self.start <= self.peak_time <= self.end,
+            f"peak_time {self.peak_time} lies outside [{self.start}, {self.end}]",
+        )
 
 
 @dataclass(frozen=True)
@@ -210,6 +226,10 @@ class Explainer(Protocol):
     """Segments of a clip to one explanation each, in order; on_text(index, piece) receives words as they come."""
 
     def __call__(
-        self, video: Video, track: ScoreTrack, segments: Sequence[Segment], *,
+        self,
+        video: Video,
+        track: ScoreTrack,
+        segments: Sequence[Segment],
+        *,
         on_text: Callable[[int, str], None] | None = None,
     ) -> list[Explanation]: ...
