@@ -21,8 +21,8 @@ def smooth(track: ScoreTrack, seconds: float) -> npt.NDArray[np.float64]:
     area = np.concatenate([[0.0], np.cumsum(scores * np.diff(edges))])  # integral of the score up to each edge
     centre, half = (edges[:-1] + edges[1:]) / 2, np.maximum(seconds, np.diff(edges)) / 2
     low, high = np.maximum(centre - half, edges[0]), np.minimum(centre + half, edges[-1])
-    mean = (np.interp(high, edges, area) - np.interp(low, edges, area)) / (high - low)
-    return np.clip(mean, 0.0, 1.0)
+    mean: npt.NDArray[np.float64] = (np.interp(high, edges, area) - np.interp(low, edges, area)) / (high - low)
+    return mean.clip(0.0, 1.0)
 
 
 def _runs(smoothed: npt.NDArray[np.float64], enter: float, leave: float) -> list[tuple[int, int]]:
