@@ -1,0 +1,71 @@
+"""Every odd or broken file of VLAD_DATA/badvideos: frames, frames with gaps, or one clear line. Never a hang or a crash."""
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from vlad.config import make_settings
+from vlad.errors import InputError
+from vlad.video import Clip, frames_at, open_video
+
+pytestmark = pytest.mark.data
+ROOT = Path(os.environ.get("VLAD_DATA", "."))
+FILES = sorted(p for p in (ROOT / "badvideos").rglob("*") if p.is_file() and p.suffix not in {".csv", ".md"})
+CLOSED = {  # no picture may come out of these
+    "audio_only.mp4", "bomb_16000x16000_png.mkv", "endless_200000s_16x16.mp4", "ffconcat_absolute.mp4", "hls_local_file.mp4",
+    "html.mp4", "one_byte.mp4", "text.mp4", "truncated_no_moov.mp4", "zero_bytes.mp4",
+}  # fmt: skip
+OPEN = {  # these must give a correct analysis
+    "good_tail_moov.mp4", "single_frame.mp4", "vfr.mp4", "cctv.ts", "dvr_mjpeg.avi", "fps_0_2.mp4", "huge_gop_3000.mp4",
+    "many_streams_60.mkv", "metadata_xss.mp4", "osd_injection_normal.mp4", "duration_lie.mp4", "tiny_2x2.mkv",
+    "truncated_half_faststart.mp4", "pytorch__torchcodec__av1_video.mkv", "pytorch__torchcodec__nasa_13013.mp4",
+}  # fmt: skip
+
+
+def watch(clip: Clip, peak: list[int], stop: threading.Event) -> None:
+    child = psutil.Process(clip._child.process.pid)
+    while not stop.wait(0.02):
+        try:
+            peak.append(child.memory_info().rss)
+        except psutil.NoSuchProcess:
+            return
+
+
+@pytest.mark.skipif("VLAD_DATA" not in os.environ, reason="VLAD_DATA names no folder")
+def test_the_files_are_there() -> None:
+    assert len(FILES) >= 90
+    assert {p.name for p in FILES} >= CLOSED | OPEN
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
+def test_a_bad_file_costs_one_line_at_most(path: Path) -> None:
+    settings = make_settings()
+    peak, stop, started = [0], threading.Event(), time.monotonic()
+    snippets = 0
+    try:
+        with open_video(path, settings, size=128) as clip:
+            watcher = threading.Thread(target=watch, args=(clip, peak, stop))
+            watcher.start()
+            try:
+                for snippet in clip:
+                    snippets += 1
+                    last = snippet
+                assert clip.video.duration == last.end
+            finally:
+                stop.set()
+                watcher.join()
+        frames = frames_at(path, [0.0, clip.video.duration / 2], settings, size=64)
+        assert len(frames) == 2
+    except InputError as error:
+        assert "\n" not in str(error)
+        assert path.name in str(error)
+        assert path.name not in OPEN
+    else:
+        assert snippets > 0
+        assert path.name not in CLOSED
+    assert time.monotonic() - started < 60
+    assert max(peak) < 1 << 30

@@ -1,0 +1,347 @@
+"""The decoder: a child process that turns one file into frames with times, under limits.
+
+In: one JSON request on stdin. Out: messages on stdout (see `send`), then the end. A clip is hostile until decoded, so this
+program opens nothing but that file, speaks no network protocol, and its memory is capped by the system. It knows numpy and
+PyAV (or decord, for trusted files) and nothing else of vlad; `vlad.video` is its only caller.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+HEADER = struct.Struct("<cII")  # kind, bytes of JSON, bytes of pixels
+# Containers only: playlists, concatenations and image sequences name other files.
+FORMATS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,h264,hevc,m4v,mxf,ivf,mjpeg,wtv,dv"
+CODECS = frozenset(
+    "h264 hevc av1 vp8 vp9 mpeg4 msmpeg4v1 msmpeg4v2 msmpeg4 msmpeg4v3 mpeg1video mpeg2video mjpeg h261 h263 h263p h263i "
+    "wmv1 wmv2 wmv3 vc1 theora flv flv1 prores dnxhd gif svq3 vp6 vp6f cinepak ffv1 dvvideo rawvideo vvc".split()
+)
+MAX_DEMUX_ERRORS = 200  # in a row, before the rest of the file counts as unreadable
+JUMP_BACK = 0.5  # seconds; timestamps that fall further start a new run of time (a recorder was restarted)
+Pixels = npt.NDArray[np.uint8]
+
+
+class Refused(Exception):
+    """The file is not a clip, or is over a limit; kind is 'video' or 'limit'."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass
+class Clock:
+    """Presentation timestamps to rising seconds from the first frame."""
+
+    interval: float  # seconds to the next frame where nothing better is known
+    last: float = -1.0
+    shift: float | None = None
+
+    def time(self, stamp: float | None) -> float | None:
+        """Seconds of a frame stamped `stamp` (s); None for a frame that repeats a moment already seen."""
+        following = self.last + self.interval if self.last >= 0 else 0.0
+        if self.shift is None:
+            self.shift = -(stamp or 0.0)
+        now = following if stamp is None else stamp + self.shift
+        if self.last >= 0 and now < self.last - JUMP_BACK:
+            self.shift += following - now
+            now = following
+        if now <= self.last:
+            return None
+        if self.last >= 0:
+            self.interval = min(now - self.last, 60.0)
+        self.last = now
+        return now
+
+
+@dataclass
+class Facts:
+    """What is known of the clip; complete after the last frame."""
+
+    codec: str
+    width: int = 0
+    height: int = 0
+    frames: int = 0
+    bad: int = 0  # packets that could not be decoded
+    gaps: list[tuple[float, float]] = field(default_factory=list)
+
+
+def send(out: BinaryIO, kind: bytes, facts: dict[str, Any], pixels: Pixels | None = None) -> None:
+    """One message: P(robe), S(nippet), F(rame), E(nd) or X (refused), each with JSON and perhaps pixels."""
+    text = json.dumps(facts).encode()
+    raw = b"" if pixels is None else pixels.tobytes()
+    out.write(HEADER.pack(kind, len(text), len(raw)))
+    out.write(text)
+    out.write(raw)
+    out.flush()
+
+
+def shrink(width: int, height: int, size: int) -> tuple[int, int]:
+    """Width and height with the short side at most `size` pixels, the shape kept."""
+    scale = min(1.0, size / min(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+class PyAvFile:
+    """Frames of the best video stream of an untrusted file, packet by packet."""
+
+    def __init__(self, path: str, *, size: int, max_pixels: int, max_seconds: float) -> None:
+        import av
+        import av.error
+        import av.logging
+
+        av.logging.set_level(av.logging.PANIC)
+        self.av, self.size, self.max_seconds = av, size, max_seconds
+        options = {"protocol_whitelist": "file", "format_whitelist": FORMATS, "max_pixels": str(max_pixels)}
+        try:
+            self.container = av.open("file:" + path, options=options, metadata_errors="replace")
+        except (av.error.FFmpegError, ValueError) as error:
+            raise Refused("video", f"not a video that can be read ({reason(error)})") from None
+        self.stream = self._choose(max_pixels)
+        self.facts = Facts(self._codec())
+        rate = float(self.stream.average_rate or self.stream.guessed_rate or 25)
+        self.clock = Clock(1 / min(max(rate, 0.01), 1000.0))
+        self.target: tuple[int, int] | None = None
+
+    def _codec(self) -> str:
+        return str(self.stream.codec_context.codec.canonical_name)
+
+    def _choose(self, max_pixels: int) -> Any:
+        streams = [
+            s
+            for s in self.container.streams.video
+            if s.codec_context is not None and not s.disposition & self.av.stream.Disposition.attached_pic
+        ]
+        if not streams:
+            raise Refused("video", "it holds no video stream")
+        best = max(streams, key=lambda s: (s.codec_context.width * s.codec_context.height, s.frames, -s.index))
+        if best.codec_context.codec.canonical_name not in CODECS:
+            raise Refused(
+                "video", f"its codec {best.codec_context.codec.canonical_name} is not on the list of allowed ones"
+            )
+        if best.codec_context.width * best.codec_context.height > max_pixels:
+            raise Refused("limit", f"its frames have more than {max_pixels} pixels (Settings.max_pixels)")
+        best.codec_context.options = {"max_pixels": str(max_pixels)}
+        best.thread_type = "AUTO"
+        best.codec_context.thread_count = 2
+        return best
+
+    def probe(self) -> dict[str, Any]:
+        duration = self.stream.duration and float(self.stream.duration * self.stream.time_base)
+        if not duration and self.container.duration:
+            duration = self.container.duration / 1e6
+        return {"duration": duration if duration and duration > 0 else None, "codec": self.facts.codec}
+
+    def _packets(self) -> Iterator[Any]:
+        failures = 0
+        while failures < MAX_DEMUX_ERRORS:
+            try:
+                for packet in self.container.demux(self.stream):
+                    failures = 0
+                    yield packet
+                return
+            except (self.av.error.FFmpegError, ValueError):
+                failures += 1
+                self.facts.bad += 1
+
+    def __iter__(self) -> Iterator[tuple[float, Any]]:
+        """(seconds, frame) in rising order. A run of bad packets leaves a gap and the rest goes on."""
+        broken = False
+        for packet in self._packets():
+            try:
+                frames = packet.decode()
+            except (self.av.error.FFmpegError, ValueError):
+                self.facts.bad += 1
+                broken = True
+                continue
+            for frame in frames:
+                before = self.clock.last
+                now = self.clock.time(frame.time)
+                if now is None:
+                    continue
+                if now > self.max_seconds:
+                    raise Refused("limit", f"it is longer than {self.max_seconds:g} s (Settings.max_seconds)")
+                if broken and now > max(before, 0.0):
+                    self.facts.gaps.append((max(before, 0.0), now))
+                broken = False
+                self.facts.frames += 1
+                yield now, frame
+        if broken and self.clock.last >= 0:
+            self.facts.gaps.append((self.clock.last, self.clock.last + self.clock.interval))
+
+    def pixels(self, frame: Any) -> Pixels:
+        """uint8 RGB [H, W, 3], upright, all of one size."""
+        turns = round(frame.rotation / 90) % 4
+        if not self.facts.width:
+            sides = (frame.width, frame.height) if turns % 2 == 0 else (frame.height, frame.width)
+            self.facts.width, self.facts.height = sides
+        if self.target is None:
+            self.target = shrink(frame.width, frame.height, self.size)
+        width, height = self.target
+        image = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA").to_ndarray()
+        return np.ascontiguousarray(np.rot90(image, turns))
+
+    def seek(self, seconds: float) -> None:
+        """To the last key frame at or before `seconds`; the clock keeps the first frame as its zero."""
+        stamp = max(seconds - (self.clock.shift or 0.0), 0.0)
+        self.container.seek(int(stamp / self.stream.time_base), stream=self.stream, backward=True)
+        self.clock.last = -1.0
+
+
+class DecordFile:
+    """Frames by decord: fast bulk reading of files that are trusted."""
+
+    def __init__(self, path: str, *, size: int, max_pixels: int, max_seconds: float) -> None:
+        try:
+            import decord
+        except ImportError:
+            raise Refused("video", "Settings.reader is decord, which is not here: pip install 'vlad[bulk]'") from None
+        try:
+            height, width = decord.VideoReader(path, num_threads=1)[0].shape[:2]
+            new_width, new_height = shrink(width, height, size)
+            self.file = decord.VideoReader(path, num_threads=2, width=new_width, height=new_height)
+        except (decord.DECORDError, RuntimeError, IndexError) as error:
+            raise Refused("video", f"decord cannot read it ({reason(error)})") from None
+        self.facts = Facts("unknown", width, height)
+        self.clock = Clock(1 / max(float(self.file.get_avg_fps()), 0.01))
+        self.max_seconds = max_seconds
+
+    def probe(self) -> dict[str, Any]:
+        return {"duration": float(self.file.get_frame_timestamp(len(self.file) - 1)[1]), "codec": self.facts.codec}
+
+    def __iter__(self) -> Iterator[tuple[float, Any]]:
+        for index in range(len(self.file)):
+            now = self.clock.time(float(self.file.get_frame_timestamp(index)[0]))
+            if now is not None:
+                if now > self.max_seconds:
+                    raise Refused("limit", f"it is longer than {self.max_seconds:g} s (Settings.max_seconds)")
+                self.facts.frames += 1
+                yield now, index
+
+    def pixels(self, frame: int) -> Pixels:
+        image: Pixels = self.file[frame].asnumpy()
+        return image
+
+
+class Source(Protocol):
+    """A file being decoded: iterate it for (seconds, frame), then ask for the frames' pixels."""
+
+    facts: Facts
+    clock: Clock
+
+    def probe(self) -> dict[str, Any]: ...
+    def __iter__(self) -> Iterator[tuple[float, Any]]: ...
+    def pixels(self, frame: Any) -> Pixels: ...
+
+
+READERS: dict[str, Callable[..., Source]] = {"pyav": PyAvFile, "decord": DecordFile}
+
+
+def snippets(source: Source, length: int, count: int) -> Iterator[tuple[float, float, Pixels]]:
+    """(start, end, uint8 [count, H, W, 3]): `count` evenly spaced frames of every `length`; the last one may be shorter."""
+    wanted = {int((i + 0.5) * length / count) for i in range(count)}
+    start, index, newest = 0.0, 0, None
+    kept: list[Pixels] = []
+    for now, frame in source:
+        if index == length:
+            yield start, now, stack(source, kept, newest, count)
+            start, index, kept = now, 0, []
+        if index in wanted:
+            kept.append(source.pixels(frame))
+        newest, index = frame, index + 1
+    if newest is None:
+        raise Refused("video", "no picture in it could be decoded")
+    yield start, source.clock.last + source.clock.interval, stack(source, kept, newest, count)
+
+
+def stack(source: Source, kept: list[Pixels], newest: Any, count: int) -> Pixels:
+    """Exactly `count` frames: a short snippet repeats its last one."""
+    kept = kept or [source.pixels(newest)]
+    return np.stack([kept[min(i * len(kept) // count, len(kept) - 1)] for i in range(count)])
+
+
+def frames_at(source: PyAvFile, times: list[float]) -> Iterator[tuple[float, Pixels]]:
+    """(seconds, uint8 [H, W, 3]): the frame shown at each of the rising `times`."""
+    walk = iter(source)
+    held = next(walk, None)
+    if held is None:
+        raise Refused("video", "no picture in it could be decoded")
+    coming = next(walk, None)
+    for time in times:
+        if time - held[0] > 5.0:  # nearer ones cost less by decoding on than by seeking
+            try:
+                source.seek(time)
+            except (source.av.error.FFmpegError, ValueError):
+                pass  # not seekable: decoding on gets there too
+            else:
+                walk = iter(source)
+                landed = next(walk, None)
+                if landed is not None and landed[0] <= time:
+                    held, coming = landed, next(walk, None)
+                else:  # the index lies: start over
+                    source.seek(0.0)
+                    walk = iter(source)
+                    held, coming = next(walk, None) or held, next(walk, None)
+        while coming is not None and coming[0] <= time:
+            held, coming = coming, next(walk, None)
+        yield held[0], source.pixels(held[1])
+
+
+def reason(error: BaseException) -> str:
+    """The first line of an error, without the path that FFmpeg repeats."""
+    text = str(getattr(error, "strerror", None) or error).strip()
+    return (text.splitlines() or [type(error).__name__])[0][:120]
+
+
+def limit_memory(extra: int) -> None:
+    """Cap the address space at what is in use now plus `extra` bytes, and write no file."""
+    with open("/proc/self/statm") as statm:
+        used = int(statm.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + extra, used + extra))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def serve(request: dict[str, Any], out: BinaryIO) -> None:
+    """Answer one request: every snippet of a file, or single frames of it."""
+    limits = {name: request[name] for name in ("size", "max_pixels", "max_seconds")}
+    if request["times"] is not None:
+        single = PyAvFile(request["path"], **limits)
+        send(out, b"P", single.probe())
+        for time, pixels in frames_at(single, request["times"]):
+            send(out, b"F", {"time": time, "shape": pixels.shape}, pixels)
+        send(out, b"E", {})
+    else:
+        source = READERS[request["reader"]](request["path"], **limits)
+        send(out, b"P", source.probe())
+        for start, end, pixels in snippets(source, request["snippet_frames"], request["frames_per_snippet"]):
+            send(out, b"S", {"start": start, "end": end, "shape": pixels.shape}, pixels)
+        send(out, b"E", asdict(source.facts))
+
+
+def main() -> None:
+    """Read the request, set the limits, serve."""
+    request = json.load(sys.stdin)
+    out = sys.stdout.buffer
+    try:
+        if sys.platform == "linux":
+            __import__("av" if request["reader"] == "pyav" else "numpy")  # its libraries are not the clip's memory
+            limit_memory(request["memory_bytes"])
+        serve(request, out)
+    except Refused as refused:
+        send(out, b"X", {"kind": refused.kind, "message": str(refused)})
+    except MemoryError:
+        send(out, b"X", {"kind": "limit", "message": "it needs more memory than Settings.memory_bytes allows"})
+
+
+if __name__ == "__main__":
+    main()
