@@ -132,7 +132,7 @@ class Clip:
     def __init__(self, path: str | os.PathLike[str], settings: Settings, *, size: int) -> None:
         self.path = os.fspath(path)
         absolute = _check_path(path)
-        self._sha256 = sha256_file(absolute)
+        self.sha256 = sha256_file(absolute)
         self._child = _Child(absolute, settings, size=size, times=None)
         self._messages = self._child.messages()
         self._video: Video | None = None
@@ -163,7 +163,7 @@ class Clip:
     def _finish(self, facts: dict[str, Any], end: float) -> None:
         gaps = tuple((a, min(b, end)) for a, b in facts["gaps"] if a < min(b, end))
         self._video = Video(
-            path=self.path, sha256=self._sha256, duration=end, fps=facts["frames"] / end,
+            path=self.path, sha256=self.sha256, duration=end, fps=facts["frames"] / end,
             width=facts["width"], height=facts["height"], codec=facts["codec"], gaps=gaps,
         )  # fmt: skip
         if facts["bad"]:

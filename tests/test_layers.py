@@ -1,0 +1,99 @@
+"""Who may import whom: the table of the design, and no cycle."""
+
+import ast
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+FOLDERS = ("vlad", "prompts", "finetune", "eval", "app")
+BASE = {"types", "errors", "config"}
+LIBRARY = BASE | {
+    "weights", "video", "readers", "motion", "encoder", "cache", "scorers", "segments", "prompting", "explainers",
+    "report", "pipeline", "library", "sim", "nano", "prompts",
+}  # fmt: skip
+# config holds the numbers that video, encoder, scorers and explainers are built from; a model never sees it.
+MAY: dict[str, set[str]] = {
+    "types": set(),
+    "errors": set(),
+    "config": {"errors"},
+    "weights": {"errors", "config", "nano"},
+    "video": BASE | {"readers"},
+    "readers": {"types", "errors"},
+    "motion": {"types"},
+    "encoder": BASE | {"weights", "motion", "nano"},
+    "cache": {"types", "errors"},
+    "scorers": BASE | {"weights", "encoder", "nano"},
+    "segments": {"types"},
+    "prompting": {"errors", "prompts"},
+    "explainers": BASE | {"weights", "prompting", "video", "nano"},
+    "report": {"types", "errors"},
+    "pipeline": LIBRARY - {"pipeline", "sim", "library"},
+    "library": {"types", "errors"},
+    "sim": {"types"},
+    "nano": set(),
+    "prompts": set(),
+    "face": {"config", "errors", "pipeline", "types"},
+    "doctor": BASE | {"weights", "pipeline"},
+    "cli": {"face", "errors", "config", "report", "weights", "sim", "doctor", "video", "demo"},
+    "demo": {"face", "errors", "config", "sim", "types"},
+    "__main__": {"cli"},
+    "finetune": LIBRARY | {"face"},
+    "eval": LIBRARY | {"face"},
+    "app": LIBRARY | {"face"},
+}
+
+
+def modules() -> dict[str, Path]:
+    """Dotted name under vlad -> file, for every module of the tree."""
+    found = {}
+    for folder in FOLDERS:
+        for file in sorted((ROOT / folder).rglob("*.py")):
+            parts = list(file.relative_to(ROOT).with_suffix("").parts)
+            parts = parts[1:] if folder == "vlad" else parts
+            found[".".join(["vlad", *parts])] = file
+    return found
+
+
+def room(module: str) -> str:
+    parts = module.split(".")
+    return "face" if parts == ["vlad"] or parts[1] == "__init__" else parts[1]
+
+
+def imports(module: str, file: Path, known: set[str]) -> set[str]:
+    """Modules of vlad that `file` imports, also inside functions."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = ".".join([*module.split(".")[: -node.level], *([base] if base else [])])
+            for alias in node.names:
+                inner = f"{base}.{alias.name}"
+                found.add(inner if inner in known or f"{inner}.__init__" in known else base)
+    return {name for name in found if name == "vlad" or name.startswith("vlad.")}
+
+
+def test_every_module_has_a_row() -> None:
+    assert {room(module) for module in modules()} <= set(MAY)
+
+
+def test_no_arrow_but_those_of_the_table() -> None:
+    known = set(modules())
+    wrong = [
+        f"{module} imports {other}"
+        for module, file in modules().items()
+        for other in imports(module, file, known)
+        if room(other) != room(module) and room(other) not in MAY[room(module)]
+    ]
+    assert wrong == []
+
+
+def test_no_cycle() -> None:
+    known = set(modules())
+    graph = {}
+    for module, file in modules().items():
+        name = module.removesuffix(".__init__")
+        graph[name] = imports(module, file, known) - {name}
+    list(TopologicalSorter(graph).static_order())  # raises CycleError with the cycle

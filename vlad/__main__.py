@@ -1,0 +1,5 @@
+"""`python -m vlad` is `vlad`."""
+
+from vlad.cli import main
+
+main()

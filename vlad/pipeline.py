@@ -1,0 +1,203 @@
+"""The straight line: a clip's path goes in, an Analysis comes out.
+
+Holds the loaded models and alone knows the order of the rooms. Knows no terminal, no page and no truth.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from vlad.config import Settings, make_settings
+from vlad.errors import InputError
+from vlad.segments import find_segments
+from vlad.types import Analysis, Encoder, Explainer, Explanation, Features, Scorer, ScoreTrack, Segment, Snippet, Video
+from vlad.video import Clip, frames_at, open_video
+
+PACKAGES = ("vlad", "torch", "open_clip_torch", "transformers", "av", "numpy")
+THUMBNAIL = 240  # pixels of the short side
+Progress = Callable[[str, float, float | None], None]
+
+
+class SizedEncoder(Encoder, Protocol):
+    """An encoder that says how large (pixels, short side) it wants its frames."""
+
+    @property
+    def size(self) -> int: ...
+
+
+class Analyzer:
+    """Loaded models, ready for many clips. Each model is loaded when first needed, unless one is handed in.
+
+    encoder, scorer, explainer: anything that keeps the Protocols of `vlad.types` (a plain function will do).
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        encoder: SizedEncoder | None = None,
+        scorer: Scorer | None = None,
+        explainer: Explainer | None = None,
+    ) -> None:
+        self.settings = settings or make_settings()
+        self._encoder, self._scorer, self._explainer = encoder, scorer, explainer
+
+    def __call__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        on_progress: Progress | None = None,
+        on_text: Callable[[int, str], None] | None = None,
+    ) -> Analysis:
+        """Analyse one clip.
+
+        on_progress(stage, done, total or None): stage "features" counts seconds of the clip, "explanations" segments.
+        on_text(index, piece): the words of explanation `index` as they come.
+        Raises a VladError of one line for whatever a clip, a setting or missing weights can cause.
+        """
+        report = on_progress or (lambda stage, done, total: None)
+        features, video, warnings = self._features(path, report)
+        track = self._score(features)
+        s = self.settings
+        segments = find_segments(
+            track, smooth_seconds=s.smooth_seconds, enter=s.enter, leave=s.leave,
+            merge_gap=s.merge_gap, min_length=s.min_length,
+        )  # fmt: skip
+        explanations = self._explain(video, track, segments, report, on_text)
+        made_by = self._made_by(features, explanations, warnings)
+        return Analysis(video, track, segments, explanations, made_by)
+
+    def _features(self, path: str | os.PathLike[str], report: Progress) -> tuple[Features, Video, list[str]]:
+        from vlad.cache import FeatureCache
+
+        encoder = self._load_encoder()
+        fingerprint = self._fingerprint(encoder)
+        cache = FeatureCache(self.settings.cache) if self.settings.cache is not None else None
+        with open_video(path, self.settings, size=encoder.size) as clip:
+            found = cache.get(clip.sha256, fingerprint) if cache else None
+            if found:
+                features, video = found[0], replace(found[1], path=os.fspath(path))
+                warnings = [f"{len(video.gaps)} gaps could not be decoded"] if video.gaps else []
+            else:
+                features = encoder(_told(clip, report))
+                video, warnings = clip.video, list(clip.warnings)
+                if cache:
+                    cache.put(video.sha256, fingerprint, features, video)
+        report("features", video.duration, video.duration)
+        return features, video, warnings
+
+    def _fingerprint(self, encoder: Encoder) -> str:
+        """Whatever decides the features besides the bytes of the clip."""
+        names = ("reader", "snippet_frames", "frames_per_snippet", "max_seconds")
+        facts = json.dumps({name: getattr(self.settings, name) for name in names}, sort_keys=True)
+        return f"{encoder.name}-{hashlib.sha256(facts.encode()).hexdigest()[:12]}"
+
+    def _load_encoder(self) -> SizedEncoder:
+        if self._encoder is None:
+            from vlad.encoder import load_encoder
+
+            self._encoder = load_encoder(self.settings)
+        return self._encoder
+
+    def _score(self, features: Features) -> ScoreTrack:
+        if self._scorer is None:
+            from vlad.scorers import load_scorer
+
+            self._scorer = load_scorer(self.settings, self._load_encoder())
+        return self._scorer(features)
+
+    def _explain(
+        self,
+        video: Video,
+        track: ScoreTrack,
+        segments: Sequence[Segment],
+        report: Progress,
+        on_text: Callable[[int, str], None] | None,
+    ) -> tuple[Explanation, ...]:
+        chosen = sorted(segments, key=lambda s: -s.peak)[: self.settings.max_explanations]
+        chosen.sort(key=lambda s: s.start)
+        if not chosen or not self.settings.explain:
+            return ()
+        if self._explainer is None:
+            from vlad.explainers import load_explainer
+
+            self._explainer = load_explainer(self.settings)
+        report("explanations", 0, len(chosen))
+
+        def heard(index: int, piece: str) -> None:
+            report("explanations", index, len(chosen))
+            if on_text:
+                on_text(index, piece)
+
+        explanations = tuple(self._explainer(video, track, chosen, on_text=heard))
+        report("explanations", len(chosen), len(chosen))
+        return explanations
+
+    def _made_by(
+        self, features: Features, explanations: Sequence[Explanation], warnings: Sequence[str]
+    ) -> dict[str, Any]:
+        return {
+            "versions": versions(),
+            "encoder": features.encoder,
+            "scorer": str(getattr(self._scorer, "name", self.settings.scorer)),
+            "explainer": explanations[0].model if explanations else "",
+            "prompt": explanations[0].prompt if explanations else "",
+            "settings": self.settings.model_dump(mode="json", exclude={"cache"}),
+            "warnings": list(warnings),
+        }
+
+
+def _told(clip: Clip, report: Progress) -> Iterator[Snippet]:
+    for snippet in clip:
+        yield snippet
+        report("features", snippet.end, clip.duration_hint)
+
+
+def versions() -> dict[str, str]:
+    """Installed version of each package that decides a result; 'absent' where one is not installed."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def analyze(path: str | os.PathLike[str], **settings: Any) -> Analysis:
+    """Analyse one clip with `make_settings(**settings)`; for many clips make one `Analyzer` and call it."""
+    return Analyzer(make_settings(**settings))(path)
+
+
+def save(
+    analysis: Analysis, folder: str | os.PathLike[str], *, settings: Settings | None = None
+) -> tuple[Path, Path, Path]:
+    """Write NAME.json, NAME.csv and NAME.html into `folder` and return their paths.
+
+    The page shows the frames the model saw; if the clip is no longer readable it is written without pictures.
+    Raises OutputError where the folder cannot be written.
+    """
+    from vlad.report import save as save_report
+
+    return save_report(analysis, Path(folder), frames=_pictures(analysis, settings or make_settings()))
+
+
+def _pictures(analysis: Analysis, settings: Settings) -> dict[float, npt.NDArray[np.uint8]]:
+    shown = {time for explanation in analysis.explanations for time in explanation.times}
+    times = sorted(shown | {segment.peak_time for segment in analysis.segments})
+    if not times:
+        return {}
+    try:
+        return dict(zip(times, frames_at(analysis.video.path, times, settings, size=THUMBNAIL), strict=True))
+    except InputError:
+        return {}
