@@ -22,8 +22,43 @@ HEADER = struct.Struct("<cII")  # kind, bytes of JSON, bytes of pixels
 # Containers only: playlists, concatenations and image sequences name other files.
 FORMATS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,h264,hevc,m4v,mxf,ivf,mjpeg,wtv,dv"
 CODECS = frozenset(
-    "h264 hevc av1 vp8 vp9 mpeg4 msmpeg4v1 msmpeg4v2 msmpeg4 msmpeg4v3 mpeg1video mpeg2video mjpeg h261 h263 h263p h263i "
-    "wmv1 wmv2 wmv3 vc1 theora flv flv1 prores dnxhd gif svq3 vp6 vp6f cinepak ffv1 dvvideo rawvideo vvc".split()
+    [
+        "h264",
+        "hevc",
+        "av1",
+        "vp8",
+        "vp9",
+        "mpeg4",
+        "msmpeg4v1",
+        "msmpeg4v2",
+        "msmpeg4",
+        "msmpeg4v3",
+        "mpeg1video",
+        "mpeg2video",
+        "mjpeg",
+        "h261",
+        "h263",
+        "h263p",
+        "h263i",
+        "wmv1",
+        "wmv2",
+        "wmv3",
+        "vc1",
+        "theora",
+        "flv",
+        "flv1",
+        "prores",
+        "dnxhd",
+        "gif",
+        "svq3",
+        "vp6",
+        "vp6f",
+        "cinepak",
+        "ffv1",
+        "dvvideo",
+        "rawvideo",
+        "vvc",
+    ]
 )
 MAX_DEMUX_ERRORS = 200  # in a row, before the rest of the file counts as unreadable
 JUMP_BACK = 0.5  # seconds; timestamps that fall further start a new run of time (a recorder was restarted)
