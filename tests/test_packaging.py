@@ -12,7 +12,11 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
 def test_packages_are_the_tree() -> None:
-    folders = {file.parent.relative_to(ROOT) for f in ("vlad", "prompts", "finetune", "eval", "app") for file in (ROOT / f).rglob("__init__.py")}
+    folders = {
+        file.parent.relative_to(ROOT)
+        for f in ("vlad", "prompts", "finetune", "eval", "app")
+        for file in (ROOT / f).rglob("__init__.py")
+    }
     names = {".".join(f.parts if f.parts[0] == "vlad" else ("vlad", *f.parts)) for f in folders}
     assert set(PROJECT["tool"]["setuptools"]["packages"]) == names
 

@@ -1,0 +1,263 @@
+"""One verb for each thing a person comes to do; words and exit codes, no work of its own.
+
+In: the command line. Out: tables and files; exit 0 all well, 1 an expected failure (one line each on stderr), 2 wrong usage,
+130 interrupted. Knows no model: everything heavy is imported by the verb that needs it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+import vlad
+from vlad.errors import OutputError, SettingsError, VladError
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+    help="Finds the moments of a surveillance video that do not belong, shows when, and says why.",
+)  # fmt: skip
+models = typer.Typer(no_args_is_help=True, help="Published weights that presets use.")
+app.add_typer(models, name="models")
+PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+INTERRUPTED = 130
+
+Preset = Annotated[str, typer.Option(help="nano, clip-b16 or clip-l14.")]
+Changes = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be repeated.")]
+
+
+def printable(text: str) -> str:
+    """One line that a terminal cannot be steered by: control characters stand as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
+def _complain(message: str) -> None:
+    print(printable(message), file=sys.stderr)
+
+
+def _changes(pairs: Sequence[str]) -> dict[str, Any]:
+    changes: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise SettingsError(f"--set {pair}: expected KEY=VALUE, such as --set enter=0.6")
+        try:
+            changes[key.strip()] = yaml.safe_load(value) if value else ""
+        except yaml.YAMLError:
+            raise SettingsError(f"--set {pair}: the value cannot be read; put quotes around it") from None
+    return changes
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be written before hours are spent on what should go there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({error.strerror}); name another folder with -o") from None
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[Any]:
+    """A progress bar on stderr, gone when done; yields an on_progress callback."""
+    columns = (
+        TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        tasks: dict[str, Any] = {}
+
+        def tell(stage: str, done: float, total: float | None) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(f"{printable(name)}: {stage}", total=total)
+            progress.update(tasks[stage], completed=done, total=total)
+
+        yield tell
+
+
+def _table(analysis: vlad.Analysis) -> Table:
+    clip = printable(Path(analysis.video.path).name)
+    title = f"{clip}  {analysis.video.duration:.1f} s, {len(analysis.segments)} flagged"
+    table = Table(title=Text(title), title_justify="left")
+    for column in ("start", "end", "score"):
+        table.add_column(column, justify="right")
+    for column in ("class", "verdict", "explanation"):
+        table.add_column(column)
+    said = {explanation.segment: explanation for explanation in analysis.explanations}
+    for segment in analysis.segments:
+        explanation = said.get(segment)
+        words = (segment.label, explanation.verdict, explanation.text) if explanation else (segment.label, "", "")
+        cells = (f"{segment.start:.1f}", f"{segment.end:.1f}", f"{segment.peak:.2f}", *words)
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    return table
+
+
+def _show(analysis: vlad.Analysis, written: Sequence[Path]) -> None:
+    console = Console()
+    console.print(_table(analysis))
+    for warning in analysis.made_by.get("warnings", ()):
+        _complain(f"{analysis.video.path}: warning: {warning}")
+    console.print(Text(printable("  ".join(map(str, written)))), soft_wrap=True)
+
+
+def _folders(paths: Sequence[Path], out: Path) -> Iterator[tuple[Path, Path]]:
+    """Each clip with its folder; clips of one name go to numbered folders, so that none overwrites another."""
+    seen: dict[str, int] = {}
+    for path in paths:
+        count = seen[path.stem] = seen.get(path.stem, 0) + 1
+        yield path, out if count == 1 else out / f"{path.stem}-{count}"
+
+
+@app.command()
+def analyze(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Clips; names with a leading dash after --.")],
+    preset: Preset = "nano",
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")] = Path("vlad-out"),
+    explain: Annotated[bool, typer.Option("--explain/--no-explain", help="Ask the language model why.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list and nothing else.")] = False,
+    set_: Changes = None,
+) -> None:
+    """Flag the spans of each clip that do not belong, and write NAME.json, NAME.csv and NAME.html."""
+    changes = _changes(set_ or [])
+    settings = vlad.make_settings(preset, **({} if explain else {"explain": False}), **changes)
+    _check_folder(out)
+    _quiet()
+    analyzer = vlad.Analyzer(settings)
+    done: list[dict[str, Any]] = []
+    code = 0
+    try:
+        for path, folder in _folders(paths, out):
+            try:
+                with _bar(path.name) as tell:
+                    analysis = analyzer(path, on_progress=tell)
+                written = vlad.save(analysis, folder, settings=settings)
+            except VladError as error:
+                _complain(str(error))
+                code = 1
+                continue
+            done.append(import_module("vlad.report").to_dict(analysis))
+            if not as_json:
+                _show(analysis, written)
+    except KeyboardInterrupt:
+        _complain(f"interrupted; {len(done)} of {len(paths)} clips are finished, their results are in {out}")
+        code = INTERRUPTED
+    if as_json:
+        print(json.dumps(done, ensure_ascii=True))
+    raise typer.Exit(code)
+
+
+@app.command()
+def demo(
+    clip: Annotated[Path | None, typer.Option(help="Your own clip instead of a rendered scene.")] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(help="Of the rendered scene.")] = 1_000_007,
+) -> None:
+    """Render a CCTV scene with an anomaly, analyse it, and compare with its truth."""
+    _check_folder(out)
+    _quiet()
+    from vlad import demo as scenes
+
+    world = None if clip else scenes.scene(seed)
+    path = clip or out / "scene.mp4"
+    if world:
+        print(f"rendering {path} ({world.duration:.0f} s, seed {world.seed})", file=sys.stderr)
+        scenes.render(world, path)
+    settings = vlad.make_settings()
+    with _bar(path.name) as tell:
+        analysis = vlad.Analyzer(settings)(path, on_progress=tell)
+    _show(analysis, scenes.save_report(analysis, out, settings))
+    for explanation in analysis.explanations:
+        start, end = explanation.segment.start, explanation.segment.end
+        fields = "; ".join(f"{name}: {value}" for name, value in explanation.fields.items())
+        print(printable(f"{start:.1f}-{end:.1f} s {explanation.verdict}: {explanation.text} ({fields})"))
+    if world:
+        print("\n".join(scenes.compare(world, analysis)))
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, which device, which weights are here, and what to run next."""
+    _quiet()
+    from vlad.doctor import report
+
+    lines, well = report()
+    print("\n".join(lines))
+    raise typer.Exit(0 if well else 1)
+
+
+@models.command("list")
+def models_list() -> None:
+    """Every preset's weights with size, licence, revision, and whether they are here."""
+    print(import_module("vlad.weights").describe())
+
+
+@models.command("pull")
+def models_pull(preset: Annotated[str, typer.Argument(help="nano, clip-b16 or clip-l14.")]) -> None:
+    """Fetch the weights of a preset; the only verb that uses the network."""
+    os.environ["HF_HUB_OFFLINE"] = "0"
+    for path in import_module("vlad.weights").pull(preset):
+        print(path)
+
+
+def _pass_on(module: str, arguments: list[str]) -> None:
+    _quiet()
+    try:
+        main_of = import_module(module).main
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        raise VladError(f"{module} is not part of this installation; install vlad from its repository") from None
+    raise typer.Exit(main_of(arguments) or 0)
+
+
+@app.command("eval", context_settings=PASS_ON)
+def evaluate(context: typer.Context) -> None:
+    """Measure: `vlad eval nano`, `vlad eval speed`."""
+    _pass_on("vlad.eval.run", context.args)
+
+
+@app.command(context_settings=PASS_ON)
+def finetune(context: typer.Context) -> None:
+    """Train: `vlad finetune nano` rebuilds the embedded weights."""
+    if context.args[:1] != ["nano"]:
+        _complain("usage: vlad finetune nano [OPTIONS]")
+        raise typer.Exit(2)
+    _pass_on("vlad.finetune.nano", context.args[1:])
+
+
+def _quiet() -> None:
+    """Keep the libraries' bars and hints off a person's terminal, and them off the network."""
+    for name, value in {
+        "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false",
+    }.items():  # fmt: skip
+        os.environ.setdefault(name, value)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", UserWarning)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The `vlad` command; always ends in SystemExit."""
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="vlad")
+    except VladError as error:
+        _complain(str(error))
+        sys.exit(1)
+    except BrokenPipeError:  # `vlad ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
