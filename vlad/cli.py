@@ -78,7 +78,8 @@ def _bar(name: str) -> Iterator[Any]:
     columns = (
         TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         tasks: dict[str, Any] = {}
 
         def tell(stage: str, done: float, total: float | None) -> None:
@@ -137,7 +138,7 @@ def analyze(
     _check_folder(out)
     _quiet()
     analyzer = vlad.Analyzer(settings)
-    done: list[dict[str, Any]] = []
+    done: list[vlad.Analysis] = []
     code = 0
     try:
         for path, folder in _folders(paths, out):
@@ -149,14 +150,15 @@ def analyze(
                 _complain(str(error))
                 code = 1
                 continue
-            done.append(import_module("vlad.report").to_dict(analysis))
+            done.append(analysis)
             if not as_json:
                 _show(analysis, written)
     except KeyboardInterrupt:
         _complain(f"interrupted; {len(done)} of {len(paths)} clips are finished, their results are in {out}")
         code = INTERRUPTED
     if as_json:
-        print(json.dumps(done, ensure_ascii=True))
+        to_dict = import_module("vlad.report").to_dict
+        print(json.dumps([to_dict(analysis) for analysis in done], ensure_ascii=True))
     raise typer.Exit(code)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,9 @@ from vlad.errors import InputError
 from vlad.segments import find_segments
 from vlad.types import Analysis, Encoder, Explainer, Explanation, Features, Scorer, ScoreTrack, Segment, Snippet, Video
 from vlad.video import Clip, frames_at, open_video
+
+if TYPE_CHECKING:
+    from vlad.cache import FeatureCache
 
 PACKAGES = ("vlad", "torch", "open_clip_torch", "transformers", "av", "numpy")
 THUMBNAIL = 240  # pixels of the short side
@@ -78,11 +81,9 @@ class Analyzer:
         return Analysis(video, track, segments, explanations, made_by)
 
     def _features(self, path: str | os.PathLike[str], report: Progress) -> tuple[Features, Video, list[str]]:
-        from vlad.cache import FeatureCache
-
         encoder = self._load_encoder()
         fingerprint = self._fingerprint(encoder)
-        cache = FeatureCache(self.settings.cache) if self.settings.cache is not None else None
+        cache = self._open_cache()
         with open_video(path, self.settings, size=encoder.size) as clip:
             found = cache.get(clip.sha256, fingerprint) if cache else None
             if found:
@@ -95,6 +96,13 @@ class Analyzer:
                     cache.put(video.sha256, fingerprint, features, video)
         report("features", video.duration, video.duration)
         return features, video, warnings
+
+    def _open_cache(self) -> FeatureCache | None:
+        if self.settings.cache is None:
+            return None
+        from vlad.cache import FeatureCache
+
+        return FeatureCache(self.settings.cache)
 
     def _fingerprint(self, encoder: Encoder) -> str:
         """Whatever decides the features besides the bytes of the clip."""

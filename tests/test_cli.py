@@ -1,0 +1,135 @@
+"""Exit codes, streams and hostile names; the models behind the verbs are stood in for."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import vlad
+from vlad.cli import main, printable
+from vlad.errors import VideoError
+from vlad.types import Analysis, Explanation, ScoreTrack, Segment, Video
+
+SEGMENT = Segment(1.0, 3.0, 0.9, 2.0, "[bold]fighting\x1b[31m")
+
+
+def analysis(path: Path) -> Analysis:
+    video = Video(str(path), "0" * 64, 4.0, 15.0, 320, 240, "h264")
+    track = ScoreTrack(np.array([0.1, 0.9], np.float32), np.array([0.0, 2.0, 4.0]))
+    return Analysis(
+        video, track, (SEGMENT,), (Explanation(SEGMENT, "anomaly", "two [red]people"),), {"warnings": ["1 gap"]}
+    )
+
+
+class Stand:
+    """Analyses whatever is not called bad; stops at what is called interrupt."""
+
+    def __init__(self, settings: vlad.Settings) -> None:
+        self.settings = settings
+
+    def __call__(self, path: Path, **callbacks: Any) -> Analysis:
+        if "interrupt" in path.name:
+            raise KeyboardInterrupt
+        if "bad" in path.name:
+            raise VideoError(f"{path}: holds no picture;\nconvert it")
+        return analysis(path)
+
+
+@pytest.fixture(autouse=True)
+def stand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(vlad, "Analyzer", Stand, raising=False)
+    monkeypatch.setattr(vlad, "save", lambda a, folder, settings: (Path(folder) / "x.json",), raising=False)
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    return int(stop.value.code or 0)
+
+
+def test_all_well_is_0(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("analyze", "a.mp4") == 0
+    assert "fighting" in capsys.readouterr().out
+
+
+def test_a_bad_clip_stops_no_other_and_costs_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("analyze", "bad.mp4", "good.mp4", "bad2.mp4") == 1
+    told = capsys.readouterr()
+    assert "good.mp4" in told.out
+    assert len([line for line in told.err.splitlines() if "no picture" in line]) == 2
+    assert "Traceback" not in told.err
+
+
+@pytest.mark.parametrize(
+    "arguments", [("analyze",), ("analyse", "a.mp4"), ("analyze", "--nope", "a.mp4"), ("finetune",)]
+)
+def test_wrong_usage_is_2(arguments: tuple[str, ...]) -> None:
+    assert run(*arguments) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--preset", "none"), "choose one of"),
+        (("--set", "enter=7"), "enter"),
+        (("--set", "enter"), "KEY=VALUE"),
+        (
+            (
+                "--set",
+                "enter=[",
+            ),
+            "cannot be read",
+        ),
+        (("--set", "colour=red"), "colour"),
+    ],
+)
+def test_a_wrong_setting_is_one_line(
+    arguments: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("analyze", "a.mp4", *arguments) == 1
+    told = capsys.readouterr()
+    assert words in told.err
+    assert len(told.err.splitlines()) == 1
+
+
+def test_a_name_with_a_leading_dash(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("analyze", "--", "-a.mp4") == 0
+    assert "-a.mp4" in capsys.readouterr().out
+
+
+def test_ctrl_c_keeps_what_is_finished(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("analyze", "a.mp4", "interrupt.mp4", "b.mp4") == 130
+    told = capsys.readouterr()
+    assert "1 of 3" in told.err
+    assert "b.mp4" not in told.out
+
+
+def test_no_name_and_no_caption_steers_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("analyze", "a\x1b[2J\n[bold].mp4") == 0
+    told = capsys.readouterr()
+    assert "\x1b" not in told.out + told.err
+    assert "[bold].mp4" in told.out
+    assert "[red]people" in told.out.replace("\n", "")
+    assert printable("\ud800\x07é") == "\\ud800\\x07é"
+
+
+def test_json_is_one_list_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("analyze", "--json", "a.mp4", "bad.mp4", "b.mp4") == 1
+    found = json.loads(capsys.readouterr().out)
+    assert [one["video"]["path"] for one in found] == ["a.mp4", "b.mp4"]
+
+
+def test_a_folder_that_cannot_be_written_is_refused_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert run("analyze", "a.mp4", "-o", "file/out") == 1
+    assert "-o" in capsys.readouterr().err
+
+
+def test_clips_of_one_name_do_not_overwrite_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("analyze", "a.mp4", "b/a.mp4") == 0
+    told = capsys.readouterr().out
+    assert "vlad-out/x.json" in told
+    assert "vlad-out/a-2/x.json" in told
