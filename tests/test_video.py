@@ -51,15 +51,17 @@ def read(path: Path, settings: Settings = SETTINGS, size: int = 64) -> tuple[lis
 def test_snippets_tile_the_clip_and_hold_its_frames(clip: Path) -> None:
     found, video = read(clip)
     assert [(s.start, round(s.end, 6)) for s in found] == [(0, 1.6), (pytest.approx(1.6), 3.2), (pytest.approx(3.2), 4)]
-    assert found[0].frames.shape == (2, 64, 96, 3)
-    assert [int(f[32, 80, 0]) for f in found[1].frames] == pytest.approx([level(20), level(28)], abs=3)
+    assert found[0].frames.shape == (4, 64, 96, 3)
+    assert [int(f[32, 80, 0]) for f in found[1].frames] == pytest.approx(
+        [level(18), level(22), level(26), level(30)], abs=3
+    )
     assert (video.duration, video.fps, video.width, video.height) == (pytest.approx(4), pytest.approx(10), 96, 64)
     assert (video.codec, video.gaps, video.sha256) == ("h264", (), sha256_file(clip))
 
 
 def test_the_short_side_shrinks_and_never_grows(clip: Path) -> None:
-    assert read(clip, size=32)[0][0].frames.shape == (2, 32, 48, 3)
-    assert read(clip, size=500)[0][0].frames.shape == (2, 64, 96, 3)
+    assert read(clip, size=32)[0][0].frames.shape == (4, 32, 48, 3)
+    assert read(clip, size=500)[0][0].frames.shape == (4, 64, 96, 3)
 
 
 def test_seconds_come_from_timestamps(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ class Settings(BaseModel):
     # encoder
     encoder: str = "nano"  # an open_clip model name, or nano
     encoder_weights: str = ""  # an open_clip pretrained tag or a local file; "" with nano
-    frames_per_snippet: int = Field(2, ge=1, le=64)  # F
+    frames_per_snippet: int = Field(4, ge=1, le=64)  # F
     motion: bool = True  # append movement descriptors
     cache: Path | None = Field(default_factory=default_cache)  # None: no cache
 

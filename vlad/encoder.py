@@ -1,0 +1,212 @@
+"""Snippets to features: CLIP's image tower by open_clip, and movement.
+
+In: snippets as they are decoded. Out: `Features`, one row a snippet: the mean of the frames' embeddings, of length one, then the
+movement descriptors. Any open_clip model works by its name and pretrained tag, or a local folder; nano is such a folder. Knows
+nothing of files, scores or labels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import open_clip
+import torch
+from torch.nn import functional
+
+from vlad import motion
+from vlad.config import Settings
+from vlad.errors import WeightsError
+from vlad.types import Features, Snippet
+from vlad.weights import nano_folder, sha256_of
+
+BATCH = 32  # frames
+AHEAD = 8  # snippets decoded while others are encoded
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The device of a setting; `auto` takes CUDA, then Apple's GPU, then the processor."""
+    if wanted != "auto":
+        return torch.device(wanted)
+    return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def choose_dtype(device: torch.device, precision: str) -> torch.dtype:
+    """bfloat16 where the hardware multiplies it, else float32, unless the setting says."""
+    if precision != "auto":
+        return torch.bfloat16 if precision == "bfloat16" else torch.float32
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    if device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX512":
+        flags = Path("/proc/cpuinfo")
+        if flags.exists() and "avx512_bf16" in flags.read_text():
+            return torch.bfloat16
+    return torch.float32
+
+
+class ClipEncoder:
+    """An open_clip model as an Encoder.
+
+    model, tokenizer: open_clip's own. name: what the fingerprint calls the weights. squash: the whole frame is fitted into the
+    square (a scene has no centre to crop to); else the short side is fitted and the centre cut out, as open_clip does.
+    """
+
+    def __init__(
+        self, model: Any, tokenizer: Callable[[list[str]], torch.Tensor], *, name: str, weights: str,
+        use_motion: bool, squash: bool, device: torch.device, dtype: torch.dtype = torch.float32,
+    ) -> None:  # fmt: skip
+        self.model = model.eval().to(device, memory_format=torch.channels_last)
+        self.tokenizer, self.use_motion, self.squash, self.device, self.dtype = (
+            tokenizer,
+            use_motion,
+            squash,
+            device,
+            dtype,
+        )
+        size = model.visual.image_size
+        self.size = int(size if isinstance(size, int) else min(size))
+        config = open_clip.get_model_preprocess_cfg(model)
+        shape = (1, 3, 1, 1)
+        self._mean = torch.tensor(config["mean"], device=device).view(shape) * 255
+        self._std = torch.tensor(config["std"], device=device).view(shape) * 255
+        facts = [weights, self.size, squash, config["mean"], config["std"], motion.VERSION if use_motion else 0]
+        self.name = f"{name}@{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]}"
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, self.dtype) if self.dtype != torch.float32 else nullcontext()
+
+    def pixels(self, frames: npt.NDArray[np.uint8]) -> torch.Tensor:
+        """uint8 RGB [N, H, W, 3] to the tower's input, float32 [N, 3, size, size]."""
+        batch = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(0, 3, 1, 2).float()
+        height, width = batch.shape[2:]
+        target = (self.size, self.size)
+        if not self.squash:
+            scale = self.size / min(height, width)
+            target = (max(self.size, round(height * scale)), max(self.size, round(width * scale)))
+        if (height, width) != target:
+            batch = functional.interpolate(batch, target, mode="bilinear" if self.squash else "bicubic", antialias=True)
+        top, left = (target[0] - self.size) // 2, (target[1] - self.size) // 2
+        batch = batch[..., top : top + self.size, left : left + self.size].clamp(0, 255)
+        return ((batch - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
+
+    def embed_frames(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """uint8 RGB [N, H, W, 3] to unit vectors float32 [N, D]."""
+        with torch.inference_mode(), self._autocast():
+            found = self.model.encode_image(self.pixels(frames), normalize=True)
+        return found.float().cpu().numpy()  # type: ignore[no-any-return]
+
+    def embed_text(self, texts: list[str]) -> npt.NDArray[np.float32]:
+        """Sentences to unit vectors float32 [N, D]."""
+        with torch.inference_mode():
+            found = self.model.encode_text(self.tokenizer(texts).to(self.device), normalize=True)
+        return found.float().cpu().numpy()  # type: ignore[no-any-return]
+
+    def __call__(self, snippets: Iterable[Snippet]) -> Features:
+        """Features of a clip's snippets, taken one after another; decoding goes on meanwhile."""
+        rows: list[npt.NDArray[np.float32]] = []
+        edges = [0.0]
+        for batch in _batches(_ahead(snippets)):
+            edges += [s.end for s in batch]
+            rows += self._rows(batch)
+        if not rows:
+            raise ValueError("no snippets to encode")
+        return Features(np.stack(rows), np.array(edges), self.name)
+
+    def _rows(self, batch: list[Snippet]) -> list[npt.NDArray[np.float32]]:
+        frames = np.concatenate([s.frames for s in batch])
+        embedded = np.split(self.embed_frames(frames), np.cumsum([len(s.frames) for s in batch])[:-1])
+        rows = []
+        for snippet, vectors in zip(batch, embedded, strict=True):
+            mean = vectors.mean(axis=0)
+            mean /= max(float(np.linalg.norm(mean)), 1e-6)
+            rows.append(np.concatenate([mean, motion.descriptors(snippet.frames)]) if self.use_motion else mean)
+        return rows
+
+
+def _batches(snippets: Iterable[Snippet]) -> Iterator[list[Snippet]]:
+    """Snippets in groups of about BATCH frames of one shape."""
+    batch: list[Snippet] = []
+    for snippet in snippets:
+        if batch and (snippet.frames.shape != batch[0].frames.shape or (len(batch) + 1) * len(snippet.frames) > BATCH):
+            yield batch
+            batch = []
+        batch.append(snippet)
+    if batch:
+        yield batch
+
+
+def _ahead(snippets: Iterable[Snippet]) -> Iterator[Snippet]:
+    """The same snippets, read by a thread that stays at most AHEAD of them; its error is raised here."""
+    line: queue.Queue[Snippet | BaseException | None] = queue.Queue(AHEAD)
+    stop = threading.Event()
+
+    def put(value: Snippet | BaseException | None) -> bool:
+        while not stop.is_set():
+            try:
+                line.put(value, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def read() -> None:
+        try:
+            for snippet in snippets:
+                if not put(snippet):
+                    return
+            put(None)
+        except BaseException as error:  # handed to the thread that waits for it
+            put(error)
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    try:
+        while (value := line.get()) is not None:
+            if isinstance(value, BaseException):
+                raise value
+            yield value
+    finally:
+        stop.set()
+        thread.join(timeout=5)
+
+
+def load_encoder(settings: Settings) -> ClipEncoder:
+    """The encoder that the settings name. Raises WeightsError where its weights are not here."""
+    device = choose_device(settings.device)
+    dtype = choose_dtype(device, settings.precision)
+    folder = nano_folder() / "clip" if settings.encoder == "nano" else Path(settings.encoder)
+    if settings.encoder == "nano" or folder.is_dir():
+        name, model_name, tag = (
+            folder.name if folder.is_dir() and settings.encoder != "nano" else "nano",
+            f"local-dir:{folder}",
+            None,
+        )
+        weights = sha256_of(folder)
+    else:
+        name, model_name, tag = settings.encoder.replace("/", "-"), settings.encoder, settings.encoder_weights or None
+        weights = f"{settings.encoder}:{settings.encoder_weights}"
+        if not tag:
+            raise WeightsError(
+                f"encoder {settings.encoder!r} needs Settings.encoder_weights, a tag such as 'openai' or a file"
+            )
+    try:
+        model = open_clip.create_model(model_name, pretrained=tag, device="cpu", weights_only=True)
+        tokenizer = open_clip.get_tokenizer(model_name)
+    except (OSError, RuntimeError, ValueError) as error:
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise WeightsError(
+            f"encoder {settings.encoder!r} cannot be loaded ({line}); "
+            "run `vlad models pull`, name a local folder, or use --preset nano, which needs no download"
+        ) from None
+    return ClipEncoder(
+        model, tokenizer, name=name, weights=weights, use_motion=settings.motion,
+        squash=settings.encoder == "nano", device=device, dtype=dtype,
+    )  # fmt: skip
