@@ -45,7 +45,7 @@ def test_the_files_are_there() -> None:
 def test_a_bad_file_costs_one_line_at_most(path: Path) -> None:
     settings = make_settings()
     peak, stop, started = [0], threading.Event(), time.monotonic()
-    snippets = 0
+    snippets, refusal = 0, ""
     try:
         with open_video(path, settings, size=128) as clip:
             watcher = threading.Thread(target=watch, args=(clip, peak, stop))
@@ -61,8 +61,10 @@ def test_a_bad_file_costs_one_line_at_most(path: Path) -> None:
         frames = frames_at(path, [0.0, clip.video.duration / 2], settings, size=64)
         assert len(frames) == 2
     except InputError as error:
-        assert "\n" not in str(error)
-        assert path.name in str(error)
+        refusal = str(error)
+    if refusal:
+        assert "\n" not in refusal
+        assert path.name in refusal
         assert path.name not in OPEN
     else:
         assert snippets > 0

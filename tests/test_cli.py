@@ -1,6 +1,9 @@
 """Exit codes, streams and hostile names; the models behind the verbs are stood in for."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +136,29 @@ def test_clips_of_one_name_do_not_overwrite_each_other(capsys: pytest.CaptureFix
     told = capsys.readouterr().out
     assert "vlad-out/x.json" in told
     assert "vlad-out/a-2/x.json" in told
+
+
+def offline(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The verb in a process of its own with the hub switched off and an empty hub cache."""
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(Path.cwd() / "hub")}
+    command = [sys.executable, "-m", "vlad", *arguments]
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+
+def test_models_list_needs_no_network() -> None:
+    listed = offline("models", "list")
+    assert listed.returncode == 0, listed.stderr
+    assert "clip-b16: timm/" in listed.stdout
+    assert "vlad models pull clip-b16" in listed.stdout
+
+
+def test_an_unreachable_hub_names_the_local_way() -> None:
+    refused = offline("models", "pull", "clip-b16")
+    assert refused.returncode == 1
+    assert "copy it to a folder" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+
+
+def test_an_unknown_preset_to_pull() -> None:
+    refused = offline("models", "pull", "clip-z")
+    assert (refused.returncode, refused.stderr.count("choose one of")) == (1, 1)

@@ -210,7 +210,6 @@ def models_list() -> None:
 @models.command("pull")
 def models_pull(preset: Annotated[str, typer.Argument(help="nano, clip-b16 or clip-l14.")]) -> None:
     """Fetch the weights of a preset; the only verb that uses the network."""
-    os.environ["HF_HUB_OFFLINE"] = "0"
     for path in import_module("vlad.weights").pull(preset):
         print(path)
 

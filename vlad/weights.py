@@ -37,6 +37,54 @@ SOURCES: dict[str, tuple[Source, ...]] = {
 }
 
 
+PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"]  # never a pickle
+
+
+def describe() -> str:
+    """One line a preset and set of weights: size, licence, source, and whether it is here."""
+    lines = []
+    for preset, sources in SOURCES.items():
+        if not sources:
+            lines.append(f"{preset}: part of the package, nothing to fetch")
+        for s in sources:
+            state = "here" if _here(s) else f"fetch with: vlad models pull {preset}"
+            lines.append(f"{preset}: {s.repo}@{s.revision}  {s.size:.1f} GB  {s.licence}  {state}")
+    return "\n".join(lines)
+
+
+def _here(source: Source) -> bool:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        snapshot_download(source.repo, revision=source.revision, allow_patterns=PATTERNS, local_files_only=True)
+    except LocalEntryNotFoundError:
+        return False
+    return True
+
+
+def pull(preset: str) -> list[Path]:
+    """Fetch the weights of a preset and return their folders; the only function that uses the network.
+
+    Raises WeightsError for an unknown preset or a hub that cannot be reached.
+    """
+    from huggingface_hub import snapshot_download
+
+    if preset not in SOURCES:
+        raise WeightsError(f"preset {preset!r} is unknown; choose one of {', '.join(SOURCES)}")
+    found = []
+    for s in SOURCES[preset]:
+        try:
+            found.append(Path(snapshot_download(s.repo, revision=s.revision, allow_patterns=PATTERNS)))
+        except OSError as error:  # the hub's errors are all of this class
+            reason = str(error).splitlines()[0]
+            raise WeightsError(
+                f"{s.repo}: cannot be fetched ({reason}); "
+                "copy it to a folder and name that in the settings encoder_weights and explainer, or use --preset nano"
+            ) from None
+    return found
+
+
 def nano_folder() -> Path:
     """The folder of the embedded default's weights."""
     return Path(str(files("vlad.nano")))
