@@ -58,7 +58,7 @@ class MilHead(nn.Module):
         nn.init.constant_(self.score.bias, -2.0)
 
     def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        clip, motion = features.split([self.config.clip, self.config.motion], dim=-1)
+        clip, motion = features[..., : self.config.clip], features[..., self.config.clip :]
         # a unit vector of many parts has small ones; movement comes at about one
         x = self.inward(torch.cat([clip * self.config.clip**0.5, motion], dim=-1))
         y = x.transpose(1, 2)

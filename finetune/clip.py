@@ -1,0 +1,300 @@
+"""nano's small CLIP: image and text towers trained together on simulated clips and their captions, and on real ones of `fights` train.
+
+In: a recipe and, for the start, the ImageNet file. Out: an open_clip folder (config, tokenizer, weights). Resumable: a checkpoint every
+minute. Knows no test data.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import open_clip
+import torch
+from safetensors.torch import load_file, save_file
+from torch.nn import functional
+from torch.utils.data import DataLoader, IterableDataset
+from vlad.finetune.backbone import start_trunk
+
+from vlad.config import make_settings
+from vlad.encoder import choose_dtype
+from vlad.sim import ANOMALIES, NORMALS, simulate_clip
+from vlad.video import open_video
+
+CALM = "nothing unusual"
+LABELS = (*ANOMALIES, *NORMALS, CALM)
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+FIGHT_WORDS = (
+    "people fighting",
+    "real footage of a fight",
+    "two people hit each other in front of a camera",
+    "fighting",
+)
+CALM_WORDS = (
+    "people walking, nothing unusual",
+    "real footage of ordinary life",
+    "a calm scene, nobody fights",
+    "nothing unusual",
+)
+TRAIN_SEEDS, SELECT_SEEDS = 0, 100_000
+
+
+@dataclass(frozen=True)
+class ClipRecipe:
+    """Every knob of this stage. minutes: of training. anchor: pull towards the ImageNet start at each step."""
+
+    minutes: float = 20.0
+    size: int = 128  # pixels; the tower's input
+    frames: int = 4
+    batch: int = 48  # clips
+    real: int = 8  # of these, real ones
+    backbone_lr: float = 2e-4
+    head_lr: float = 1e-3
+    anchor: float = 2e-3
+    width: int = 192  # of the text tower
+    embed: int = 192
+    seed: int = 0
+
+
+def config_of(recipe: ClipRecipe, vocabulary: int) -> dict[str, Any]:
+    """open_clip's own configuration format."""
+    return {
+        "model_cfg": {
+            "embed_dim": recipe.embed,
+            "vision_cfg": {
+                "timm_model_name": "mobilenetv2_100", "timm_model_pretrained": False, "timm_pool": "avg", "timm_proj": "linear",
+                "image_size": recipe.size,
+            },
+            "text_cfg": {
+                "context_length": 48, "vocab_size": vocabulary, "width": recipe.width, "heads": 4, "layers": 3,
+                "hf_tokenizer_name": "nano", "tokenizer_kwargs": {"clean": "lower"},
+            },
+        },
+        "preprocess_cfg": {"mean": MEAN, "std": STD, "interpolation": "bilinear", "resize_mode": "squash"},
+    }  # fmt: skip
+
+
+def write_tokenizer(folder: Path, *, words: int = 1500, vocabulary: int = 2048) -> int:
+    """A byte-level BPE of the simulated captions; returns its size. The end token has the highest id, as CLIP's pooling needs."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    rng = np.random.default_rng(0)
+    texts = [*LABELS, *FIGHT_WORDS, *CALM_WORDS]
+    for seed in range(words):
+        world = simulate_clip(seed, LABELS[seed % (len(LABELS) - 1)], size=(32, 24))
+        texts += [world.caption(1.0, rng) for _ in range(4)]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(
+        vocab_size=vocabulary, special_tokens=["<pad>", "<start>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    ))  # fmt: skip
+    tokenizer.add_special_tokens(["<end>"])
+    ends = [(name, tokenizer.token_to_id(name)) for name in ("<start>", "<end>")]
+    tokenizer.post_processor = processors.TemplateProcessing(single="<start> $A <end>", special_tokens=ends)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<start>", eos_token="<end>"
+    )
+    fast.save_pretrained(folder)
+    return int(tokenizer.get_vocab_size())
+
+
+def augment(frames: list[npt.NDArray[np.uint8]], size: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """The same random change to every frame of a clip: crop, flip, light, colour, blur, JPEG, noise. uint8 [F, size, size, 3]."""
+    height, width = frames[0].shape[:2]
+    share = rng.uniform(0.7, 1.0)
+    h, w = int(height * share), int(width * share)
+    top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+    flip, grey = rng.random() < 0.5, rng.random() < 0.2
+    gain, lift = rng.uniform(0.6, 1.4, 3) * rng.uniform(0.8, 1.2), rng.uniform(-25, 25)
+    blur, quality = rng.random() < 0.3, int(rng.integers(20, 95)) if rng.random() < 0.5 else 0
+    noise = rng.uniform(0, 8)
+    out = []
+    for frame in frames:
+        x = cv2.resize(frame[top : top + h, left : left + w], (size, size), interpolation=cv2.INTER_AREA)
+        x = x[:, ::-1] if flip else x
+        y = x.astype(np.float32) * gain.astype(np.float32) + lift
+        if grey:
+            y = np.repeat(y.mean(axis=2, keepdims=True), 3, axis=2)
+        y += rng.normal(0, noise, (size, size, 1)).astype(np.float32)
+        x = np.clip(y, 0, 255).astype(np.uint8)
+        if blur:
+            x = cv2.GaussianBlur(x, (3, 3), 0)
+        if quality:
+            x = cv2.imdecode(cv2.imencode(".jpg", x, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+        out.append(x)
+    return np.stack(out)
+
+
+def sim_clip(seed: int, frames: int) -> tuple[list[npt.NDArray[np.uint8]], str, int]:
+    """Frames of a simulated clip spread over about a second, a caption and its class."""
+    rng = np.random.default_rng([seed, 5])
+    label = int(rng.integers(len(LABELS)))
+    if LABELS[label] == CALM:
+        world = simulate_clip(seed, "walking")
+        world = type(world)(world.seed, world.scene, world.duration, world.fps, ())
+    else:
+        world = simulate_clip(seed, LABELS[label])
+    start, span = rng.uniform(0, 1.5), rng.uniform(0.4, 1.4)
+    times = start + np.arange(frames) * span / max(frames - 1, 1)
+    return [world.frame(float(t)) for t in times], world.caption(float(times[0]), rng), label
+
+
+def real_clips(data: Path | None, split: str, frames: int) -> list[tuple[npt.NDArray[np.uint8], int, str]]:
+    """(uint8 [F, H, W, 3], 1 for a fight, source) of every snippet of a split of `fights`; empty without the data."""
+    if data is None or not (data / "fights" / "manifest.csv").is_file():
+        return []
+    settings = make_settings(frames_per_snippet=frames)
+    found = []
+    with open(data / "fights" / "manifest.csv", newline="") as file:
+        for row in csv.DictReader(file):
+            if row["split"] == split:
+                with open_video(data / "fights" / row["path"], settings, size=144) as clip:
+                    found += [(s.frames, int(row["label"] == "fight"), row["source_video"]) for s in clip]
+    return found
+
+
+class Batches(IterableDataset[Any]):
+    """Endless augmented batches: pixels uint8 [B, F, size, size, 3], captions, classes."""
+
+    def __init__(self, recipe: ClipRecipe, real: list[tuple[npt.NDArray[np.uint8], int, str]], first: int) -> None:
+        self.recipe, self.real, self.first = recipe, real, first
+
+    def __iter__(self) -> Iterator[Any]:
+        cv2.setNumThreads(1)
+        info = torch.utils.data.get_worker_info()
+        worker, workers = (info.id, info.num_workers) if info else (0, 1)
+        step = self.first + worker
+        while True:
+            yield self.batch(step)
+            step += workers
+
+    def batch(self, step: int) -> tuple[torch.Tensor, list[str], torch.Tensor]:
+        recipe, rng = self.recipe, np.random.default_rng([self.recipe.seed, step, 11])
+        pixels, words, labels = [], [], []
+        count = recipe.real if self.real else 0
+        for index in rng.integers(0, max(len(self.real), 1), count):
+            frames, fight, _ = self.real[int(index)]
+            pixels.append(augment(list(frames), recipe.size, rng))
+            words.append(str(rng.choice(FIGHT_WORDS if fight else CALM_WORDS)))
+            labels.append(LABELS.index("fighting") if fight else LABELS.index(CALM))
+        for i in range(recipe.batch - count):
+            seed = TRAIN_SEEDS + (step * recipe.batch + i) % 100_000
+            frames, caption, label = sim_clip(seed, recipe.frames)
+            pixels.append(augment(frames, recipe.size, rng))
+            words.append(caption)
+            labels.append(label)
+        return torch.from_numpy(np.stack(pixels)), words, torch.tensor(labels)
+
+
+def embed_clips(model: Any, pixels: torch.Tensor) -> torch.Tensor:
+    """uint8 [B, F, S, S, 3] to unit vectors [B, D]: the mean over a clip's frames."""
+    b, f = pixels.shape[:2]
+    x = pixels.flatten(0, 1).permute(0, 3, 1, 2).float()
+    x = (x / 255 - torch.tensor(MEAN, device=x.device).view(1, 3, 1, 1)) / torch.tensor(STD, device=x.device).view(
+        1, 3, 1, 1
+    )
+    y = model.encode_image(x.contiguous(memory_format=torch.channels_last), normalize=True)
+    return functional.normalize(y.view(b, f, -1).mean(1), dim=-1)
+
+
+def loss_of(
+    model: Any, tokenizer: Any, batch: tuple[torch.Tensor, list[str], torch.Tensor], device: torch.device
+) -> torch.Tensor:
+    """CLIP's loss with clips of one class as half-right partners, plus classification by class names."""
+    pixels, words, labels = batch[0].to(device), batch[1], batch[2].to(device)
+    names = [f"a security camera shows {label}" for label in LABELS]
+    image = embed_clips(model, pixels)
+    text = model.encode_text(tokenizer([*words, *names]).to(device), normalize=True)
+    scale = model.logit_scale.exp().clamp(max=100)
+    logits = scale * image @ text[: len(words)].T
+    same = (labels[:, None] == labels[None]).float()
+    target = 0.5 * torch.eye(len(words), device=device) + 0.5 * same / same.sum(1, keepdim=True)
+    pairs = (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)) / 2
+    return pairs + functional.cross_entropy(scale * image @ text[len(words) :].T, labels)
+
+
+def train_clip(recipe: ClipRecipe, folder: Path, *, backbone: Path | None, data: Path | None, log: Path) -> None:
+    """Train, or go on training, until `minutes` are used; leaves an open_clip folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(recipe.seed)
+    if not (folder / "open_clip_config.json").exists():
+        vocabulary = write_tokenizer(folder)
+        (folder / "open_clip_config.json").write_text(json.dumps(config_of(recipe, vocabulary), indent=1) + "\n")
+    model: Any = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
+    start_trunk(model.visual.trunk, backbone)
+    model.to(device, memory_format=torch.channels_last)
+    trunk = list(model.visual.trunk.parameters())
+    begin = [p.detach().clone() for p in trunk]
+    rest = [p for n, p in model.named_parameters() if not n.startswith("visual.trunk")]
+    groups = [{"params": trunk, "lr": recipe.backbone_lr, "peak": recipe.backbone_lr},
+              {"params": rest, "lr": recipe.head_lr, "peak": recipe.head_lr}]  # fmt: skip
+    optimiser = torch.optim.AdamW(groups, weight_decay=0.01)
+    checkpoint, step, used = folder / "checkpoint.safetensors", 0, 0.0
+    if checkpoint.exists():
+        state = load_file(checkpoint)
+        step, used = int(state.pop("step")), float(state.pop("used"))
+        model.load_state_dict(state)
+    batches = DataLoader(
+        Batches(recipe, real_clips(data, "train", recipe.frames), step),
+        batch_size=None,
+        num_workers=1,
+        prefetch_factor=4,
+    )
+    dtype = choose_dtype(device, "auto")
+    model.train()
+    for module in model.visual.trunk.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()  # folded into the convolutions; batch statistics would undo them
+    last, saved = time.monotonic(), time.monotonic()
+    for batch in batches:
+        done = used / (recipe.minutes * 60)
+        if done >= 1:
+            break
+        for group in optimiser.param_groups:
+            group["lr"] = group["peak"] * min(1.0, (step + 1) / 30) * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * done)))
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            loss = loss_of(model, tokenizer, batch, device)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(trunk, begin, recipe.anchor * optimiser.param_groups[0]["lr"] / recipe.backbone_lr)
+        step += 1
+        now = time.monotonic()
+        used, last = used + now - last, now
+        if step % 20 == 0:
+            with open(log, "a") as file:
+                file.write(
+                    json.dumps({"stage": "clip", "step": step, "seconds": round(used), "loss": round(loss.item(), 4)})
+                    + "\n"
+                )
+        if now - saved > 60:
+            _checkpoint(model, checkpoint, step, used)
+            saved = now
+    _checkpoint(model, checkpoint, step, used)
+    half = {
+        k: v.half().contiguous() if v.is_floating_point() else v.contiguous() for k, v in model.state_dict().items()
+    }
+    save_file(half, folder / "model.safetensors")
+
+
+def _checkpoint(model: Any, path: Path, step: int, used: float) -> None:
+    state = {k: v.contiguous() for k, v in model.state_dict().items()}
+    part = path.with_suffix(".part")
+    save_file({**state, "step": torch.tensor(step), "used": torch.tensor(used)}, part)
+    part.replace(path)
