@@ -32,10 +32,11 @@ Progress = Callable[[str, float, float | None], None]
 
 
 class SizedEncoder(Encoder, Protocol):
-    """An encoder that says how large (pixels, short side) it wants its frames."""
+    """An encoder that says how large (pixels, short side) it wants its frames, and embeds sentences too."""
 
     @property
     def size(self) -> int: ...
+    def embed_text(self, texts: list[str]) -> npt.NDArray[np.float32]: ...
 
 
 class Analyzer:

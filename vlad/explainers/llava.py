@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -93,7 +94,7 @@ class LlavaExplainer:
         for index, (segment, times) in enumerate(zip(segments, plans, strict=True)):
             pictures, frames = frames[: len(times)], frames[len(times) :]
             values = {"label": segment.label, "times": ", ".join(f"{t:.1f} s" for t in times)}
-            raw = self.generate(values, pictures, (lambda piece, i=index: on_text(i, piece)) if on_text else None)
+            raw = self.generate(values, pictures, partial(on_text, index) if on_text else None)
             explanations.append(read_answer(raw, segment, times=times, prompt=self.prompt.id, model=self.name))
         return explanations
 
@@ -111,7 +112,7 @@ class LlavaExplainer:
         images = [Image.fromarray(p) for p in pictures]
         inputs = self.processor(images=images, text=text, return_tensors="pt").to(self.model.device)
         inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
-        streamer = TextIteratorStreamer(self.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
+        streamer: Any = TextIteratorStreamer(self.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
         options = {"max_new_tokens": self.settings.max_new_tokens, "do_sample": False, "streamer": streamer}
         fault: list[BaseException] = []
 
@@ -141,7 +142,8 @@ def load_llava(folder: str, adapter: str, prompt: Prompt, settings: Settings, *,
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     try:
-        processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+        loader: Any = AutoProcessor
+        processor = loader.from_pretrained(folder, local_files_only=True)
         model: Any = AutoModelForImageTextToText.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, dtype="auto"
         )
