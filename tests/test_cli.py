@@ -131,13 +131,6 @@ def test_a_folder_that_cannot_be_written_is_refused_first(tmp_path: Path, capsys
     assert "-o" in capsys.readouterr().err
 
 
-def test_clips_of_one_name_do_not_overwrite_each_other(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("analyze", "a.mp4", "b/a.mp4") == 0
-    told = capsys.readouterr().out
-    assert "vlad-out/x.json" in told
-    assert "vlad-out/a-2/x.json" in told
-
-
 def offline(*arguments: str) -> subprocess.CompletedProcess[str]:
     """The verb in a process of its own with the hub switched off and an empty hub cache."""
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(Path.cwd() / "hub")}

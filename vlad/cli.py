@@ -115,14 +115,6 @@ def _show(analysis: vlad.Analysis, written: Sequence[Path]) -> None:
     console.print(Text(printable("  ".join(map(str, written)))), soft_wrap=True)
 
 
-def _folders(paths: Sequence[Path], out: Path) -> Iterator[tuple[Path, Path]]:
-    """Each clip with its folder; clips of one name go to numbered folders, so that none overwrites another."""
-    seen: dict[str, int] = {}
-    for path in paths:
-        count = seen[path.stem] = seen.get(path.stem, 0) + 1
-        yield path, out if count == 1 else out / f"{path.stem}-{count}"
-
-
 @app.command()
 def analyze(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Clips; names with a leading dash after --.")],
@@ -141,11 +133,11 @@ def analyze(
     done: list[vlad.Analysis] = []
     code = 0
     try:
-        for path, folder in _folders(paths, out):
+        for path in paths:
             try:
                 with _bar(path.name) as tell:
                     analysis = analyzer(path, on_progress=tell)
-                written = vlad.save(analysis, folder, settings=settings)
+                written = vlad.save(analysis, out, settings=settings)
             except VladError as error:
                 _complain(str(error))
                 code = 1

@@ -166,7 +166,10 @@ def to_html(analysis: Analysis, frames: Frames, *, source: str = "") -> str:
 
 def _write(path: Path, text: str) -> None:
     """All of the text or none of it."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8", newline="") as file:
+    # A file name that is no UTF-8 holds lone surrogates; \udce9 is how JSON spells them too.
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, delete=False, encoding="utf-8", errors="backslashreplace", newline=""
+    ) as file:
         try:
             file.write(text)
             file.flush()
@@ -198,7 +201,7 @@ def save(analysis: Analysis, folder: Path, *, frames: Frames | None = None) -> t
         folder.mkdir(parents=True, exist_ok=True)
         stem = _stem(analysis, folder)
         clip = Path(analysis.video.path).absolute()
-        source = quote(os.path.relpath(clip, folder.absolute())) if clip.is_file() else ""
+        source = quote(os.fsencode(os.path.relpath(clip, folder.absolute()))) if clip.is_file() else ""
         texts = (to_json(analysis), to_csv(analysis), to_html(analysis, frames or {}, source=source))
         paths = tuple(folder / f"{stem}.{suffix}" for suffix in ("json", "csv", "html"))
         for path, text in zip(paths, texts, strict=True):
