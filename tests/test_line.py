@@ -56,7 +56,7 @@ def test_a_clip_becomes_three_files(
     assert json.loads(text) == printed
     jsonschema.validate(printed, json.loads(SCHEMA_PATH.read_text()))
     assert from_json(text).segments
-    assert "http" not in (tmp_path / "scene.html").read_text().replace("http://www.w3.org/", "")
+    assert "://" not in (tmp_path / "scene.html").read_text().replace("http://www.w3.org/", "")
 
 
 def test_python_and_command_agree(clip: Path, tower: Path, tmp_path: Path) -> None:
