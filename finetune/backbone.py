@@ -61,7 +61,7 @@ def start_trunk(trunk: Any, path: Path | None) -> None:
         trunk.load_state_dict(source.state_dict(), strict=False)
         return
     convolutions = [m for m in trunk.modules() if isinstance(m, torch.nn.Conv2d)]
-    norms = [m for m in trunk.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    norms: list[Any] = [m for m in trunk.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     layers = read_convolutions(path)
     if len(layers) < len(convolutions) or len(norms) != len(convolutions):
         raise WeightsError(f"{path.name}: {len(layers)} convolutions, expected {len(convolutions)} of MobileNetV2")

@@ -10,7 +10,6 @@ import csv
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset
-from vlad.finetune.backbone import start_trunk
 
 from vlad.config import make_settings
-from vlad.encoder import choose_dtype
+from vlad.device import choose_dtype
 from vlad.sim import ANOMALIES, NORMALS, simulate_clip
 from vlad.video import open_video
+
+from .backbone import start_trunk
+from .recipe import ClipRecipe
 
 CALM = "nothing unusual"
 LABELS = (*ANOMALIES, *NORMALS, CALM)
@@ -45,23 +46,6 @@ CALM_WORDS = (
     "nothing unusual",
 )
 TRAIN_SEEDS, SELECT_SEEDS = 0, 100_000
-
-
-@dataclass(frozen=True)
-class ClipRecipe:
-    """Every knob of this stage. minutes: of training. anchor: pull towards the ImageNet start at each step."""
-
-    minutes: float = 20.0
-    size: int = 128  # pixels; the tower's input
-    frames: int = 4
-    batch: int = 48  # clips
-    real: int = 8  # of these, real ones
-    backbone_lr: float = 2e-4
-    head_lr: float = 1e-3
-    anchor: float = 2e-3
-    width: int = 192  # of the text tower
-    embed: int = 192
-    seed: int = 0
 
 
 def config_of(recipe: ClipRecipe, vocabulary: int) -> dict[str, Any]:
@@ -110,16 +94,22 @@ def write_tokenizer(folder: Path, *, words: int = 1500, vocabulary: int = 2048) 
     return int(tokenizer.get_vocab_size())
 
 
-def augment(frames: list[npt.NDArray[np.uint8]], size: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """The same random change to every frame of a clip: crop, flip, light, colour, blur, JPEG, noise. uint8 [F, size, size, 3]."""
+def augment(
+    frames: list[npt.NDArray[np.uint8]], size: int, rng: np.random.Generator, *, strength: float = 1.0
+) -> npt.NDArray[np.uint8]:
+    """The same random change to every frame of a clip: crop, flip, light, colour, blur, JPEG, noise. uint8 [F, size, size, 3].
+
+    strength: 1 for features that must not depend on colour; about 0.3 where colours are to be named.
+    """
     height, width = frames[0].shape[:2]
-    share = rng.uniform(0.7, 1.0)
+    share = rng.uniform(1 - 0.3 * strength, 1.0)
     h, w = int(height * share), int(width * share)
     top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
-    flip, grey = rng.random() < 0.5, rng.random() < 0.2
-    gain, lift = rng.uniform(0.6, 1.4, 3) * rng.uniform(0.8, 1.2), rng.uniform(-25, 25)
-    blur, quality = rng.random() < 0.3, int(rng.integers(20, 95)) if rng.random() < 0.5 else 0
-    noise = rng.uniform(0, 8)
+    flip, grey = rng.random() < 0.5, rng.random() < 0.2 and strength >= 1
+    gain = 1 + strength * (rng.uniform(0.6, 1.4, 3) * rng.uniform(0.8, 1.2) - 1)
+    lift = strength * rng.uniform(-25, 25)
+    blur, quality = rng.random() < 0.3 * strength, int(rng.integers(20, 95)) if rng.random() < 0.5 else 0
+    noise = strength * rng.uniform(0, 8)
     out = []
     for frame in frames:
         x = cv2.resize(frame[top : top + h, left : left + w], (size, size), interpolation=cv2.INTER_AREA)
@@ -185,8 +175,8 @@ class Batches(IterableDataset[Any]):
         pixels, words, labels = [], [], []
         count = recipe.real if self.real else 0
         for index in rng.integers(0, max(len(self.real), 1), count):
-            frames, fight, _ = self.real[int(index)]
-            pixels.append(augment(list(frames), recipe.size, rng))
+            shown, fight, _ = self.real[int(index)]
+            pixels.append(augment(list(shown), recipe.size, rng))
             words.append(str(rng.choice(FIGHT_WORDS if fight else CALM_WORDS)))
             labels.append(LABELS.index("fighting") if fight else LABELS.index(CALM))
         for i in range(recipe.batch - count):
@@ -237,7 +227,9 @@ def train_clip(recipe: ClipRecipe, folder: Path, *, backbone: Path | None, data:
     tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
     start_trunk(model.visual.trunk, backbone)
     model.to(device, memory_format=torch.channels_last)
-    trunk = list(model.visual.trunk.parameters())
+    for part in (model.visual.trunk.conv_stem, model.visual.trunk.bn1, *model.visual.trunk.blocks[: recipe.frozen]):
+        part.requires_grad_(False)
+    trunk = [p for p in model.visual.trunk.parameters() if p.requires_grad]
     begin = [p.detach().clone() for p in trunk]
     rest = [p for n, p in model.named_parameters() if not n.startswith("visual.trunk")]
     groups = [{"params": trunk, "lr": recipe.backbone_lr, "peak": recipe.backbone_lr},

@@ -1,95 +1,127 @@
-"""Rebuild nano: its CLIP, its MIL head, stage by stage, resumable.
+"""Rebuild nano: its CLIP, its MIL head, its LLaVA and the adapter, stage by stage; each goes on where it was stopped.
 
-    vlad finetune nano [data=FOLDER] [minutes=20] [videos=240] [work=runs/nano]
+    vlad finetune nano [data=FOLDER] [work=runs/nano] [recipe=FILE.yaml] [clip.minutes=5 ...]
 
-In: the ImageNet file and `fights` of `data` (VLAD_DATA), where they are; else timm's own weights. Out: vlad/nano.
+In: a recipe; the ImageNet file and `fights` of `data` (VLAD_DATA) where they are, else timm's own weights. Out: vlad/nano.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 from rich.progress import track
-from vlad.finetune.clip import SELECT_SEEDS, ClipRecipe, train_clip
-from vlad.finetune.scorer import Bag, MilRecipe, train_mil
 
-from vlad.config import Settings, make_settings
-from vlad.encoder import ClipEncoder, load_encoder
-from vlad.errors import SettingsError
+from vlad.config import make_settings
+from vlad.encoder import load_encoder
 from vlad.motion import MOTION_DIM
+from vlad.pipeline import Analyzer
 from vlad.scorers.mil import MilConfig, save_head
-from vlad.sim import ANOMALIES, simulate
-from vlad.types import Snippet
+from vlad.sim import ANOMALIES, World, simulate, write_video
 from vlad.weights import nano_folder, write_checksums
 
-DEFAULTS = {"data": os.environ.get("VLAD_DATA", ""), "minutes": "20", "videos": "240", "work": "runs/nano"}
+from .clip import SELECT_SEEDS, train_clip
+from .llava import train_adapter, train_llava
+from .recipe import MilRecipe, NanoRecipe, load_recipe
+from .scorer import Bag, train_mil
 
 
-def world_snippets(seed: int, settings: Settings, *, size: int) -> list[Snippet]:
-    """Snippets of a simulated video as a camera's encoder would leave them: JPEG stands in for h264."""
-    world = simulate(seed)
-    rng = np.random.default_rng([seed, 17])
-    step, count = settings.snippet_frames / world.fps, settings.frames_per_snippet
-    snippets = []
-    for start in np.arange(0.0, world.duration - step / 2, step):
-        times = start + (np.arange(count) + 0.5) / count * step
-        frames = [world.frame(float(t)) for t in times]
-        snippets.append(Snippet(squeeze(frames, size, rng), float(start), float(min(start + step, world.duration))))
-    return snippets
+def training_world(seed: int) -> World:
+    """A simulated video of 30 to 80 s."""
+    return simulate(seed, duration=float(np.random.default_rng([seed, 41]).integers(30, 81)))
 
 
-def squeeze(frames: list[np.ndarray], size: int, rng: np.random.Generator) -> np.ndarray:  # type: ignore[type-arg]
-    """Frames shrunk to a short side of `size` and compressed: uint8 [F, H, W, 3]."""
-    import cv2
+@cache
+def _analyzer() -> Analyzer:
+    """One for each process, on one core."""
+    import torch
 
-    quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(35, 90))]
-    scale = size / min(frames[0].shape[:2])
-    small = [cv2.resize(f, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) for f in frames]
-    return np.stack([cv2.imdecode(cv2.imencode(".jpg", f, quality)[1], cv2.IMREAD_COLOR) for f in small])
-
-
-def sim_bag(encoder: ClipEncoder, seed: int, settings: Settings) -> Bag:
-    """A simulated video's features with its one label."""
-    label = next((e.label for e in simulate(seed).events if e.anomalous), "")
-    return Bag(np.array(encoder(world_snippets(seed, settings, size=encoder.size)).values), label)
+    torch.set_num_threads(1)
+    return Analyzer(make_settings(cache=None))
 
 
-def main(arguments: Sequence[str] = ()) -> int:
-    """Run every stage that has not been run; `arguments` are key=value."""
-    given = dict(a.split("=", 1) for a in arguments if "=" in a)
-    if set(given) - set(DEFAULTS) or len(given) != len(arguments):
-        raise SettingsError(
-            f"finetune nano: expected key=value with keys {', '.join(DEFAULTS)}; got {' '.join(arguments)}"
+def sim_bag(seed: int, folder: Path) -> Bag:
+    """Features of a simulated video, encoded to h264 and decoded again, with its one label; kept in `folder`."""
+    world = training_world(seed)
+    label, kept = next((e.label for e in world.events if e.anomalous), ""), folder / f"{seed}.npy"
+    if not kept.exists():
+        with tempfile.TemporaryDirectory() as place:
+            write_video(world, Path(place) / "world.mp4")
+            values = _analyzer().features(Path(place) / "world.mp4")[0].values
+        with open(folder / f".{seed}.part", "wb") as file:
+            np.save(file, values, allow_pickle=False)
+        (folder / f".{seed}.part").replace(kept)
+    return Bag(np.load(kept, allow_pickle=False), label)
+
+
+def fight_bags(data: Path | None, split: str) -> list[Bag]:
+    """Real clips of a split of `fights` as bags; [] without the data."""
+    if data is None or not (data / "fights" / "manifest.csv").is_file():
+        return []
+    with open(data / "fights" / "manifest.csv", newline="") as file:
+        rows = [r for r in csv.DictReader(file) if r["split"] == split]
+    return [
+        Bag(
+            np.array(_analyzer().features(data / "fights" / r["path"])[0].values),
+            "fighting" if r["label"] == "fight" else "",
         )
-    options = {**DEFAULTS, **given}
-    data, work = Path(options["data"]) if options["data"] else None, Path(options["work"])
-    work.mkdir(parents=True, exist_ok=True)
-    log, nano = work / "log.jsonl", nano_folder()
-    backbone = data / "models" / "mobilenet_v2_imagenet_int8.tflite" if data else None
-    if not (work / "clip" / "model.safetensors").exists():
-        train_clip(ClipRecipe(minutes=float(options["minutes"])), work / "clip", backbone=backbone, data=data, log=log)
-    shutil.copytree(work / "clip", nano / "clip", dirs_exist_ok=True, ignore=shutil.ignore_patterns("checkpoint*"))
-    train_head(work, log, videos=int(options["videos"]))
-    write_checksums()
-    return 0
-
-
-def train_head(work: Path, log: Path, *, videos: int) -> None:
-    """Features of simulated videos, then the MIL head, into nano."""
-    settings = make_settings()
-    encoder = load_encoder(settings)
-    train = [sim_bag(encoder, seed, settings) for seed in track(range(videos), "features of training videos")]
-    select = [
-        sim_bag(encoder, SELECT_SEEDS + i, settings) for i in track(range(max(40, videos // 4)), "held-out videos")
+        for r in track(rows, f"features of fights {split}")
     ]
-    width = train[0].values.shape[1]
-    config = MilConfig(width - MOTION_DIM, MOTION_DIM, encoder.name, ANOMALIES)
-    head, lines = train_mil(train, select, config=config, embed_text=encoder.embed_text, recipe=MilRecipe())
+
+
+def train_head(work: Path, log: Path, data: Path | None, recipe: MilRecipe) -> None:
+    """Features of simulated and real videos, then the MIL head, into nano."""
+    encoder = load_encoder(make_settings())
+    folder = work / "bags" / encoder.name.replace("@", "-")
+    folder.mkdir(parents=True, exist_ok=True)
+    seeds = [*range(recipe.videos), *range(SELECT_SEEDS, SELECT_SEEDS + recipe.select)]
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        waiting = pool.map(sim_bag, seeds, [folder] * len(seeds))
+        bags = list(track(waiting, "features of simulated videos", total=len(seeds)))
+    config = MilConfig(encoder.width - MOTION_DIM, MOTION_DIM, encoder.name, ANOMALIES)
+    head, lines = train_mil(
+        bags[: recipe.videos], bags[recipe.videos :], fight_bags(data, "train"),
+        config=config, embed_text=encoder.embed_text, recipe=recipe,
+    )  # fmt: skip
     with open(log, "a") as file:
         file.writelines(json.dumps(line) + "\n" for line in lines)
     save_head(head, nano_folder() / "mil")
+
+
+def build(recipe: NanoRecipe, data: Path | None, work: Path) -> None:
+    """Every stage whose result is not in `work` yet."""
+    log, nano = work / "log.jsonl", nano_folder()
+    backbone = data / "models" / "mobilenet_v2_imagenet_int8.tflite" if data else None
+    if not (work / "clip" / "model.safetensors").exists():
+        train_clip(recipe.clip, work / "clip", backbone=backbone, data=data, log=log)
+    shutil.copytree(work / "clip", nano / "clip", dirs_exist_ok=True, ignore=shutil.ignore_patterns("checkpoint*"))
+    train_head(work, log, data, recipe.mil)
+    if not (work / "llava" / "model.safetensors").exists():
+        train_llava(recipe.llava, work / "clip", work / "llava", work=work / "llava_steps", log=log)
+    if not (work / "adapter" / "adapter_model.safetensors").exists():
+        train_adapter(recipe.llava, work / "llava", work / "adapter", work=work / "adapter_steps", log=log)
+    for part in ("llava", "adapter"):
+        shutil.copytree(work / part, nano / part, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.md", "*.bin"))
+    write_checksums()
+
+
+def main(arguments: Sequence[str] = ()) -> int:
+    """Run what has not been run; `arguments` are key=value. Raises SettingsError for what is no recipe."""
+    places = {"data": os.environ.get("VLAD_DATA", ""), "work": "runs/nano", "recipe": ""}
+    given = dict(a.split("=", 1) for a in arguments if a.split("=", 1)[0] in places and "=" in a)
+    places |= given
+    changes = [a for a in arguments if a.split("=", 1)[0] not in given]
+    recipe = load_recipe(Path(places["recipe"]) if places["recipe"] else None, changes)
+    work = Path(places["work"])
+    work.mkdir(parents=True, exist_ok=True)
+    build(recipe, Path(places["data"]) if places["data"] else None, work)
+    return 0

@@ -16,8 +16,11 @@ import numpy.typing as npt
 import torch
 from sklearn.metrics import roc_auc_score
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
 from vlad.scorers.mil import EmbedText, MilConfig, MilHead, sentences
+
+from .recipe import MilRecipe
 
 
 @dataclass(frozen=True)
@@ -28,34 +31,28 @@ class Bag:
     label: str
 
 
-@dataclass(frozen=True)
-class MilRecipe:
-    """Every knob of this stage."""
-
-    epochs: int = 60
-    batch: int = 16  # bags of each kind a step
-    lr: float = 5e-4
-    weight_decay: float = 1e-2
-    smooth: float = 8e-5 * 100
-    sparse: float = 8e-5 * 100
-    noise: float = 0.02  # on features, so that no single video is learnt by heart
-    seed: int = 0
-
-
-def bag_loss(head: MilHead, bag: Bag, names: torch.Tensor, labels: tuple[str, ...], recipe: MilRecipe) -> torch.Tensor:
-    """The loss of one video."""
-    values = torch.from_numpy(bag.values)[None]
-    logits, direction = head(values + recipe.noise * torch.randn_like(values))
-    count = logits.shape[1] // 16 + 1
-    top = logits[0].topk(count)
-    truth = torch.tensor(float(bool(bag.label)))
-    loss = functional.binary_cross_entropy_with_logits(top.values.mean(), truth)
-    scores = logits[0].sigmoid()
-    loss = loss + recipe.smooth * scores.diff().square().sum() + recipe.sparse * scores.sum()
-    if bag.label:
-        classes = head.class_logits(direction[0, top.indices], names).mean(0)
-        loss = loss + 0.5 * functional.cross_entropy(classes[None], torch.tensor([labels.index(bag.label)]))
-    return loss
+def bags_loss(
+    head: MilHead, bags: list[Bag], names: torch.Tensor, labels: tuple[str, ...], recipe: MilRecipe
+) -> torch.Tensor:
+    """The mean loss of some videos."""
+    values = pad_sequence([torch.from_numpy(b.values) for b in bags], batch_first=True)
+    lengths = torch.tensor([len(b.values) for b in bags])
+    mask = torch.arange(values.shape[1])[None] < lengths[:, None]
+    truth = torch.tensor([float(bool(b.label)) for b in bags])
+    shift = recipe.drift * values.std(dim=(0, 1)) * torch.randn(len(bags), 1, values.shape[2])
+    logits, direction = head(values + shift + recipe.noise * torch.randn_like(values), mask)
+    order = logits.masked_fill(~mask, -torch.inf).argsort(dim=1, descending=True)
+    top = torch.arange(values.shape[1])[None] < (lengths // 16 + 1)[:, None]  # the first of `order`
+    share = top / top.sum(1, keepdim=True)
+    bag_logits = (logits.gather(1, order).masked_fill(~top, 0) * share).sum(1)
+    scores = logits.sigmoid() * mask
+    smooth = (scores.diff(dim=1).square() * mask[:, 1:]).sum(1)
+    loss = functional.binary_cross_entropy_with_logits(bag_logits, truth)
+    loss = loss + (recipe.smooth * smooth + recipe.sparse * scores.sum(1)).mean()
+    chosen = direction.gather(1, order[..., None].expand_as(direction))
+    classes = (head.class_logits(chosen, names) * share[..., None]).sum(1)
+    named = torch.tensor([labels.index(b.label) if b.label else -100 for b in bags])
+    return torch.as_tensor(loss + 0.5 * functional.cross_entropy(classes, named) * truth.mean())
 
 
 def bag_auc(head: MilHead, bags: list[Bag]) -> float:
@@ -68,30 +65,42 @@ def bag_auc(head: MilHead, bags: list[Bag]) -> float:
 
 
 def train_mil(
-    train: list[Bag], select: list[Bag], *, config: MilConfig, embed_text: EmbedText, recipe: MilRecipe
+    train: list[Bag], select: list[Bag], real: list[Bag], *, config: MilConfig, embed_text: EmbedText, recipe: MilRecipe
 ) -> tuple[MilHead, list[dict[str, Any]]]:
-    """The head of the best epoch on `select`, and a log line an epoch. Both lists need bags of both kinds."""
+    """The head of the best epoch on `select`, and a log line an epoch.
+
+    train, select: simulated bags of both kinds. real: bags of real clips, or []; `recipe.real` of each step's bags come from there.
+    """
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
     head, names = MilHead(config), torch.from_numpy(embed_text(sentences(config.labels)))
     optimiser = torch.optim.AdamW(head.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
-    kinds = [[b for b in train if not b.label], [b for b in train if b.label]]
-    steps = max(1, max(map(len, kinds)) // recipe.batch)
+    kinds = [[[b for b in bags if bool(b.label) == wanted] for bags in (train, real)] for wanted in (False, True)]
+    steps = max(1, max(len(simulated) for simulated, _ in kinds) // recipe.batch)
     best, kept, log = -1.0, copy.deepcopy(head.state_dict()), []
     for epoch in range(recipe.epochs):
         head.train()
         total = 0.0
         for _ in range(steps):
-            chosen = [kind[int(i)] for kind in kinds for i in rng.integers(0, len(kind), recipe.batch)]
-            loss = torch.stack([bag_loss(head, b, names, config.labels, recipe) for b in chosen]).mean()
+            chosen = [bag for kind in kinds for bag in _draw(kind, recipe, rng)]
+            loss = bags_loss(head, chosen, names, config.labels, recipe)
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
             optimiser.step()
             total += loss.item() / steps
         auc = bag_auc(head, select)
         log.append({"stage": "mil", "epoch": epoch, "loss": round(total, 4), "select_bag_auc": round(auc, 4)})
-        if auc > best:
+        if auc >= best:
             best, kept = auc, copy.deepcopy(head.state_dict())
     head.load_state_dict(kept)
     return head, log
+
+
+def _draw(kind: list[list[Bag]], recipe: MilRecipe, rng: np.random.Generator) -> list[Bag]:
+    """`recipe.batch` bags of one kind, a share of them real where there are any."""
+    simulated, real = kind
+    count = round(recipe.batch * recipe.real) if real else 0
+    return [simulated[int(i)] for i in rng.integers(0, len(simulated), recipe.batch - count)] + [
+        real[int(i)] for i in rng.integers(0, max(len(real), 1), count)
+    ]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("vlad", "prompts", "finetune", "eval", "app")
-BASE = {"types", "errors", "config"}
+BASE = {"types", "errors", "config", "device"}
 LIBRARY = BASE | {
     "weights", "video", "readers", "motion", "encoder", "cache", "scorers", "segments", "prompting", "explainers",
     "report", "pipeline", "library", "sim", "nano", "prompts",
@@ -16,6 +16,7 @@ MAY: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
     "config": {"errors"},
+    "device": set(),
     "weights": {"errors", "config", "nano"},
     "video": BASE | {"readers"},
     "readers": {"types", "errors"},

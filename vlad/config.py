@@ -57,6 +57,7 @@ class Settings(BaseModel):
     explain: bool = True
     explainer: str = "nano"  # a LLaVA-family hub name or folder, or nano
     adapter: str = ""  # a PEFT adapter's folder; "" with nano: nano's own
+    explainer_bits: Literal[4, 16] = 16  # 4: NF4 by bitsandbytes, for large models on a GPU
     prompt: str = "explain"
     prompts: Path | None = None  # a folder whose templates override the shipped ones
     explain_frames: int = Field(4, ge=1, le=64)
@@ -85,6 +86,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "motion": False,
         "scorer": "text",
         "explainer": "llava-hf/llava-onevision-qwen2-7b-ov-hf",
+        "explainer_bits": 4,
     },
 }
 

@@ -24,32 +24,13 @@ from torch.nn import functional
 
 from vlad import motion
 from vlad.config import Settings
+from vlad.device import choose_device, choose_dtype
 from vlad.errors import WeightsError
 from vlad.types import Features, Snippet
-from vlad.weights import nano_folder, sha256_of
+from vlad.weights import local_copy, nano_folder, sha256_of
 
 BATCH = 32  # frames
 AHEAD = 8  # snippets decoded while others are encoded
-
-
-def choose_device(wanted: str) -> torch.device:
-    """The device of a setting; `auto` takes CUDA, then Apple's GPU, then the processor."""
-    if wanted != "auto":
-        return torch.device(wanted)
-    return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def choose_dtype(device: torch.device, precision: str) -> torch.dtype:
-    """bfloat16 where the hardware multiplies it, else float32, unless the setting says."""
-    if precision != "auto":
-        return torch.bfloat16 if precision == "bfloat16" else torch.float32
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    if device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX512":
-        flags = Path("/proc/cpuinfo")
-        if flags.exists() and "avx512_bf16" in flags.read_text():
-            return torch.bfloat16
-    return torch.float32
 
 
 class ClipEncoder:
@@ -73,12 +54,20 @@ class ClipEncoder:
         )
         size = model.visual.image_size
         self.size = int(size if isinstance(size, int) else min(size))
-        config = open_clip.get_model_preprocess_cfg(model)
+        mean, std = (
+            open_clip.get_model_preprocess_cfg(model).get(key, usual)
+            for key, usual in (("mean", open_clip.OPENAI_DATASET_MEAN), ("std", open_clip.OPENAI_DATASET_STD))
+        )
         shape = (1, 3, 1, 1)
-        self._mean = torch.tensor(config["mean"], device=device).view(shape) * 255
-        self._std = torch.tensor(config["std"], device=device).view(shape) * 255
-        facts = [weights, self.size, squash, config["mean"], config["std"], motion.VERSION if use_motion else 0]
+        self._mean = torch.tensor(mean, device=device).view(shape) * 255
+        self._std = torch.tensor(std, device=device).view(shape) * 255
+        facts = [weights, self.size, squash, mean, std, motion.VERSION if use_motion else 0]
         self.name = f"{name}@{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]}"
+
+    @property
+    def width(self) -> int:
+        """D, the width of a feature."""
+        return int(self.embed_text(["width"]).shape[1]) + (motion.MOTION_DIM if self.use_motion else 0)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, self.dtype) if self.dtype != torch.float32 else nullcontext()
@@ -178,25 +167,27 @@ def _ahead(snippets: Iterable[Snippet]) -> Iterator[Snippet]:
         thread.join(timeout=5)
 
 
+def _folder_of(settings: Settings) -> Path | None:
+    """Where an open_clip model lies: the folder that is named, or what was pulled of its pinned revision; None for neither."""
+    if Path(settings.encoder).is_dir():
+        return Path(settings.encoder)
+    tag = open_clip.get_pretrained_cfg(settings.encoder, settings.encoder_weights) or {}
+    return local_copy(str(tag.get("hf_hub", "")).rstrip("/"))
+
+
 def load_encoder(settings: Settings) -> ClipEncoder:
     """The encoder that the settings name. Raises WeightsError where its weights are not here."""
     device = choose_device(settings.device)
     dtype = choose_dtype(device, settings.precision)
-    folder = nano_folder() / "clip" if settings.encoder == "nano" else Path(settings.encoder)
-    if settings.encoder == "nano" or folder.is_dir():
-        name, model_name, tag = (
-            folder.name if folder.is_dir() and settings.encoder != "nano" else "nano",
-            f"local-dir:{folder}",
-            None,
+    nano = settings.encoder == "nano"
+    name = "nano" if nano else Path(settings.encoder).name
+    folder = nano_folder() / "clip" if nano else _folder_of(settings)
+    model_name, tag = (f"local-dir:{folder}", None) if folder else (settings.encoder, settings.encoder_weights)
+    weights = sha256_of(folder) if folder else f"{settings.encoder}:{tag}"
+    if not folder and not tag:
+        raise WeightsError(
+            f"encoder {settings.encoder!r} needs Settings.encoder_weights, a tag such as 'openai' or a file"
         )
-        weights = sha256_of(folder)
-    else:
-        name, model_name, tag = settings.encoder.replace("/", "-"), settings.encoder, settings.encoder_weights or None
-        weights = f"{settings.encoder}:{settings.encoder_weights}"
-        if not tag:
-            raise WeightsError(
-                f"encoder {settings.encoder!r} needs Settings.encoder_weights, a tag such as 'openai' or a file"
-            )
     try:
         model = open_clip.create_model(model_name, pretrained=tag, device="cpu", weights_only=True)
         tokenizer = open_clip.get_tokenizer(model_name)

@@ -70,18 +70,22 @@ class Analyzer:
         Raises a VladError of one line for whatever a clip, a setting or missing weights can cause.
         """
         report = on_progress or (lambda stage, done, total: None)
-        features, video, warnings = self._features(path, report)
-        track = self._score(features)
+        features, video, warnings = self.features(path, on_progress=report)
+        track = self.score(features)
         s = self.settings
         segments = find_segments(
             track, smooth_seconds=s.smooth_seconds, enter=s.enter, leave=s.leave,
             merge_gap=s.merge_gap, min_length=s.min_length,
         )  # fmt: skip
-        explanations = self._explain(video, track, segments, report, on_text)
+        explanations = self.explain(video, track, segments, on_progress=report, on_text=on_text) if s.explain else ()
         made_by = self._made_by(features, explanations, warnings)
         return Analysis(video, track, segments, explanations, made_by)
 
-    def _features(self, path: str | os.PathLike[str], report: Progress) -> tuple[Features, Video, list[str]]:
+    def features(
+        self, path: str | os.PathLike[str], *, on_progress: Progress | None = None
+    ) -> tuple[Features, Video, list[str]]:
+        """The first half of the line: a clip's features, facts and warnings, from the cache if they are there."""
+        report = on_progress or (lambda stage, done, total: None)
         encoder = self._load_encoder()
         fingerprint = self._fingerprint(encoder)
         cache = self._open_cache()
@@ -118,24 +122,28 @@ class Analyzer:
             self._encoder = load_encoder(self.settings)
         return self._encoder
 
-    def _score(self, features: Features) -> ScoreTrack:
+    def score(self, features: Features) -> ScoreTrack:
+        """The timeline of features. Raises MismatchError for those of another encoder."""
         if self._scorer is None:
             from vlad.scorers import load_scorer
 
             self._scorer = load_scorer(self.settings, self._load_encoder())
         return self._scorer(features)
 
-    def _explain(
+    def explain(
         self,
         video: Video,
         track: ScoreTrack,
         segments: Sequence[Segment],
-        report: Progress,
-        on_text: Callable[[int, str], None] | None,
+        *,
+        on_progress: Progress | None = None,
+        on_text: Callable[[int, str], None] | None = None,
     ) -> tuple[Explanation, ...]:
+        """One explanation for each of `segments`, or for those with the highest peaks where there are too many."""
+        report = on_progress or (lambda stage, done, total: None)
         chosen = sorted(segments, key=lambda s: -s.peak)[: self.settings.max_explanations]
         chosen.sort(key=lambda s: s.start)
-        if not chosen or not self.settings.explain:
+        if not chosen:
             return ()
         if self._explainer is None:
             from vlad.explainers import load_explainer

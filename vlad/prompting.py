@@ -23,7 +23,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from vlad.errors import TemplateError
 
 RESERVED = re.compile(
-    r"<\s*/?\s*(image|video|s|pad|unk|bos|eos|start|end|im_start|im_end)\s*>|<\|[^|>]*\|>|\[/?INST\]|\b(USER|ASSISTANT|SYSTEM)\s*:",
+    r"<\s*/?\s*(image|video|s|pad|unk|bos|eos|start|end|im_start|im_end|system|user|assistant)\s*>|<\|[^|>]*\|>|\[/?INST\]|\b(USER|ASSISTANT|SYSTEM)\s*:",
     re.I,
 )
 PARTS = re.compile(r"^## (system|user)[ \t]*$", re.M)

@@ -27,12 +27,16 @@ class Source:
 SOURCES: dict[str, tuple[Source, ...]] = {
     "nano": (),
     "clip-b16": (
-        Source("timm/vit_base_patch16_clip_224.openai", "main", 0.6, "MIT"),
-        Source("llava-hf/llava-onevision-qwen2-0.5b-ov-hf", "main", 1.8, "Apache-2.0"),
+        Source("timm/vit_base_patch16_clip_224.openai", "977e3dd0ec55ab8da155f2fbeb6b5f54948b6e3d", 0.6, "MIT"),
+        Source(
+            "llava-hf/llava-onevision-qwen2-0.5b-ov-hf", "74dd0bf867a4cda7950c17663794267c60cf4b40", 1.8, "Apache-2.0"
+        ),
     ),
     "clip-l14": (
-        Source("timm/vit_large_patch14_clip_224.openai", "main", 1.7, "MIT"),
-        Source("llava-hf/llava-onevision-qwen2-7b-ov-hf", "main", 16.1, "Apache-2.0"),
+        Source("timm/vit_large_patch14_clip_224.openai", "18d0535469bb561bf468d76c1d73aa35156c922b", 1.7, "MIT"),
+        Source(
+            "llava-hf/llava-onevision-qwen2-7b-ov-hf", "0d50680527681998e456c7b78950205bedd8a068", 16.1, "Apache-2.0"
+        ),
     ),
 }
 
@@ -47,20 +51,28 @@ def describe() -> str:
         if not sources:
             lines.append(f"{preset}: part of the package, nothing to fetch")
         for s in sources:
-            state = "here" if _here(s) else f"fetch with: vlad models pull {preset}"
-            lines.append(f"{preset}: {s.repo}@{s.revision}  {s.size:.1f} GB  {s.licence}  {state}")
+            state = "here" if local_copy(s.repo) else f"fetch with: vlad models pull {preset}"
+            lines.append(f"{preset}: {s.repo}@{s.revision[:12]}  {s.size:.1f} GB  {s.licence}  {state}")
     return "\n".join(lines)
 
 
-def _here(source: Source) -> bool:
+def pinned(repo: str) -> str | None:
+    """The revision that is used of a repository, None for one that no preset names."""
+    return next((s.revision for sources in SOURCES.values() for s in sources if s.repo == repo), None)
+
+
+def local_copy(repo: str) -> Path | None:
+    """The folder of a pinned repository, if it was pulled."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
+    revision = pinned(repo)
+    if revision is None:
+        return None
     try:
-        snapshot_download(source.repo, revision=source.revision, allow_patterns=PATTERNS, local_files_only=True)
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=PATTERNS, local_files_only=True))
     except LocalEntryNotFoundError:
-        return False
-    return True
+        return None
 
 
 def pull(preset: str) -> list[Path]:

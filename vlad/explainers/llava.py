@@ -20,11 +20,14 @@ import torch
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+import vlad.explainers.tower  # noqa: F401  # nano's tower, known to AutoModel by name
 from vlad.config import Settings
+from vlad.device import choose_device, choose_dtype
 from vlad.errors import WeightsError
 from vlad.prompting import Prompt
 from vlad.types import FIELDS, Explanation, ScoreTrack, Segment, Verdict, Video
 from vlad.video import frames_at
+from vlad.weights import pinned
 
 TAU = 0.1  # added to every score before sampling (Holmes-VAU, density-aware sampling)
 PICTURE = 336  # pixels of the short side read from the clip; the processor fits them to its tower
@@ -141,19 +144,42 @@ def load_llava(folder: str, adapter: str, prompt: Prompt, settings: Settings, *,
     """A LLaVA-family model by hub name (if already here) or folder, with a PEFT adapter. Raises WeightsError."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
+    device = choose_device(settings.device)
+    revision = pinned(folder) or "main"
+    options: dict[str, Any] = {"dtype": choose_dtype(device, settings.precision)}
+    if settings.explainer_bits == 4:
+        options = {"quantization_config": _four_bits(name), "device_map": {"": device}}
     try:
         loader: Any = AutoProcessor
-        processor = loader.from_pretrained(folder, local_files_only=True)
+        processor = loader.from_pretrained(folder, revision=revision, local_files_only=True)
         model: Any = AutoModelForImageTextToText.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype="auto"
+            folder, revision=revision, local_files_only=True, use_safetensors=True, **options
         )
         if adapter:
             from peft import PeftModel
 
-            model = PeftModel.from_pretrained(model, adapter)
+            model = PeftModel.from_pretrained(model, adapter, use_safetensors=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         line = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         raise WeightsError(
             f"explainer {name}: cannot be loaded ({line}); run `vlad models pull`, name a local folder, or add --no-explain"
         ) from None
+    model = model if settings.explainer_bits == 4 else model.to(device)
     return LlavaExplainer(model, processor, prompt, settings, name=f"{name}+{Path(adapter).name}" if adapter else name)
+
+
+def _four_bits(name: str) -> Any:
+    """NF4 for the language model alone; the names of the parts as they are since transformers 5. Raises WeightsError."""
+    from importlib.util import find_spec
+
+    from transformers import BitsAndBytesConfig
+
+    if find_spec("bitsandbytes") is None:
+        raise WeightsError(
+            f"explainer {name}: 4 bits need bitsandbytes; install vlad[quantised] or set explainer_bits=16"
+        )
+    config: Any = BitsAndBytesConfig
+    return config(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16,
+        llm_int8_skip_modules=["model.vision_tower", "model.multi_modal_projector", "lm_head"],
+    )  # fmt: skip

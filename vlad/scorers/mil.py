@@ -57,10 +57,12 @@ class MilHead(nn.Module):
         self.temperature = nn.Parameter(torch.tensor(2.3))  # log of the scale of the cosine
         nn.init.constant_(self.score.bias, -2.0)
 
-    def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, features: torch.Tensor, mask: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """mask: bool [B, T], False behind the end of a shorter clip; such a clip scores as if it were alone."""
         clip, motion = features[..., : self.config.clip], features[..., self.config.clip :]
         # a unit vector of many parts has small ones; movement comes at about one
         x = self.inward(torch.cat([clip * self.config.clip**0.5, motion], dim=-1))
+        x = x if mask is None else x * mask[..., None]
         y = x.transpose(1, 2)
         y = nn.functional.gelu(self.near(y)) + nn.functional.gelu(self.wide(y))
         x = self.drop(self.norm(x + y.transpose(1, 2)))

@@ -23,6 +23,34 @@ CALM = (
     "a quiet {place} with nobody in it",
     "cctv view of a {place}, nothing unusual",
 )
+REASONS = {
+    "fighting": "people use violence against each other",
+    "assault": "someone is attacked and lies on the ground",
+    "road accident": "a vehicle hits something at speed",
+    "explosion": "a blast endangers everyone near",
+    "arson": "a fire is set on purpose",
+    "burglary": "a door is forced open",
+    "robbery": "someone is threatened with a weapon",
+    "shoplifting": "goods are hidden without being paid for",
+    "shooting": "a gun is fired at people",
+    "vandalism": "property is being destroyed",
+    "falling": "someone fell and may be hurt",
+    "crowd panic": "many people flee at once",
+    "abandoned object": "an object is left behind by its owner",
+}
+ORDINARY = "this is everyday activity"
+
+
+def answer_of(event: Event | None, place: str) -> dict[str, str]:
+    """The truth in the form that the explanation template asks for; what begins with the class name."""
+    if event is None:
+        where = f"on a {place}" if place == "station platform" else f"in {'an' if place[0] in 'aeiou' else 'a'} {place}"
+        return {"verdict": "normal", "what": "nothing happens", "who": "nobody", "where": where, "why": ORDINARY,
+                "text": f"It appears that nothing happens {where}."}  # fmt: skip
+    seen = dict(event.attributes)
+    found = {"verdict": "anomaly" if event.anomalous else "normal", "what": f"{event.label}: {seen['what']}",
+             "who": seen["who"], "where": seen["where"], "why": REASONS.get(event.label, ORDINARY)}  # fmt: skip
+    return {**found, "text": f"This appears to show {event.label}: {seen['who']}, {seen['where']}."}
 
 
 def caption_event(event: Event | None, place: str, rng: np.random.Generator) -> str:

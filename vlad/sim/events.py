@@ -7,6 +7,7 @@ pure function of time, so any frame can be painted alone.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -253,7 +254,7 @@ def parked_car_lights(s: Stage) -> tuple[str, str, Callable[[float], Items]]:
         lit = math.sin(3.5 * u) > 0
         return [(d, lambda image: fig.car(image, s.scene.camera, x, d, COLOURS[colour], face, lights=lit))]
 
-    return f"a {colour} parked car", "stands with its lights flashing", items
+    return f"a parked {colour} car", "stands with its lights flashing", items
 
 
 # --- anomalous ------------------------------------------------------------------------------------------------------
@@ -636,6 +637,15 @@ ONLY_AT: dict[str, frozenset[str]] = {
 }  # fmt: skip
 
 
+def _uncoloured(text: str) -> str:
+    names = "|".join(COLOURS)
+    text = re.sub(rf" in a ({names}) top and ({names}) trousers", "", text)
+    text = re.sub(rf"\b({names}) (car|van)", r"\2", text)
+    return re.sub(
+        r"^a (person|teenager) and a \1$", lambda m: "two people" if m[1] == "person" else "two teenagers", text
+    )
+
+
 def places_for(label: str) -> frozenset[str]:
     """Places where a thing can happen."""
     return ONLY_AT.get(label, frozenset(PLACES))
@@ -653,9 +663,14 @@ def make_event(label: str, scene: Scene, rng: np.random.Generator, start: float,
             return 0.0
         return max(0.0, 1 - u / 1.5) if label == "explosion" else 0.3 * _ease(1.5, 5.0, u) if label == "arson" else 0.0
 
+    def worded(text: str) -> str:
+        """Proper articles; and colours that an infrared picture cannot show are no truth."""
+        text = _uncoloured(text) if scene.light == "infrared" else text
+        return re.sub(r"\ba (?=[aeiou])", "an ", text)
+
     attributes = {
-        "who": who,
-        "what": what,
-        "where": f"in a {scene.place}" if scene.place != "station platform" else "on a station platform",
+        "who": worded(who),
+        "what": worded(what),
+        "where": worded(f"in a {scene.place}") if scene.place != "station platform" else "on a station platform",
     }
     return Event(label, label in ANOMALOUS, start, start + span, attributes, lambda t: local(t - start), glow)

@@ -1,0 +1,120 @@
+"""Snippets to features, on a real open_clip model of random weights."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+
+from vlad import motion
+from vlad.config import make_settings
+from vlad.encoder import AHEAD, ClipEncoder, load_encoder
+from vlad.errors import WeightsError
+from vlad.types import Snippet
+
+CONFIG = {
+    "embed_dim": 32,
+    "vision_cfg": {"image_size": 64, "layers": 1, "width": 64, "head_width": 32, "patch_size": 16},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+}
+
+
+def make(*, use_motion: bool = False, squash: bool = True, weights: str = "w") -> ClipEncoder:
+    torch.manual_seed(0)
+    return ClipEncoder(
+        open_clip.CLIP(**CONFIG), open_clip.get_tokenizer("ViT-B-32"), name="tiny", weights=weights,
+        use_motion=use_motion, squash=squash, device=torch.device("cpu"),
+    )  # fmt: skip
+
+
+def snippets(count: int, *, size: tuple[int, int] = (48, 64), seed: int = 0) -> list[Snippet]:
+    rng = np.random.default_rng(seed)
+    return [Snippet(rng.integers(0, 256, (2, *size, 3), dtype=np.uint8), float(i), i + 1.0) for i in range(count)]
+
+
+def test_batches_do_not_change_a_feature() -> None:
+    encoder, all_ = make(), snippets(40)
+    together = encoder(all_)
+    assert together.values.shape == (40, 32)
+    assert together.edges.tolist() == list(range(41))
+    alone = np.stack([encoder([s]).values[0] for s in all_])
+    np.testing.assert_allclose(together.values, alone, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(together.values, axis=1), 1, atol=1e-5)
+
+
+def test_a_size_that_changes_on_the_way_is_no_trouble() -> None:
+    smaller = [Snippet(s.frames, s.start + 3, s.end + 3) for s in snippets(3, size=(32, 32))]
+    assert len(make()([*snippets(3), *smaller]).values) == 6
+
+
+def test_movement_is_appended_and_named() -> None:
+    plain, moving = make(), make(use_motion=True)
+    assert moving.width == plain.width + motion.MOTION_DIM == moving(snippets(1)).values.shape[1]
+    assert plain.name != moving.name
+
+
+def test_the_fingerprint_follows_what_decides_a_feature() -> None:
+    assert len({make().name, make(squash=False).name, make(weights="v").name}) == 3
+    assert make().name == make().name
+
+
+def test_pictures_are_prepared_as_open_clip_does() -> None:
+    from PIL import Image
+
+    encoder, frame = make(squash=False), snippets(1, size=(90, 120))[0].frames[:1]
+    transform = open_clip.image_transform(
+        64, is_train=False, mean=open_clip.OPENAI_DATASET_MEAN, std=open_clip.OPENAI_DATASET_STD
+    )
+    theirs = transform(Image.fromarray(frame[0]))
+    assert isinstance(theirs, torch.Tensor)
+    assert float((encoder.pixels(frame)[0] - theirs).abs().mean()) < 0.02
+
+
+def test_decoding_stays_a_few_snippets_ahead_and_its_error_arrives() -> None:
+    read = 0
+
+    def source() -> Iterator[Snippet]:
+        nonlocal read
+        for snippet in snippets(100):
+            read += 1
+            yield snippet
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        make()(source())
+    assert read == 100
+    assert AHEAD < 100
+
+
+def test_no_snippet_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no snippets"):
+        make()([])
+
+
+def test_unknown_and_missing_weights_name_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"needs Settings\.encoder_weights"):
+        load_encoder(make_settings(encoder="ViT-B-16"))
+    with pytest.raises(WeightsError, match="--preset nano"):
+        load_encoder(make_settings(encoder="ViT-B-16", encoder_weights="no-such-tag"))
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": CONFIG}))
+    with pytest.raises(WeightsError, match="no safetensors"):
+        load_encoder(make_settings(encoder=str(tmp_path)))
+
+
+def test_a_still_clip_does_not_move_and_a_lamp_is_no_movement() -> None:
+    frame = snippets(1)[0].frames[0]
+    still = motion.descriptors(np.stack([frame] * 4))
+    assert float(np.abs(still[:6]).max()) == 0
+    assert float(np.abs(still).max()) < 0.1
+    dark = (frame // 2 + 20).astype(np.uint8)
+    flat = np.full_like(frame, 90)
+    lamp = motion.descriptors(np.stack([flat, flat + 40]))
+    assert lamp[5] < 1e-3 < lamp[23] + lamp[24]
+    assert motion.descriptors(np.stack([frame, dark]))[5] > 0.1
+
+
+def test_one_frame_has_no_movement() -> None:
+    assert motion.descriptors(snippets(1)[0].frames[:1]).tolist() == [0.0] * motion.MOTION_DIM
