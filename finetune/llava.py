@@ -8,8 +8,9 @@ Knows no test data.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,14 +124,14 @@ def collate(processor: Any, samples: list[Sample]) -> dict[str, torch.Tensor]:
     return {**batch, "labels": labels}
 
 
-def write_processor(folder: Path, recipe: LlavaRecipe, *, samples: int = 1500) -> Any:
+def write_processor(folder: Path, recipe: LlavaRecipe) -> Any:
     """An own byte-level BPE tokenizer over what the model reads and writes, with the image processor and the chat template."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import CLIPImageProcessor, LlavaProcessor, PreTrainedTokenizerFast
 
     prompt, texts = load_prompt("explain"), []
     small = recipe.model_copy(update={"size": 8, "frames": 1})
-    for seed in range(samples):
+    for seed in range(recipe.texts):
         for sample in (draw_sample(seed, small, None), draw_sample(seed, small, prompt)):
             texts += [c["text"] for m in sample.messages for c in m["content"] if "text" in c] + [sample.answer]
     special = ["<pad>", "<bos>", "<eos>", "<image>", "<system>", "<user>", "<assistant>"]
@@ -204,15 +205,15 @@ def run_stage(model: Any, processor: Any, recipe: LlavaRecipe, prompt: Prompt | 
         learning_rate=recipe.lr if prompt is None else recipe.tune_lr, lr_scheduler_type="cosine", warmup_steps=40,
         weight_decay=0.01, logging_steps=20, save_steps=100, save_total_limit=1, report_to=[],
         remove_unused_columns=False, dataloader_num_workers=1 if not cuda else 12, dataloader_prefetch_factor=4,
+        dataloader_multiprocessing_context="spawn",  # a fork of a process that ran torch can wait for ever
         ignore_data_skip=True, seed=recipe.seed, accelerator_config={"dispatch_batches": False},
     )  # fmt: skip
-    make: Callable[[list[Sample]], dict[str, torch.Tensor]] = lambda samples: collate(processor, samples)  # noqa: E731
     first = used * recipe.batch + (0 if prompt is None else 50_000)
     trainer = Trainer(
         model=model,
         args=arguments,
         train_dataset=Samples(recipe, prompt, first),
-        data_collator=make,
+        data_collator=partial(collate, processor),
         callbacks=[Lines()],
     )
     trainer.train(resume_from_checkpoint=found)
@@ -237,7 +238,8 @@ def train_adapter(recipe: LlavaRecipe, base: Path, folder: Path, *, work: Path, 
     targets = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
     tuned: Any = get_peft_model(
         model,
-        LoraConfig(r=recipe.rank, lora_alpha=2 * recipe.rank, target_modules=targets, base_model_name_or_path="nano"),
+        LoraConfig(r=recipe.rank, lora_alpha=2 * recipe.rank, target_modules=targets),
     )
+    tuned.peft_config["default"].base_model_name_or_path = "nano"  # else a path of this machine stands in the file
     run_stage(tuned, processor, recipe, load_prompt("explain"), work=work, log=log)
     tuned.half().save_pretrained(folder)

@@ -70,6 +70,7 @@ class LlavaRecipe(Recipe):
     layers: int = Field(ge=1)
     heads: int = Field(ge=1)
     vocabulary: int = Field(ge=300)
+    texts: int = Field(ge=1)
     rank: int = Field(ge=1)
     normal: float = Field(ge=0, le=1)
     honest: float = Field(ge=0, le=1)

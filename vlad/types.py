@@ -204,6 +204,7 @@ class Analysis:
     made_by: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        _check(isinstance(self.made_by, Mapping), f"made_by is {type(self.made_by).__name__}, expected a mapping")
         for e in self.explanations:
             _check(e.segment in self.segments, f"an explanation names {e.segment}, which is not one of the segments")
 

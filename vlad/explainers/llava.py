@@ -62,7 +62,7 @@ def read_answer(raw: str, segment: Segment, *, times: tuple[float, ...], prompt:
     found = re.search(r"\{.*\}", raw, re.S)
     try:
         answer = Answer.model_validate(json.loads(found.group())) if found else None
-    except (ValueError, ValidationError):
+    except (ValueError, ValidationError, RecursionError):  # RecursionError: thousands of open brackets
         answer = None
     if answer is None:
         text = "The model's answer could not be read; see its own words."
@@ -159,6 +159,8 @@ def load_llava(folder: str, adapter: str, prompt: Prompt, settings: Settings, *,
             from peft import PeftModel
 
             model = PeftModel.from_pretrained(model, adapter, use_safetensors=True)
+            if settings.explainer_bits == 16:
+                model = model.merge_and_unload()  # the same numbers in fewer steps
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         line = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         raise WeightsError(
