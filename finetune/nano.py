@@ -104,7 +104,9 @@ def build(recipe: NanoRecipe, data: Path | None, work: Path) -> None:
     if not (work / "clip" / "model.safetensors").exists():
         train_clip(recipe.clip, work / "clip", backbone=backbone, data=data, log=log)
     shutil.copytree(work / "clip", nano / "clip", dirs_exist_ok=True, ignore=shutil.ignore_patterns("checkpoint*"))
+    write_checksums()
     train_head(work, log, data, recipe.mil)
+    write_checksums()
     if not (work / "llava" / "model.safetensors").exists():
         train_llava(recipe.llava, work / "clip", work / "llava", work=work / "llava_steps", log=log)
     if not (work / "adapter" / "adapter_model.safetensors").exists():

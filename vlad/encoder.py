@@ -27,7 +27,7 @@ from vlad.config import Settings
 from vlad.device import choose_device, choose_dtype
 from vlad.errors import WeightsError
 from vlad.types import Features, Snippet
-from vlad.weights import local_copy, nano_folder, sha256_of
+from vlad.weights import local_copy, nano_part, sha256_of
 
 BATCH = 32  # frames
 AHEAD = 8  # snippets decoded while others are encoded
@@ -181,7 +181,7 @@ def load_encoder(settings: Settings) -> ClipEncoder:
     dtype = choose_dtype(device, settings.precision)
     nano = settings.encoder == "nano"
     name = "nano" if nano else Path(settings.encoder).name
-    folder = nano_folder() / "clip" if nano else _folder_of(settings)
+    folder = nano_part("clip") if nano else _folder_of(settings)
     model_name, tag = (f"local-dir:{folder}", None) if folder else (settings.encoder, settings.encoder_weights)
     weights = sha256_of(folder) if folder else f"{settings.encoder}:{tag}"
     if not folder and not tag:

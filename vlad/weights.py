@@ -118,13 +118,25 @@ def sha256_of(folder: Path) -> str:
     return whole.hexdigest()
 
 
-def verify_nano() -> None:
-    """Compare nano's files with the checksums shipped beside them. Raises WeightsError that names what differs."""
+def nano_part(part: str) -> Path:
+    """The folder of one of nano's parts (clip, mil, llava, adapter), unaltered. Raises WeightsError."""
+    verify_nano(part)
+    return nano_folder() / part
+
+
+def verify_nano(part: str = "") -> None:
+    """Compare the files of a part of nano, or of all, with the checksums shipped beside them.
+
+    Raises WeightsError that names what is missing or differs.
+    """
     folder = nano_folder()
     listed = folder / "checksums.json"
     if not listed.is_file():
         raise WeightsError("nano: checksums.json is missing; reinstall vlad")
-    for name, expected in json.loads(listed.read_text()).items():
+    expected_of = {k: v for k, v in json.loads(listed.read_text()).items() if k.startswith(part)}
+    if not expected_of:
+        raise WeightsError(f"nano: no {part or 'file'} is listed; build it with `vlad finetune nano` or reinstall vlad")
+    for name, expected in expected_of.items():
         path = folder / name
         if not path.is_file():
             raise WeightsError(f"nano: {name} is missing; reinstall vlad")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from vlad.config import Settings
 from vlad.prompting import load_prompt
 from vlad.types import Explainer
-from vlad.weights import nano_folder
+from vlad.weights import nano_part
 
 
 def load_explainer(settings: Settings) -> Explainer:
@@ -14,7 +14,6 @@ def load_explainer(settings: Settings) -> Explainer:
 
     prompt = load_prompt(settings.prompt, settings.prompts)
     if settings.explainer == "nano":
-        nano = nano_folder()
-        adapter = settings.adapter or (str(nano / "adapter") if (nano / "adapter").is_dir() else "")
-        return load_llava(str(nano / "llava"), adapter, prompt, settings, name="nano")
+        adapter = settings.adapter or str(nano_part("adapter"))
+        return load_llava(str(nano_part("llava")), adapter, prompt, settings, name="nano")
     return load_llava(settings.explainer, settings.adapter, prompt, settings, name=settings.explainer)

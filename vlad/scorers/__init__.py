@@ -14,7 +14,7 @@ from vlad.errors import SettingsError
 from vlad.scorers.mil import MilScorer, load_head
 from vlad.scorers.text import TextScorer
 from vlad.types import Scorer
-from vlad.weights import nano_folder
+from vlad.weights import nano_part
 
 
 class TextTower(Protocol):
@@ -24,7 +24,7 @@ class TextTower(Protocol):
 
 
 def _mil(settings: Settings, encoder: TextTower) -> Scorer:
-    head = load_head(Path(settings.scorer_weights) if settings.scorer_weights else nano_folder() / "mil")
+    head = load_head(Path(settings.scorer_weights) if settings.scorer_weights else nano_part("mil"))
     return MilScorer(head, settings.classes or head.config.labels, encoder.embed_text)
 
 
