@@ -1,7 +1,7 @@
 """The ImageNet MobileNetV2 that nano's image tower starts from.
 
-In: the int8 TFLite file, or nothing (torchvision's weights of the same network, where they can be had). Out: a state dict for timm's
-`mobilenetv2_100`. The file's batch-norm is folded into its convolutions, so timm's is set to the identity around a bias.
+In: an int8 TFLite file, or a word: `nano` for the shipped tower, `timm` for timm's own weights of the same network. Out: those weights
+in timm's `mobilenetv2_100`. The file's batch-norm is folded into its convolutions, so timm's is set to the identity around a bias.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import timm
 import torch
+from safetensors.torch import load_file
 
 from vlad.errors import WeightsError
+from vlad.weights import nano_part
 
 
 def _tensor(model: Any, graph: Any, index: int) -> npt.NDArray[np.float32]:
@@ -54,12 +56,26 @@ def read_convolutions(path: Path) -> list[tuple[npt.NDArray[np.float32], npt.NDA
     return found
 
 
-def start_trunk(trunk: Any, path: Path | None) -> None:
-    """Load ImageNet weights into timm's mobilenetv2_100. Raises WeightsError where the file does not fit."""
-    if path is None:
-        source = timm.create_model("mobilenetv2_100", pretrained=True, num_classes=0)
-        trunk.load_state_dict(source.state_dict(), strict=False)
+def start_trunk(trunk: Any, source: str) -> None:
+    """Load weights into timm's mobilenetv2_100: `nano`, `timm`, or a TFLite file. Raises WeightsError where they cannot be had."""
+    if source == "nano":
+        shipped = load_file(nano_part("clip") / "model.safetensors")
+        prefix = "visual.trunk."
+        trunk.load_state_dict({k.removeprefix(prefix): v for k, v in shipped.items() if k.startswith(prefix)})
         return
+    if source == "timm":
+        try:
+            published = timm.create_model("mobilenetv2_100", pretrained=True, num_classes=0)
+        except (OSError, RuntimeError, ValueError) as error:  # the hub's errors are OSErrors
+            raise WeightsError(
+                f"timm's mobilenetv2_100 cannot be fetched ({str(error).splitlines()[0]}); set HF_HUB_OFFLINE=0 where a hub can be "
+                "reached, or start with backbone=nano or backbone=FILE.tflite"
+            ) from None
+        trunk.load_state_dict(published.state_dict(), strict=False)
+        return
+    path = Path(source)
+    if not path.is_file():
+        raise WeightsError(f"backbone {source}: no such file; name a TFLite file, nano or timm")
     convolutions = [m for m in trunk.modules() if isinstance(m, torch.nn.Conv2d)]
     norms: list[Any] = [m for m in trunk.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     layers = read_convolutions(path)

@@ -215,8 +215,11 @@ def loss_of(
     return pairs + functional.cross_entropy(scale * image @ text[len(words) :].T, labels)
 
 
-def train_clip(recipe: ClipRecipe, folder: Path, *, backbone: Path | None, data: Path | None, log: Path) -> None:
-    """Train, or go on training, until `minutes` are used; leaves an open_clip folder."""
+def train_clip(recipe: ClipRecipe, folder: Path, *, backbone: str, data: Path | None, log: Path) -> None:
+    """Train, or go on training, until `minutes` are used; leaves an open_clip folder.
+
+    backbone: what `start_trunk` starts from; a run that goes on does not need it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(recipe.seed)

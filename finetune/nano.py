@@ -1,8 +1,8 @@
 """Rebuild nano: its CLIP, its MIL head, its LLaVA and the adapter, stage by stage; each goes on where it was stopped.
 
-    vlad finetune nano [data=FOLDER] [work=runs/nano] [recipe=FILE.yaml] [clip.minutes=5 ...]
+    vlad finetune nano [data=FOLDER] [backbone=FILE.tflite|nano|timm] [work=runs/nano] [recipe=FILE.yaml] [clip.minutes=5 ...]
 
-In: a recipe; the ImageNet file and `fights` of `data` (VLAD_DATA) where they are, else timm's own weights. Out: vlad/nano.
+In: a recipe; the ImageNet file and `fights` of `data` (VLAD_DATA) where they are, else the shipped tower is the start. Out: vlad/nano.
 """
 
 from __future__ import annotations
@@ -97,10 +97,9 @@ def train_head(work: Path, log: Path, data: Path | None, recipe: MilRecipe) -> N
     save_head(head, nano_folder() / "mil")
 
 
-def build(recipe: NanoRecipe, data: Path | None, work: Path) -> None:
+def build(recipe: NanoRecipe, data: Path | None, work: Path, backbone: str) -> None:
     """Every stage whose result is not in `work` yet."""
     log, nano = work / "log.jsonl", nano_folder()
-    backbone = data / "models" / "mobilenet_v2_imagenet_int8.tflite" if data else None
     if not (work / "clip" / "model.safetensors").exists():
         train_clip(recipe.clip, work / "clip", backbone=backbone, data=data, log=log)
     shutil.copytree(work / "clip", nano / "clip", dirs_exist_ok=True, ignore=shutil.ignore_patterns("checkpoint*"))
@@ -118,12 +117,14 @@ def build(recipe: NanoRecipe, data: Path | None, work: Path) -> None:
 
 def main(arguments: Sequence[str] = ()) -> int:
     """Run what has not been run; `arguments` are key=value. Raises SettingsError for what is no recipe."""
-    places = {"data": os.environ.get("VLAD_DATA", ""), "work": "runs/nano", "recipe": ""}
+    places = {"data": os.environ.get("VLAD_DATA", ""), "work": "runs/nano", "recipe": "", "backbone": ""}
     given = dict(a.split("=", 1) for a in arguments if a.split("=", 1)[0] in places and "=" in a)
     places |= given
     changes = [a for a in arguments if a.split("=", 1)[0] not in given]
     recipe = load_recipe(Path(places["recipe"]) if places["recipe"] else None, changes)
     work = Path(places["work"])
     work.mkdir(parents=True, exist_ok=True)
-    build(recipe, Path(places["data"]) if places["data"] else None, work)
+    data = Path(places["data"]) if places["data"] else None
+    imagenet = data / "models" / "mobilenet_v2_imagenet_int8.tflite" if data else None
+    build(recipe, data, work, places["backbone"] or (str(imagenet) if imagenet and imagenet.is_file() else "nano"))
     return 0

@@ -90,9 +90,11 @@ def load_recipe(path: Path | None = None, changes: Sequence[str] = ()) -> NanoRe
 
     Raises SettingsError that names every fault at once.
     """
-    source = path.read_text() if path else (files("vlad.finetune") / "nano.yaml").read_text()
     try:
+        source = path.read_text() if path else (files("vlad.finetune") / "nano.yaml").read_text()
         values: Any = yaml.safe_load(source)
+    except OSError as error:
+        raise SettingsError(f"{path}: no such recipe, or it cannot be read ({error.strerror})") from None
     except yaml.YAMLError as error:
         raise SettingsError(f"{path or 'nano.yaml'}: not YAML ({str(error).splitlines()[0]})") from None
     faults = []

@@ -40,7 +40,9 @@ def report(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
                     (float(edges[4]) + 0.2, float(edges[5]), float(edges[6]), float(edges[7])), "explain@0", "nano"),
         Explanation(second, "unclear", HOSTILE, {"what": "</script><script>document.title='owned'</script>"}),
     )  # fmt: skip
-    analysis = Analysis(video, ScoreTrack(scores, edges), (first, second), told, {"warnings": [HOSTILE], "settings": {"enter": 0.5}})
+    analysis = Analysis(
+        video, ScoreTrack(scores, edges), (first, second), told, {"warnings": [HOSTILE], "settings": {"enter": 0.5}}
+    )
     return save(analysis, folder, settings=settings)[2]
 
 
@@ -94,7 +96,9 @@ def test_curve_list_and_keys_move_the_player(page: "Page") -> None:
     length = page.evaluate("document.querySelector('video').duration")
     page.locator("article button").nth(1).click()
     assert page.evaluate(at) == pytest.approx(0.7 * length, abs=0.1)
-    page.locator("#curve").click(position={"x": page.evaluate("document.querySelector('#curve').clientWidth") / 2, "y": 20})
+    page.locator("#curve").click(
+        position={"x": page.evaluate("document.querySelector('#curve').clientWidth") / 2, "y": 20}
+    )
     assert page.evaluate(at) == pytest.approx(length / 2, abs=0.3)
     assert "score 0.10" in page.inner_text("#at")
     page.keyboard.press("p")

@@ -100,7 +100,12 @@ def test_the_tower_is_the_one_that_its_name_promises(preset: str) -> None:
     width, layers, patch, embedding = TOWERS[preset]
     config = open_clip.get_model_config(PRESETS[preset]["encoder"])
     vision = config["vision_cfg"]
-    assert (vision["width"], vision["layers"], vision["patch_size"], config["embed_dim"]) == (width, layers, patch, embedding)
+    assert (vision["width"], vision["layers"], vision["patch_size"], config["embed_dim"]) == (
+        width,
+        layers,
+        patch,
+        embedding,
+    )
     tag = open_clip.get_pretrained_cfg(PRESETS[preset]["encoder"], PRESETS[preset]["encoder_weights"])
     assert tag["hf_hub"].rstrip("/") == SOURCES[preset][0].repo
 
@@ -134,7 +139,8 @@ def test_the_whole_line_with_random_weights(preset: str, changes: dict[str, int]
     assert analysis.track.scores.shape == (len(analysis.track.edges) - 1,)
     (said,) = analysis.explanations
     assert (said.verdict, said.raw) == ("unclear", "".join(words))
-    assert said.times == tuple(sorted(said.times)) and len(said.times) == 2
+    assert said.times == tuple(sorted(said.times))
+    assert len(said.times) == 2
     vlad.save(analysis, tmp_path / "out", settings=settings)
     assert len(list((tmp_path / "out").iterdir())) == 3
 

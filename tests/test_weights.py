@@ -60,7 +60,7 @@ def test_an_altered_file_is_named(copy: Path, part: str) -> None:
 
 def test_a_missing_file_is_named(copy: Path) -> None:
     (copy / "mil/head.safetensors").unlink()
-    with pytest.raises(WeightsError, match="mil/head.safetensors is missing"):
+    with pytest.raises(WeightsError, match=r"mil/head\.safetensors is missing"):
         weights.verify_nano()
     (copy / "checksums.json").unlink()
     with pytest.raises(WeightsError, match="reinstall vlad"):

@@ -1,0 +1,146 @@
+"""The embedded default on a scene it never saw, as a person runs it: processes, signals, a damaged cache, a full disk."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import vlad
+from vlad import demo
+from vlad.sim import World
+
+VLAD = [sys.executable, "-m", "vlad"]
+
+
+@pytest.fixture(scope="module")
+def analysis(clip: Path) -> vlad.Analysis:
+    return vlad.analyze(clip)
+
+
+def run(*arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "OMP_NUM_THREADS": "1", **changes}
+    return subprocess.run([*VLAD, *arguments], env=env, capture_output=True, text=True, check=False)
+
+
+def test_the_fight_is_found_named_and_explained(analysis: vlad.Analysis, world: World) -> None:
+    event = next(e for e in world.events if e.anomalous)
+    best = max(analysis.segments, key=lambda s: demo.iou((event.start, event.end), (s.start, s.end)))
+    assert demo.iou((event.start, event.end), (best.start, best.end)) > 0.3
+    assert best.label == "fighting"
+    said = next(e for e in analysis.explanations if e.segment == best)
+    assert (said.verdict, said.fields["what"].split(":")[0]) == ("anomaly", "fighting")
+    assert "appears to" in said.text
+    assert said.prompt.startswith("explain@")
+    assert all(best.start <= t <= best.end for t in said.times)
+
+
+def test_scores_are_absolute(analysis: vlad.Analysis) -> None:
+    assert 0 <= analysis.track.scores.min() < 0.2
+    assert analysis.track.scores.max() <= 1
+
+
+def test_a_class_is_a_word_that_a_user_may_change(clip: Path) -> None:
+    found = vlad.analyze(clip, classes=("two people fighting", "a parked car"), explain=False)
+    assert {s.label for s in found.segments} == {"two people fighting"}
+
+
+def test_demo_prints_segments_explanations_and_the_truth(tmp_path: Path) -> None:
+    start = time.monotonic()
+    told = run("demo", "-o", str(tmp_path), VLAD_CACHE=str(tmp_path / "cache"))
+    assert told.returncode == 0, told.stderr
+    assert time.monotonic() - start < 60
+    assert "compared with the scene's truth" in told.stdout
+    assert "IoU" in told.stdout
+    assert "appears to" in told.stdout
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+
+
+def test_two_runs_share_a_cache(clip: Path, tmp_path: Path) -> None:
+    env = {**os.environ, "VLAD_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    both = [
+        subprocess.Popen(
+            [*VLAD, "analyze", str(clip), "--no-explain", "-o", str(tmp_path / name)], env=env, stderr=subprocess.PIPE
+        )
+        for name in "ab"
+    ]
+    errors = [process.communicate()[1].decode() for process in both]
+    assert [process.returncode for process in both] == [0, 0], errors
+    first, second = (json.loads((tmp_path / name / "scene.json").read_text()) for name in "ab")
+    assert first["track"] == second["track"]
+
+
+def test_a_damaged_cache_entry_is_computed_again(clip: Path, tmp_path: Path) -> None:
+    options = ("analyze", str(clip), "--no-explain", "-o", str(tmp_path / "out"))
+    assert run(*options, VLAD_CACHE=str(tmp_path / "cache")).returncode == 0
+    before = (tmp_path / "out/scene.csv").read_text()
+    entries = [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]
+    for entry in entries:
+        entry.write_bytes(entry.read_bytes()[:100])
+    again = run(*options, VLAD_CACHE=str(tmp_path / "cache"))
+    assert again.returncode == 0
+    assert "Traceback" not in again.stderr
+    assert (tmp_path / "out/scene.csv").read_text() == before
+    assert entries
+
+
+def test_ctrl_c_leaves_what_is_finished_and_nothing_half_written(clip: Path, tmp_path: Path) -> None:
+    names = []
+    for index in range(12):
+        (tmp_path / f"{index}.mp4").write_bytes(
+            clip.read_bytes() + bytes([index])
+        )  # twelve clips, no cache between them
+        names.append(str(tmp_path / f"{index}.mp4"))
+    env = {**os.environ, "VLAD_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [*VLAD, "analyze", *names, "-o", str(tmp_path / "out")], env=env, stderr=subprocess.PIPE, start_new_session=True
+    )
+    while not (tmp_path / "out/0.html").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    told = process.communicate(timeout=30)[1].decode()
+    assert process.returncode == 130
+    assert "interrupted; " in told
+    assert "Traceback" not in told
+    written = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert len(written) % 3 == 0
+    for name in written:
+        if name.endswith(".json"):
+            json.loads((tmp_path / "out" / name).read_text())
+
+
+def test_a_full_disk_is_one_line(clip: Path, tmp_path: Path) -> None:
+    limited = f"ulimit -f 8; exec {sys.executable} -m vlad analyze {clip} --no-explain -o {tmp_path / 'out'}"
+    env = {**os.environ, "VLAD_CACHE": str(tmp_path / "cache")}
+    told = subprocess.run(
+        ["bash", "-c", f"trap '' XFSZ; {limited}"], env=env, capture_output=True, text=True, check=False
+    )
+    assert told.returncode == 1
+    assert "cannot be written" in told.stderr.splitlines()[-1]
+    assert "Traceback" not in told.stderr
+    assert list((tmp_path / "out").glob("*.html")) == []
+
+
+def test_a_scorer_refuses_the_features_of_another_encoder(clip: Path, tmp_path: Path) -> None:
+    told = run("analyze", str(clip), "--no-explain", "--set", "motion=false", "-o", str(tmp_path))
+    assert told.returncode == 1
+    assert "this scorer was trained on nano@" in told.stderr
+    assert len(told.stderr.splitlines()) == 1
+
+
+def test_doctor_finds_all_well() -> None:
+    told = run("doctor")
+    assert told.returncode == 0, told.stdout
+    assert "checksums right" in told.stdout
+    assert "next: vlad analyze" in told.stdout
+
+
+def test_json_on_stdout_is_nothing_else(clip: Path, tmp_path: Path) -> None:
+    told = run("analyze", "--json", str(clip), "-o", str(tmp_path))
+    (found,) = json.loads(told.stdout)
+    assert found["explanations"][0]["model"].startswith("nano")
