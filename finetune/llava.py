@@ -88,6 +88,8 @@ def draw_sample(seed: int, recipe: LlavaRecipe, prompt: Prompt | None) -> Sample
     asked += [("Who can be seen?", truth["who"]), ("What happens, and to whom?", f"{truth['what']}; {truth['who']}"),
               ("Name the activity.", truth["what"]), ("Describe it fully.", truth["text"])]  # fmt: skip
     question, answer = asked[int(rng.integers(len(asked)))]
+    if rng.random() < recipe.reports:  # an adapter alone cannot teach braces to frozen embeddings
+        question, answer = "Report what you see as JSON.", json.dumps(truth, ensure_ascii=False)
     content = [{"type": "image"}] * recipe.frames + [{"type": "text", "text": question}]
     return Sample(pictures, [{"role": "user", "content": content}], answer)
 

@@ -74,6 +74,7 @@ class LlavaRecipe(Recipe):
     rank: int = Field(ge=1)
     normal: float = Field(ge=0, le=1)
     honest: float = Field(ge=0, le=1)
+    reports: float = Field(ge=0, le=1)
     seed: int
 
 

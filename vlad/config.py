@@ -47,10 +47,10 @@ class Settings(BaseModel):
     classes: tuple[str, ...] = ()  # class names the class branch chooses from; (): the scorer's own
 
     # segments, seconds and scores in [0, 1]
-    smooth_seconds: float = Field(1.0, ge=0)
+    smooth_seconds: float = Field(2.0, ge=0)
     enter: float = Field(0.5, ge=0, le=1)
-    leave: float = Field(0.35, ge=0, le=1)
-    merge_gap: float = Field(1.0, ge=0)
+    leave: float = Field(0.2, ge=0, le=1)
+    merge_gap: float = Field(3.0, ge=0)
     min_length: float = Field(1.0, ge=0)
 
     # explainer

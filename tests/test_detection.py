@@ -1,0 +1,171 @@
+"""The evaluator against published digits, and against scikit-learn where nothing is published."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score
+from vlad.eval.detection import MEASURES, align, evaluate, intervals, main, pool
+from vlad.eval.protocols import CONVENTIONS, Labelled, load_dataset, read_annotations, truth
+
+from vlad.errors import InputError, SettingsError
+
+# frames and anomalous frames of the 290 test videos, as the public code that uses each convention has them
+TOTALS = {"all": (1_111_808, 84_182), "ceil16": (1_114_144, 84_189), "floor16": (1_109_824, 84_160), "i3d": (1_109_680, 84_128),
+          "vadclip": (1_109_888, 84_160)}  # fmt: skip
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_totals_of_ucf_crime(convention: str) -> None:
+    labels = [truth(v, convention) for v in load_dataset("ucf-crime")]
+    assert (sum(map(len, labels)), int(sum(y.sum() for y in labels))) == TOTALS[convention]
+
+
+def test_facts_of_ucf_crime() -> None:
+    videos = load_dataset("ucf-crime")
+    assert len(videos) == 290
+    assert sum(v.label == "Normal" for v in videos) == 150
+    assert sum(len(v.spans) == 2 for v in videos) == 16
+    over = {v.name.split("_")[0] for v in videos if any(end > v.frames for _, end in v.spans)}
+    assert over == {"Arson011", "Arson016", "Explosion033", "Fighting003", "Shooting015"}
+    assert sum(v.frames // 16 - v.i3d_snippets for v in videos) == 9
+
+
+def published(*more: str) -> list[str]:
+    folder = Path(os.environ["VLAD_DATA"]) / "published"
+    return [
+        "--dataset",
+        "ucf-crime",
+        "--scores",
+        str(folder / "ucf_scores_498a3b28.csv"),
+        "--order",
+        str(folder / "ucf_order.txt"),
+        *more,
+    ]
+
+
+@pytest.mark.data
+def test_published_scores_give_the_published_digits(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(published("--json")) == 0
+    found = json.loads(capsys.readouterr().out)
+    digits = (found["auc"], found["auc_anomalous"], found["ap_trapezoid"])
+    assert [round(d, 6) for d in digits] == [0.898843, 0.751319, 0.412588]
+    assert (found["frames"], found["positives"], found["convention"]) == (1_109_680, 84_128, "i3d")
+    assert all(found["ci"][m][0] < found[m] < found["ci"][m][1] for m in MEASURES)
+
+
+@pytest.mark.data
+def test_labels_are_those_that_were_published() -> None:
+    theirs = np.load(Path(os.environ["VLAD_DATA"]) / "published/ucf_frame_gt.npz")
+    ours = {v.name: truth(v, "i3d") for v in load_dataset("ucf-crime")}
+    for name in theirs.files:
+        np.testing.assert_array_equal(ours[name.split("__")[0]], theirs[name])
+
+
+@pytest.mark.data
+def test_the_original_annotations_say_the_same() -> None:
+    shipped = load_dataset("ucf-crime")
+    assert (
+        read_annotations(Path(os.environ["VLAD_DATA"]) / "annotations/Temporal_Anomaly_Annotation.txt", shipped)
+        == shipped
+    )
+
+
+@pytest.mark.data
+def test_scores_against_themselves_differ_by_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    scores = published()[3]
+    assert main(published("--json", "--against", scores)) == 0
+    against = json.loads(capsys.readouterr().out)["against"]
+    assert set(against["difference"].values()) == {0.0}
+    assert all(ends == [0.0, 0.0] for ends in against["ci"].values())
+
+
+@pytest.mark.parametrize("ties", [1000, 5])
+def test_figures_agree_with_scikit_learn(ties: int) -> None:
+    rng = np.random.default_rng(ties)
+    labels = [(rng.random(n) < p).astype(np.uint8) for n, p in ((300, 0.2), (200, 0.0), (500, 0.6))]
+    scores = [np.round((rng.random(len(y)) + 0.3 * y) * ties) / ties for y in labels]
+    found = pool(scores, labels).measure(np.ones(3))
+    y, s = np.concatenate(labels), np.concatenate(scores)
+    precision, recall, _ = precision_recall_curve(y, s)
+    assert found["auc"] == pytest.approx(roc_auc_score(y, s), abs=1e-12)
+    assert found["ap_trapezoid"] == pytest.approx(auc(recall, precision), abs=1e-12)
+    assert found["ap_step"] == pytest.approx(average_precision_score(y, s), abs=1e-12)
+    kept = [0, 2]
+    only = roc_auc_score(np.concatenate([labels[i] for i in kept]), np.concatenate([scores[i] for i in kept]))
+    assert found["auc_anomalous"] == pytest.approx(only, abs=1e-12)
+    twice = pool([*scores, scores[0]], [*labels, labels[0]]).measure(np.ones(4))
+    assert pool(scores, labels).measure(np.array([2.0, 1.0, 1.0])) == pytest.approx(twice)
+
+
+def test_a_perfect_scorer_and_a_constant_one() -> None:
+    videos = load_dataset("ucf-crime")
+    perfect = {v.name: truth(v, "all").astype(float) for v in videos}
+    facts, found = evaluate(videos, perfect, "all")
+    assert [facts[m] for m in MEASURES] == [1.0, 1.0, 1.0, 1.0]
+    assert facts["largest_tie"] > 0.9
+    facts, _ = evaluate(videos, {v.name: np.full(v.frames, 0.5) for v in videos}, "all")
+    assert facts["auc"] == 0.5
+    assert facts["ap_step"] == pytest.approx(84_182 / 1_111_808)
+    assert intervals(found)["auc"] == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("count", [98, 100, 102])
+def test_a_drift_of_two_snippets_is_carried(count: int) -> None:
+    got = align(np.arange(count, dtype=float), 1600, 1600, "x")
+    assert len(got) == 1600
+    assert got[-1] == min(count, 100) - 1
+
+
+@pytest.mark.parametrize("count", [97, 103, 1000, 1])
+def test_a_larger_drift_is_refused(count: int) -> None:
+    with pytest.raises(InputError, match=r"x: .* scores fit neither"):
+        align(np.arange(count, dtype=float), 1600, 1600, "x")
+
+
+@pytest.mark.parametrize("bad", [np.array([]), np.array([0.1, np.nan]), np.zeros((3, 2))])
+def test_what_is_no_row_of_scores_is_refused(bad: np.ndarray) -> None:
+    with pytest.raises(InputError, match="finite scores"):
+        align(bad, 1600, 1600, "x")
+
+
+def test_a_short_video_of_one_snippet() -> None:
+    video = Labelled("x", "Normal", 12, 1, ())
+    assert align(np.array([0.3]), 12, len(truth(video, "ceil16")), "x").tolist() == [0.3] * 16
+
+
+def test_all_missing_videos_are_named_at_once(tmp_path: Path) -> None:
+    np.save(tmp_path / "Abuse028_x264.npy", np.zeros(88))
+    with pytest.raises(InputError, match="no scores for 289 of 290 videos: Abuse030_x264"):
+        main(["--dataset", "ucf-crime", "--scores", str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a,b\n", "columns video,score"),
+        ("video,score\nx,much\n", "a row cannot be read"),
+        ("video_id,pred\n900,0.1\n", "--order"),
+    ],
+)
+def test_a_csv_that_is_none_of_scores(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_text(text)
+    with pytest.raises(InputError, match=words):
+        main(["--dataset", "ucf-crime", "--scores", str(tmp_path / "s.csv")])
+
+
+def test_annotations_of_something_else_are_listed(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(
+        "Abuse028_x264.mp4  Abuse  165  240  -1  -1\nNobody  Abuse  1 2\nAbuse030_x264 Abuse x y\n"
+    )
+    with pytest.raises(InputError, match=r"line 2 .*line 3"):
+        read_annotations(tmp_path / "a.txt", load_dataset("ucf-crime"))
+
+
+def test_wrong_options() -> None:
+    with pytest.raises(SettingsError, match="--scores"):
+        main(["--dataset", "ucf-crime"])
+    with pytest.raises(SettingsError, match="invalid choice"):
+        main(["--dataset", "mine", "--scores", "x"])
