@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import open_clip
 import torch
+from rich.progress import Progress
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset
@@ -248,6 +250,7 @@ def train_clip(recipe: ClipRecipe, folder: Path, *, backbone: str, data: Path | 
         batch_size=None,
         num_workers=1,
         prefetch_factor=4,
+        multiprocessing_context="spawn",
     )
     dtype = choose_dtype(device, "auto")
     model.train()
@@ -255,8 +258,12 @@ def train_clip(recipe: ClipRecipe, folder: Path, *, backbone: str, data: Path | 
         if isinstance(module, torch.nn.BatchNorm2d):
             module.eval()  # folded into the convolutions; batch statistics would undo them
     last, saved = time.monotonic(), time.monotonic()
+    bar = Progress(disable=not sys.stderr.isatty())
+    task = bar.add_task("clip", total=recipe.minutes * 60)
+    bar.start()
     for batch in batches:
         done = used / (recipe.minutes * 60)
+        bar.update(task, completed=used)
         if done >= 1:
             break
         for group in optimiser.param_groups:
@@ -281,6 +288,7 @@ def train_clip(recipe: ClipRecipe, folder: Path, *, backbone: str, data: Path | 
         if now - saved > 60:
             _checkpoint(model, checkpoint, step, used)
             saved = now
+    bar.stop()
     _checkpoint(model, checkpoint, step, used)
     half = {
         k: v.half().contiguous() if v.is_floating_point() else v.contiguous() for k, v in model.state_dict().items()

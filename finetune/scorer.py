@@ -8,12 +8,14 @@ cross-entropy on the mean of the top T // 16 + 1 logits of a bag (Wu et al. 2024
 from __future__ import annotations
 
 import copy
+import sys
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from rich.progress import track
 from sklearn.metrics import roc_auc_score
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
@@ -78,7 +80,7 @@ def train_mil(
     kinds = [[[b for b in bags if bool(b.label) == wanted] for bags in (train, real)] for wanted in (False, True)]
     steps = max(1, max(len(simulated) for simulated, _ in kinds) // recipe.batch)
     best, kept, log = -1.0, copy.deepcopy(head.state_dict()), []
-    for epoch in range(recipe.epochs):
+    for epoch in track(range(recipe.epochs), "mil", disable=not sys.stderr.isatty()):
         head.train()
         total = 0.0
         for _ in range(steps):
