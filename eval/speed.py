@@ -60,10 +60,11 @@ def nano_speed(clip: Path, *, seconds: float) -> dict[str, float]:
 def vit_encoder() -> ClipEncoder:
     """open_clip's ViT-B-16 with random weights, as the preset clip-b16 would run it."""
     device = choose_device("auto")
-    model = open_clip.create_model("ViT-B-16", pretrained=None)
+    dtype = choose_dtype(device, "auto")
+    model = open_clip.create_model("ViT-B-16", precision="bf16" if dtype == torch.bfloat16 else "fp32")
     return ClipEncoder(
         model, open_clip.get_tokenizer("ViT-B-16"), name="ViT-B-16", weights="random", use_motion=False, squash=False,
-        device=device, dtype=choose_dtype(device, "auto"),
+        device=device, dtype=dtype,
     )  # fmt: skip
 
 
@@ -109,12 +110,10 @@ def vit_speed(clip: Path) -> dict[str, float]:
     with open_video(clip, settings, size=encoder.size) as opened:
         frames = np.concatenate([s.frames for s in opened])
     batches = [encoder.pixels(frames[i : i + BATCH]) for i in range(0, len(frames), BATCH)]
-    tower_alone = vars(encoder)["model"].encode_image
 
     def tower() -> None:
-        with torch.inference_mode(), torch.autocast(encoder.device.type, encoder.dtype, encoder.dtype != torch.float32):
-            for batch in batches:
-                tower_alone(batch)
+        for batch in batches:
+            encoder.tower(batch)
 
     tower()
     ours, alone, limit = timed(line), timed(decode), timed(tower)

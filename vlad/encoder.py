@@ -44,6 +44,10 @@ class ClipEncoder:
         self, model: Any, tokenizer: Callable[[list[str]], torch.Tensor], *, name: str, weights: str,
         use_motion: bool, squash: bool, device: torch.device, dtype: torch.dtype = torch.float32,
     ) -> None:  # fmt: skip
+        # A model made in float32 keeps its norms there and its products run in `dtype`; their weights are turned once, not at each call.
+        self._mixed = dtype != torch.float32 and next(model.visual.parameters()).dtype == torch.float32
+        if self._mixed:
+            open_clip.model.convert_weights_to_lp(model, dtype)
         self.model = model.eval().to(device, memory_format=torch.channels_last)
         self.tokenizer, self.use_motion, self.squash, self.device, self.dtype = (
             tokenizer,
@@ -70,10 +74,10 @@ class ClipEncoder:
         return int(self.embed_text(["width"]).shape[1]) + (motion.MOTION_DIM if self.use_motion else 0)
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        return torch.autocast(self.device.type, self.dtype) if self.dtype != torch.float32 else nullcontext()
+        return torch.autocast(self.device.type, self.dtype) if self._mixed else nullcontext()
 
     def pixels(self, frames: npt.NDArray[np.uint8]) -> torch.Tensor:
-        """uint8 RGB [N, H, W, 3] to the tower's input, float32 [N, 3, size, size]."""
+        """uint8 RGB [N, H, W, 3] to the tower's input [N, 3, size, size], in its own precision."""
         batch = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(0, 3, 1, 2).float()
         height, width = batch.shape[2:]
         target = (self.size, self.size)
@@ -84,17 +88,21 @@ class ClipEncoder:
             batch = functional.interpolate(batch, target, mode="bilinear" if self.squash else "bicubic", antialias=True)
         top, left = (target[0] - self.size) // 2, (target[1] - self.size) // 2
         batch = batch[..., top : top + self.size, left : left + self.size].clamp(0, 255)
-        return ((batch - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
+        batch = ((batch - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
+        return batch if self._mixed else batch.to(self.dtype)
+
+    def tower(self, pixels: torch.Tensor) -> torch.Tensor:
+        """What `pixels` gives to unit vectors [N, D]."""
+        with torch.inference_mode(), self._autocast():
+            return self.model.encode_image(pixels, normalize=True)  # type: ignore[no-any-return]
 
     def embed_frames(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """uint8 RGB [N, H, W, 3] to unit vectors float32 [N, D]."""
-        with torch.inference_mode(), self._autocast():
-            found = self.model.encode_image(self.pixels(frames), normalize=True)
-        return found.float().cpu().numpy()  # type: ignore[no-any-return]
+        return self.tower(self.pixels(frames)).float().cpu().numpy()  # type: ignore[no-any-return]
 
     def embed_text(self, texts: list[str]) -> npt.NDArray[np.float32]:
         """Sentences to unit vectors float32 [N, D]."""
-        with torch.inference_mode():
+        with torch.inference_mode(), self._autocast():
             found = self.model.encode_text(self.tokenizer(texts).to(self.device), normalize=True)
         return found.float().cpu().numpy()  # type: ignore[no-any-return]
 
@@ -189,7 +197,9 @@ def load_encoder(settings: Settings) -> ClipEncoder:
             f"encoder {settings.encoder!r} needs Settings.encoder_weights, a tag such as 'openai' or a file"
         )
     try:
-        model = open_clip.create_model(model_name, pretrained=tag, device="cpu", weights_only=True)
+        # nano's tower was trained with float32 norms; open_clip's own keep theirs so in "bf16"
+        precision = "bf16" if dtype == torch.bfloat16 and not nano else "fp32"
+        model = open_clip.create_model(model_name, pretrained=tag, precision=precision, device="cpu", weights_only=True)
         tokenizer = open_clip.get_tokenizer(model_name)
     except (OSError, RuntimeError, ValueError) as error:
         line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
