@@ -248,9 +248,9 @@ def train_clip(recipe: ClipRecipe, folder: Path, *, backbone: str, data: Path | 
     batches = DataLoader(
         Batches(recipe, real_clips(data, "train", recipe.frames), step),
         batch_size=None,
-        num_workers=1,
-        prefetch_factor=4,
-        multiprocessing_context="spawn",
+        num_workers=recipe.workers,
+        prefetch_factor=4 if recipe.workers else None,
+        multiprocessing_context="spawn" if recipe.workers else None,
     )
     dtype = choose_dtype(device, "auto")
     model.train()

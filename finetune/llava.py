@@ -206,8 +206,8 @@ def run_stage(model: Any, processor: Any, recipe: LlavaRecipe, prompt: Prompt | 
         output_dir=str(work), max_steps=steps, per_device_train_batch_size=recipe.batch, bf16=True, use_cpu=not cuda,
         learning_rate=recipe.lr if prompt is None else recipe.tune_lr, lr_scheduler_type="cosine", warmup_steps=40,
         weight_decay=0.01, logging_steps=20, save_steps=100, save_total_limit=1, report_to=[],
-        remove_unused_columns=False, dataloader_num_workers=1 if not cuda else 12, dataloader_prefetch_factor=4,
-        dataloader_multiprocessing_context="spawn",  # a fork of a process that ran torch can wait for ever
+        remove_unused_columns=False, dataloader_num_workers=recipe.workers, dataloader_prefetch_factor=4 if recipe.workers else None,
+        dataloader_multiprocessing_context="spawn" if recipe.workers else None,  # a fork of a process that ran torch can wait for ever
         ignore_data_skip=True, seed=recipe.seed, accelerator_config={"dispatch_batches": False},
     )  # fmt: skip
     first = used * recipe.batch + (0 if prompt is None else 50_000)
@@ -242,6 +242,6 @@ def train_adapter(recipe: LlavaRecipe, base: Path, folder: Path, *, work: Path, 
         model,
         LoraConfig(r=recipe.rank, lora_alpha=2 * recipe.rank, target_modules=targets),
     )
-    tuned.peft_config["default"].base_model_name_or_path = "nano"  # else a path of this machine stands in the file
     run_stage(tuned, processor, recipe, load_prompt("explain"), work=work, log=log)
-    tuned.half().save_pretrained(folder)
+    tuned.peft_config["default"].base_model_name_or_path = "nano"  # else a path of this machine stands in the file
+    tuned.half().save_pretrained(folder, save_embedding_layers=False)  # asked, it looks for the base on the hub

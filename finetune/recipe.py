@@ -36,6 +36,7 @@ class ClipRecipe(Recipe):
     frozen: int = Field(ge=0, le=7)
     width: int = Field(ge=32)
     embed: int = Field(ge=16)
+    workers: int = Field(ge=0)
     seed: int
 
 
@@ -75,6 +76,7 @@ class LlavaRecipe(Recipe):
     normal: float = Field(ge=0, le=1)
     honest: float = Field(ge=0, le=1)
     reports: float = Field(ge=0, le=1)
+    workers: int = Field(ge=0)
     seed: int
 
 

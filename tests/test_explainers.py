@@ -35,6 +35,7 @@ def recipe() -> LlavaRecipe:
         "heads=2",
         "vocabulary=400",
         "texts=40",
+        "workers=0",
         "rank=2",
     ]
     return load_recipe(changes=[f"llava.{c}" for c in changes]).llava

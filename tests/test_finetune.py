@@ -16,7 +16,7 @@ from vlad.finetune.recipe import load_recipe
 
 from vlad.errors import SettingsError, WeightsError
 
-TINY = ["size=64", "batch=4", "frames=2", "real=0", "width=32", "embed=16"]
+TINY = ["workers=0", "size=64", "batch=4", "frames=2", "real=0", "width=32", "embed=16"]
 
 
 def steps(log: Path) -> list[int]:
