@@ -98,7 +98,7 @@ class ClipEncoder:
 
     def embed_frames(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """uint8 RGB [N, H, W, 3] to unit vectors float32 [N, D]."""
-        return self.tower(self.pixels(frames)).float().cpu().numpy()  # type: ignore[no-any-return]
+        return self.tower(self.pixels(frames)).float().cpu().numpy()
 
     def embed_text(self, texts: list[str]) -> npt.NDArray[np.float32]:
         """Sentences to unit vectors float32 [N, D]."""
