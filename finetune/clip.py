@@ -6,6 +6,7 @@ minute. Knows no test data.
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 import sys
@@ -173,14 +174,16 @@ class Batches(IterableDataset[Any]):
             step += workers
 
     def batch(self, step: int) -> tuple[torch.Tensor, list[str], torch.Tensor]:
+        """Real clips come first; without `real_labels` they have no caption and the class -1."""
         recipe, rng = self.recipe, np.random.default_rng([self.recipe.seed, step, 11])
         pixels, words, labels = [], [], []
         count = recipe.real if self.real else 0
         for index in rng.integers(0, max(len(self.real), 1), count):
             shown, fight, _ = self.real[int(index)]
             pixels.append(augment(list(shown), recipe.size, rng))
-            words.append(str(rng.choice(FIGHT_WORDS if fight else CALM_WORDS)))
-            labels.append(LABELS.index("fighting") if fight else LABELS.index(CALM))
+            if recipe.real_labels:
+                words.append(str(rng.choice(FIGHT_WORDS if fight else CALM_WORDS)))
+            labels.append(-1 if not recipe.real_labels else LABELS.index("fighting") if fight else LABELS.index(CALM))
         for i in range(recipe.batch - count):
             seed = TRAIN_SEEDS + (step * recipe.batch + i) % 100_000
             frames, caption, label = sim_clip(seed, recipe.frames)
@@ -190,15 +193,26 @@ class Batches(IterableDataset[Any]):
         return torch.from_numpy(np.stack(pixels)), words, torch.tensor(labels)
 
 
+def normalised(pixels: torch.Tensor) -> torch.Tensor:
+    """uint8 [B, F, S, S, 3] to the tower's input, float32 [B * F, 3, S, S]."""
+    x = pixels.flatten(0, 1).permute(0, 3, 1, 2).float() / 255
+    mean, std = (torch.tensor(values, device=x.device).view(1, 3, 1, 1) for values in (MEAN, STD))
+    return ((x - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
 def embed_clips(model: Any, pixels: torch.Tensor) -> torch.Tensor:
     """uint8 [B, F, S, S, 3] to unit vectors [B, D]: the mean over a clip's frames."""
     b, f = pixels.shape[:2]
-    x = pixels.flatten(0, 1).permute(0, 3, 1, 2).float()
-    x = (x / 255 - torch.tensor(MEAN, device=x.device).view(1, 3, 1, 1)) / torch.tensor(STD, device=x.device).view(
-        1, 3, 1, 1
-    )
-    y = model.encode_image(x.contiguous(memory_format=torch.channels_last), normalize=True)
+    y = model.encode_image(normalised(pixels), normalize=True)
     return functional.normalize(y.view(b, f, -1).mean(1), dim=-1)
+
+
+def kept_loss(trunk: Any, start: Any, pixels: torch.Tensor) -> torch.Tensor:
+    """How far the trunk has gone from its start on real frames (uint8 [B, F, S, S, 3]): one minus the cosine of their features."""
+    x = normalised(pixels)
+    with torch.no_grad():
+        before = start(x)
+    return (1 - functional.cosine_similarity(trunk(x), before)).mean()
 
 
 def loss_of(
@@ -206,6 +220,7 @@ def loss_of(
 ) -> torch.Tensor:
     """CLIP's loss with clips of one class as half-right partners, plus classification by class names."""
     pixels, words, labels = batch[0].to(device), batch[1], batch[2].to(device)
+    pixels, labels = pixels[labels >= 0], labels[labels >= 0]
     names = [f"a security camera shows {label}" for label in LABELS]
     image = embed_clips(model, pixels)
     text = model.encode_text(tokenizer([*words, *names]).to(device), normalize=True)
@@ -236,6 +251,7 @@ def train_clip(recipe: ClipRecipe, folder: Path, *, backbone: str, data: Path | 
         part.requires_grad_(False)
     trunk = [p for p in model.visual.trunk.parameters() if p.requires_grad]
     begin = [p.detach().clone() for p in trunk]
+    start = copy.deepcopy(model.visual.trunk).eval().requires_grad_(False) if recipe.keep else None
     rest = [p for n, p in model.named_parameters() if not n.startswith("visual.trunk")]
     groups = [{"params": trunk, "lr": recipe.backbone_lr, "peak": recipe.backbone_lr},
               {"params": rest, "lr": recipe.head_lr, "peak": recipe.head_lr}]  # fmt: skip
@@ -270,6 +286,8 @@ def train_clip(recipe: ClipRecipe, folder: Path, *, backbone: str, data: Path | 
             group["lr"] = group["peak"] * min(1.0, (step + 1) / 30) * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * done)))
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             loss = loss_of(model, tokenizer, batch, device)
+            if start is not None and recipe.real and data is not None:
+                loss = loss + recipe.keep * kept_loss(model.visual.trunk, start, batch[0][: recipe.real].to(device))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -30,6 +30,8 @@ class ClipRecipe(Recipe):
     frames: int = Field(ge=1, le=16)
     batch: int = Field(ge=2)
     real: int = Field(ge=0)
+    real_labels: bool
+    keep: float = Field(ge=0)
     backbone_lr: float = Field(gt=0)
     head_lr: float = Field(gt=0)
     anchor: float = Field(ge=0, le=1)
