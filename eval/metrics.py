@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from vlad.segments import iou
+
 Floats = npt.NDArray[np.float64]
 Span = tuple[float, float]
 ROUNDS = 1000
@@ -83,12 +85,6 @@ def bootstrap(items: Sequence[T], statistic: Callable[[list[T]], float], *, roun
     kept = [d for d in draws if not np.isnan(d)]
     low, high = np.percentile(kept, [2.5, 97.5]) if kept else (float("nan"), float("nan"))
     return Figure(statistic(list(items)), float(low), float(high))
-
-
-def iou(a: Span, b: Span) -> float:
-    """Intersection over union of two spans in seconds, in [0, 1]."""
-    shared = max(0.0, min(a[1], b[1]) - max(a[0], b[0]))
-    return shared / ((a[1] - a[0]) + (b[1] - b[0]) - shared)
 
 
 def match(events: Sequence[Span], found: Sequence[Span], *, at_least: float = 0.3) -> dict[int, int]:

@@ -26,6 +26,7 @@ from rich.table import Table
 from vlad.config import make_settings
 from vlad.errors import SettingsError
 from vlad.pipeline import Analyzer, versions
+from vlad.segments import iou
 
 from . import benchmarks, detection, explanations, metrics, speed
 from .metrics import Figure, bootstrap
@@ -150,7 +151,7 @@ def sim_rows(results: Sequence[benchmarks.SimResult]) -> list[Row]:
 def whole(results: Sequence[benchmarks.SimResult]) -> float:
     """Share of events found by flagging every clip from end to end."""
     events = [(e.start, e.end, r.video.duration) for r in results for e in r.world.events if e.anomalous]
-    return float(np.mean([metrics.iou((a, b), (0.0, d)) >= 0.3 for a, b, d in events]))
+    return float(np.mean([iou((a, b), (0.0, d)) >= 0.3 for a, b, d in events]))
 
 
 def explanation_rows(results: Sequence[benchmarks.SimResult]) -> list[Row]:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from vlad import demo
 from vlad.sim import World
@@ -13,12 +12,6 @@ from vlad.types import Analysis, ScoreTrack, Segment, Video
 def analysis(world: World, *segments: Segment) -> Analysis:
     track = ScoreTrack(np.zeros(1, np.float32), np.array([0.0, world.duration]))
     return Analysis(Video("scene.mp4", "0" * 64, world.duration, 15.0, 320, 240, "h264"), track, segments)
-
-
-def test_iou() -> None:
-    assert demo.iou((0, 2), (1, 3)) == pytest.approx(1 / 3)
-    assert demo.iou((0, 1), (1, 2)) == 0
-    assert demo.iou((0, 1), (0, 1)) == 1
 
 
 def test_scene_has_an_anomaly_and_is_the_same_twice() -> None:

@@ -36,7 +36,7 @@ MAY: dict[str, set[str]] = {
     "face": {"config", "errors", "pipeline", "types"},
     "doctor": BASE | {"weights", "pipeline"},
     "cli": {"face", "errors", "config", "report", "weights", "sim", "doctor", "video", "demo"},
-    "demo": {"face", "errors", "config", "sim", "types"},
+    "demo": {"face", "errors", "config", "segments", "sim", "types"},
     "__main__": {"cli"},
     "finetune": LIBRARY | {"face"},
     "eval": LIBRARY | {"face"},

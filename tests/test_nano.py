@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import vlad
-from vlad import demo
 from vlad.cli import main
+from vlad.segments import iou
 from vlad.sim import World
 
 VLAD = [sys.executable, "-m", "vlad"]
@@ -42,8 +42,8 @@ def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> C
 
 def test_the_fight_is_found_named_and_explained(analysis: vlad.Analysis, world: World) -> None:
     event = next(e for e in world.events if e.anomalous)
-    best = max(analysis.segments, key=lambda s: demo.iou((event.start, event.end), (s.start, s.end)))
-    assert demo.iou((event.start, event.end), (best.start, best.end)) > 0.3
+    best = max(analysis.segments, key=lambda s: iou((event.start, event.end), (s.start, s.end)))
+    assert iou((event.start, event.end), (best.start, best.end)) > 0.3
     assert best.label == "fighting"
     said = next(e for e in analysis.explanations if e.segment == best)
     assert (said.verdict, said.fields["what"].split(":")[0]) == ("anomaly", "fighting")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vlad.segments import find_segments, smooth
+from vlad.segments import find_segments, iou, smooth
 from vlad.types import ScoreTrack, Segment
 
 PLAIN = {"smooth_seconds": 0.0, "enter": 0.5, "leave": 0.3, "merge_gap": 0.0, "min_length": 0.0}
@@ -42,3 +42,9 @@ def test_label_is_the_strongest_class_and_never_normal() -> None:
     classes = np.array([[0.8, 0.2, 0.0], [0.7, 0.0, 0.3]], np.float32)
     scores = track(0.6, 0.9, labels=("normal", "fighting", "arson"), classes=classes)
     assert find_segments(scores, **PLAIN)[0].label == "arson"
+
+
+def test_iou() -> None:
+    assert iou((0, 2), (1, 3)) == pytest.approx(1 / 3)
+    assert iou((0, 1), (1, 2)) == 0
+    assert iou((0, 1), (0, 1)) == 1

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import vlad
+from vlad.segments import iou
 from vlad.sim import World, simulate, write_video
 from vlad.types import Analysis, Segment
 
@@ -36,12 +37,6 @@ def save_report(analysis: Analysis, folder: Path, settings: vlad.Settings) -> Se
         written.append(path.with_name("report" + path.suffix))
         os.replace(path, written[-1])
     return written
-
-
-def iou(a: tuple[float, float], b: tuple[float, float]) -> float:
-    """Intersection over union of two spans in seconds, in [0, 1]."""
-    shared = max(0.0, min(a[1], b[1]) - max(a[0], b[0]))
-    return shared / ((a[1] - a[0]) + (b[1] - b[0]) - shared)
 
 
 def compare(world: World, analysis: Analysis) -> list[str]:

@@ -52,6 +52,12 @@ def _label(track: ScoreTrack, first: int, last: int) -> str:
     return max(named)[1] if named else ""
 
 
+def iou(a: tuple[float, float], b: tuple[float, float]) -> float:
+    """Intersection over union of two spans in seconds, in [0, 1]."""
+    shared = max(0.0, min(a[1], b[1]) - max(a[0], b[0]))
+    return shared / ((a[1] - a[0]) + (b[1] - b[0]) - shared)
+
+
 def find_segments(
     track: ScoreTrack, *, smooth_seconds: float, enter: float, leave: float, merge_gap: float, min_length: float
 ) -> tuple[Segment, ...]:
