@@ -2,7 +2,8 @@
 
     vlad eval detection --dataset ucf-crime --scores CSV_OR_FOLDER [--frames i3d] [--against OTHER] [--annotations FILE] [--json]
 
-In: a folder of NAME.npy (one score a snippet of 16 frames, or one a frame: told by the length), or a CSV `video,score` in order of
+In: a folder of NAME.npy (one score a snippet of 16 frames, or one a frame: told by the length; or rows of 1 + C class scores, normal
+first, then the classes by alphabet, which also give detection mAP), or a CSV `video,score` in order of
 time (`video_id` may be a line number of --order). Out: frame AUC and AP by both definitions, with a 95 % interval over resampled videos;
 with --against the paired difference. Knows no model.
 """
@@ -24,6 +25,7 @@ from rich.table import Table
 
 from vlad.errors import InputError, SettingsError
 
+from .localisation import Truth, detection_map
 from .protocols import CONVENTIONS, DATASETS, SNIPPET, Labelled, load_dataset, read_annotations, truth
 
 DRIFT = 2  # snippets by which features and annotation may differ in length
@@ -33,31 +35,29 @@ MEASURES = ("auc", "auc_anomalous", "ap_trapezoid", "ap_step")
 
 
 def align(scores: Floats, frames: int, counted: int, name: str) -> Floats:
-    """Scores [T] of snippets, or [frames] of frames, as one for each counted frame: float [counted].
+    """Scores [T] or [T, 1 + C] of snippets or of frames, as one for each counted frame: float [counted] or [counted, 1 + C].
 
     Cut at the end or continued with the last score. Raises InputError where the length is off by more than 2 snippets.
     """
-    if scores.ndim != 1 or not len(scores) or not np.isfinite(scores).all():
+    if scores.ndim not in (1, 2) or not scores.size or not np.isfinite(scores).all():
         raise InputError(f"{name}: expected a row of finite scores, got {scores.dtype} {scores.shape}")
     if abs(len(scores) - frames) <= DRIFT * SNIPPET and len(scores) > frames / 4:
         spread = scores
     elif abs(len(scores) - frames / SNIPPET) <= DRIFT:
-        spread = np.repeat(scores, SNIPPET)
+        spread = np.repeat(scores, SNIPPET, axis=0)
     else:
         raise InputError(
             f"{name}: {len(scores)} scores fit neither {frames} frames nor {frames / SNIPPET:.0f} snippets of {SNIPPET}; "
             "check that they are of this video and this data set"
         )
-    return np.concatenate([spread[:counted], np.full(max(0, counted - len(spread)), spread[-1])])
+    return np.concatenate([spread[:counted], np.repeat(spread[-1:], max(0, counted - len(spread)), axis=0)])
 
 
 def read_scores(source: Path, order: Sequence[str]) -> dict[str, Floats]:
     """Scores by video name. order: names by line, for a CSV whose videos are numbers. Raises InputError."""
     if source.is_dir():
-        return {
-            p.stem: np.asarray(np.load(p, allow_pickle=False), np.float64).squeeze()
-            for p in sorted(source.glob("*.npy"))
-        }
+        arrays = {p.stem: np.asarray(np.load(p, allow_pickle=False), np.float64) for p in sorted(source.glob("*.npy"))}
+        return {name: a[:, 0] if a.ndim == 2 and a.shape[1] == 1 else a for name, a in arrays.items()}
     found: dict[str, list[float]] = {}
     try:
         with open(source, newline="") as file:
@@ -150,6 +150,8 @@ def evaluate(videos: Sequence[Labelled], scores: dict[str, Floats], convention: 
         )
     labels = [truth(v, convention) for v in videos]
     spread = [align(scores[v.name], v.frames, len(y), v.name) for v, y in zip(videos, labels, strict=True)]
+    maps = _maps(videos, spread)
+    spread = [s if s.ndim == 1 else 1 - s[:, 0] for s in spread]
     found = pool(spread, labels)
     facts: dict[str, Any] = found.measure(np.ones(len(videos)))
     single = {
@@ -170,8 +172,23 @@ def evaluate(videos: Sequence[Labelled], scores: dict[str, Floats], convention: 
         }
     return {
         **facts, "largest_tie": largest_tie(found), "mean_video_auc": float(np.mean(list(single.values()))) if single else float("nan"),
-        "per_class": classes, "frames": int(sum(map(len, labels))), "positives": int(sum(int(y.sum()) for y in labels)), "convention": convention,
+        "per_class": classes, **maps, "frames": int(sum(map(len, labels))), "positives": int(sum(int(y.sum()) for y in labels)), "convention": convention,
     }, found  # fmt: skip
+
+
+def _maps(videos: Sequence[Labelled], spread: Sequence[Floats]) -> dict[str, dict[float, float] | None]:
+    """mAP in percent by IoU in both modes; None where there are no class scores. Raises InputError for a wrong number of classes."""
+    if all(s.ndim == 1 for s in spread):
+        return {"map_standard": None, "map_vadclip": None}
+    names = sorted({v.label for v in videos if v.spans})
+    wrong = [v.name for v, s in zip(videos, spread, strict=True) if s.ndim != 2 or s.shape[1] != 1 + len(names)]
+    if wrong:
+        raise InputError(f"{', '.join(wrong[:5])}: expected 1 + {len(names)} columns: normal, {', '.join(names)}")
+    truths = [
+        Truth(s, tuple((a, min(b, len(s)), 1 + names.index(v.label)) for a, b in v.spans if a < len(s)))
+        for v, s in zip(videos, spread, strict=True)
+    ]
+    return {f"map_{mode}": detection_map(truths, mode=mode) for mode in ("standard", "vadclip")}
 
 
 def intervals(found: Pool, other: Pool | None = None) -> dict[str, tuple[float, float]]:
@@ -230,6 +247,10 @@ def _show(facts: dict[str, Any]) -> None:
         table.add_row(*row)
     table.add_row("mean per-video AUC", f"{facts['mean_video_auc']:.6f}")
     table.add_row("largest tie", f"{facts['largest_tie']:.2%}")
+    for mode in ("standard", "vadclip"):
+        figures = facts[f"map_{mode}"]
+        said = ", ".join(f"{v:.2f} at {k:g}" for k, v in figures.items()) if figures else "no class scores given"
+        table.add_row(f"mAP ({mode})", said)
     console = Console(width=120)
     console.print(table)
     classes = Table(

@@ -125,7 +125,7 @@ def test_a_larger_drift_is_refused(count: int) -> None:
         align(np.arange(count, dtype=float), 1600, 1600, "x")
 
 
-@pytest.mark.parametrize("bad", [np.array([]), np.array([0.1, np.nan]), np.zeros((3, 2))])
+@pytest.mark.parametrize("bad", [np.array([]), np.array([0.1, np.nan]), np.zeros((3, 2, 2))])
 def test_what_is_no_row_of_scores_is_refused(bad: np.ndarray) -> None:
     with pytest.raises(InputError, match="finite scores"):
         align(bad, 1600, 1600, "x")
@@ -169,3 +169,22 @@ def test_wrong_options() -> None:
         main(["--dataset", "ucf-crime"])
     with pytest.raises(SettingsError, match="invalid choice"):
         main(["--dataset", "mine", "--scores", "x"])
+
+
+def test_class_scores_give_map_and_the_same_auc(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    videos = load_dataset("ucf-crime")
+    names = sorted({v.label for v in videos if v.spans})
+    for v in videos:
+        scores = np.zeros((v.frames, 1 + len(names)), np.float32)
+        for a, b in v.spans:
+            scores[a:b, 1 + names.index(v.label)] = 1
+        scores[:, 0] = 1 - scores.sum(1)
+        np.save(tmp_path / f"{v.name}.npy", scores)
+    assert main(["--dataset", "ucf-crime", "--scores", str(tmp_path), "--frames", "all", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["auc"] == 1.0
+    assert set(found["map_standard"].values()) == {100.0}
+    assert found["map_vadclip"]["0.5"] == pytest.approx(92.857, abs=1e-3)
+    np.save(tmp_path / "Abuse028_x264.npy", np.zeros((1412, 3)))
+    with pytest.raises(InputError, match="1 \\+ 13 columns: normal, Abuse"):
+        main(["--dataset", "ucf-crime", "--scores", str(tmp_path)])
