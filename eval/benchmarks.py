@@ -40,16 +40,6 @@ class SimResult:
     explanations: tuple[Explanation, ...]
 
 
-@dataclass(frozen=True)
-class RealResult:
-    """One real video: frames under each score, and its class name or ''."""
-
-    name: str
-    label: str
-    ours: Scored
-    control: Scored
-
-
 def counts(labels: npt.NDArray[np.uint8], times: npt.NDArray[np.float64], edges: npt.NDArray[np.float64]) -> tuple[
     npt.NDArray[np.int64], npt.NDArray[np.int64]
 ]:  # fmt: skip
@@ -111,8 +101,8 @@ def sim_scored(result: SimResult, scores: npt.NDArray[np.float64]) -> Scored:
     return Scored(scores, *counts(result.world.labels(times), times, result.track.edges))
 
 
-def real_frames(analyzer: Analyzer, data: Path, name: str, *, on_progress: Progress) -> list[RealResult]:
-    """The test videos of `frames/NAME` with frame labels."""
+def real_frames(analyzer: Analyzer, data: Path, name: str, *, on_progress: Progress) -> list[tuple[Scored, Scored]]:
+    """The test videos of `frames/NAME` with frame labels: under our scores, and under movement energy."""
     with open(data / "frames" / "manifest.csv", newline="") as file:
         rows = [r for r in csv.DictReader(file) if r["set"] == name and r["split"] != "train"]
     found = []
@@ -122,9 +112,7 @@ def real_frames(analyzer: Analyzer, data: Path, name: str, *, on_progress: Progr
         times = (np.arange(len(labels)) + 0.5) / len(labels) * video.duration
         pos, neg = counts(labels, times, features.edges)
         scores = analyzer.score(features).scores.astype(np.float64)
-        found.append(
-            RealResult(row["file"], row["cls"], Scored(scores, pos, neg), Scored(energy_of(features), pos, neg))
-        )
+        found.append((Scored(scores, pos, neg), Scored(energy_of(features), pos, neg)))
         on_progress(done + 1, len(rows))
     return found
 

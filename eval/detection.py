@@ -1,11 +1,12 @@
 """Detection figures as the field prints them, from scores and a data set's truth.
 
-    vlad eval detection --dataset ucf-crime --scores CSV_OR_FOLDER [--frames i3d] [--against OTHER] [--annotations FILE] [--json]
+    vlad eval detection --dataset ucf-crime|xd-violence|OWN.csv --scores CSV_OR_FOLDER [--frames i3d] [--against OTHER]
+                        [--threshold 0.5] [--pictures FOLDER] [--annotations FILE] [--json]
 
 In: a folder of NAME.npy (one score a snippet of 16 frames, or one a frame: told by the length; or rows of 1 + C class scores, normal
-first, then the classes by alphabet, which also give detection mAP), or a CSV `video,score` in order of
-time (`video_id` may be a line number of --order). Out: frame AUC and AP by both definitions, with a 95 % interval over resampled videos;
-with --against the paired difference. Knows no model.
+first, then the classes in the data set's order, which also give detection mAP), a CSV `video,score` in order of time (`video_id` may be
+a line number of --order), or a folder of vlad's own analyses NAME.json. Out: frame AUC and AP by both definitions, mAP, false alarms an
+hour, each with a 95 % interval over resampled videos; with --against the paired difference. Knows no model.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -24,14 +25,29 @@ from rich.console import Console
 from rich.table import Table
 
 from vlad.errors import InputError, SettingsError
+from vlad.report import from_json
+from vlad.types import ScoreTrack
 
-from .localisation import Truth, detection_map
-from .protocols import CONVENTIONS, DATASETS, SNIPPET, Labelled, load_dataset, read_annotations, truth
+from .localisation import IOUS, Found, Truth, find, mean_ap, runs
+from .protocols import (
+    CONVENTIONS,
+    DATASETS,
+    OWN_RATE,
+    SNIPPET,
+    Dataset,
+    Labelled,
+    load_dataset,
+    read_annotations,
+    truth,
+    with_length,
+)
 
 DRIFT = 2  # snippets by which features and annotation may differ in length
 ROUNDS = 1000
 Floats = npt.NDArray[np.float64]
 MEASURES = ("auc", "auc_anomalous", "ap_trapezoid", "ap_step")
+MODES = ("standard", "vadclip")
+Scores = Mapping[str, Floats | ScoreTrack]
 
 
 def align(scores: Floats, frames: int, counted: int, name: str) -> Floats:
@@ -53,11 +69,38 @@ def align(scores: Floats, frames: int, counted: int, name: str) -> Floats:
     return np.concatenate([spread[:counted], np.repeat(spread[-1:], max(0, counted - len(spread)), axis=0)])
 
 
-def read_scores(source: Path, order: Sequence[str]) -> dict[str, Floats]:
+def _load(path: Path) -> Floats:
+    try:
+        found = np.asarray(np.load(path, allow_pickle=False), np.float64)
+        return found[:, 0] if found.ndim == 2 and found.shape[1] == 1 else found
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: no array of numbers ({str(error).splitlines()[0][:120]})") from None
+
+
+def _read_order(path: Path) -> list[str]:
+    try:
+        return path.read_text().split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: the list of videos cannot be read ({error})") from None
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no nan: what is not defined is null."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
+def read_scores(source: Path, order: Sequence[str]) -> dict[str, Floats | ScoreTrack]:
     """Scores by video name. order: names by line, for a CSV whose videos are numbers. Raises InputError."""
     if source.is_dir():
-        arrays = {p.stem: np.asarray(np.load(p, allow_pickle=False), np.float64) for p in sorted(source.glob("*.npy"))}
-        return {name: a[:, 0] if a.ndim == 2 and a.shape[1] == 1 else a for name, a in arrays.items()}
+        arrays: dict[str, Floats | ScoreTrack] = {p.stem: _load(p) for p in sorted(source.glob("*.npy"))}
+        for path in sorted(source.glob("*.json")):
+            try:
+                arrays[path.stem] = from_json(path.read_text()).track
+            except (OSError, UnicodeDecodeError, InputError) as error:
+                raise InputError(f"{path}: {error}") from None
+        return arrays
     found: dict[str, list[float]] = {}
     try:
         with open(source, newline="") as file:
@@ -69,12 +112,22 @@ def read_scores(source: Path, order: Sequence[str]) -> dict[str, Floats]:
                 name = order[int(row[0])] if header[0] == "video_id" else row[0]
                 found.setdefault(name.removesuffix(".mp4"), []).append(float(row[1]))
     except OSError as error:
-        raise InputError(f"{source}: cannot be read ({error.strerror}); name a CSV or a folder of .npy files") from None
+        raise InputError(
+            f"{source}: cannot be read ({error.strerror}); name a CSV or a folder of .npy or .json"
+        ) from None
     except (ValueError, IndexError) as error:
         raise InputError(
             f"{source}: a row cannot be read ({error}); with video_id, name the list of videos with --order"
         ) from None
     return {name: np.array(values) for name, values in found.items()}
+
+
+def framed(scores: ScoreTrack, frames: int) -> Floats:
+    """A track's score at each of `frames` frames that lie evenly over its time: float64 [frames]."""
+    times = (np.arange(frames) + 0.5) * (scores.edges[-1] / frames)
+    index = np.clip(np.searchsorted(scores.edges, times, side="right") - 1, 0, len(scores.scores) - 1)
+    spread: Floats = scores.scores.astype(np.float64)[index]
+    return spread
 
 
 @dataclass(frozen=True)
@@ -85,7 +138,6 @@ class Pool:
     pos: Floats  # anomalous frames of the run
     neg: Floats
     ends: npt.NDArray[np.int64]  # last run of each distinct score
-    scores: Floats
     videos: int
     anomalous: npt.NDArray[np.bool_]  # by video, by truth
 
@@ -130,7 +182,7 @@ def pool(scores: Sequence[Floats], labels: Sequence[npt.NDArray[np.uint8]]) -> P
     ends = np.flatnonzero(np.append(np.diff(flat[order]) != 0, True))
     joined = [np.concatenate(part)[order] for part in (video, pos, neg)]
     return Pool(
-        joined[0], joined[1].astype(float), joined[2].astype(float), ends, flat[order], len(scores),
+        joined[0], joined[1].astype(float), joined[2].astype(float), ends, len(scores),
         np.array([bool(y.any()) for y in labels]),
     )  # fmt: skip
 
@@ -141,67 +193,169 @@ def largest_tie(found: Pool) -> float:
     return float(sizes.max() / sizes.sum())
 
 
-def evaluate(videos: Sequence[Labelled], scores: dict[str, Floats], convention: str) -> tuple[dict[str, Any], Pool]:
-    """Every figure without its interval, and the pool. Raises InputError that names all videos without scores."""
-    missing = [v.name for v in videos if v.name not in scores]
+@dataclass(frozen=True)
+class Measured:
+    """What a score file gives on a data set: its pool, its single videos, its detections; figures with and without resampling.
+
+    single: AUC of each video that has both kinds of frames. alarms: runs above the threshold that touch no anomalous frame, and hours,
+    by video. found: detections by mode, None without class scores.
+    """
+
+    pool: Pool
+    single: Floats
+    alarms: Floats
+    hours: Floats
+    found: dict[str, Found | None]
+
+    def figures(self, times: Floats) -> dict[str, float]:
+        """Every figure with each video taken `times` times."""
+        taken = times * ~np.isnan(self.single)
+        hours = float((times * self.hours).sum())
+        figures = self.pool.measure(times)
+        figures["mean_video_auc"] = (
+            float((taken * np.nan_to_num(self.single)).sum() / taken.sum()) if taken.any() else float("nan")
+        )
+        figures["false_alarms_per_hour"] = float((times * self.alarms).sum()) / hours if hours else float("nan")
+        for mode, found in self.found.items():
+            if found:
+                figures[f"map_{mode}"] = mean_ap(found, times)["mean"]
+        return figures
+
+
+def measure(
+    dataset: Dataset, scores: Scores, convention: str, *, threshold: float = 0.5, rate: float | None = None
+) -> tuple[Measured, dict[str, Any]]:
+    """The measured pool, and every figure without its interval.
+
+    rate: scores a second, for a person's own videos whose scores are bare arrays. Raises InputError that names all videos without scores.
+    """
+    missing = [v.name for v in dataset.videos if v.name not in scores]
     if missing:
         raise InputError(
-            f"no scores for {len(missing)} of {len(videos)} videos: {', '.join(missing[:10])}{' ...' * (len(missing) > 10)}"
+            f"no scores for {len(missing)} of {len(dataset.videos)} videos: {', '.join(missing[:10])}{' ...' * (len(missing) > 10)}"
         )
+    pairs = [_spread(v, scores[v.name], convention, rate) for v in dataset.videos]
+    videos, spread = [v for v, _ in pairs], [s for _, s in pairs]
     labels = [truth(v, convention) for v in videos]
-    spread = [align(scores[v.name], v.frames, len(y), v.name) for v, y in zip(videos, labels, strict=True)]
-    maps = _maps(videos, spread)
-    spread = [s if s.ndim == 1 else 1 - s[:, 0] for s in spread]
-    found = pool(spread, labels)
-    facts: dict[str, Any] = found.measure(np.ones(len(videos)))
-    single = {
-        v.name: pool([s], [y]).measure(np.ones(1))["auc"]
-        for v, s, y in zip(videos, spread, labels, strict=True)
-        if 0 < y.sum() < len(y)
-    }
-    normal = np.array([not a for a in found.anomalous])
+    found = _detections(videos, spread, dataset.classes)
+    flat = [s if s.ndim == 1 else 1 - s[:, 0] for s in spread]
+    both = pool(flat, labels)
+    single = [pool([s], [y]).measure(np.ones(1))["auc"] for s, y in zip(flat, labels, strict=True)]
+    alarms = [sum(not y[a:b].any() for a, b in runs(s > threshold)) for s, y in zip(flat, labels, strict=True)]
+    hours = np.array([len(y) for y in labels]) / dataset.rate / 3600
+    measured = Measured(both, np.array(single), np.array(alarms, float), hours, found)
+    facts: dict[str, Any] = measured.figures(np.ones(len(videos)))
+    normal = ~both.anomalous
     classes = {}
-    for label in sorted({v.label for v, a in zip(videos, found.anomalous, strict=True) if a}):
-        of_class = np.array([v.label == label for v in videos])
-        measured = found.measure((of_class | normal).astype(float))
-        classes[label] = {
-            "auc": measured["auc"],
-            "auc_anomalous": measured["auc_anomalous"],
-            "ap_step": measured["ap_step"],
-            "videos": int(of_class.sum()),
-        }
-    return {
-        **facts, "largest_tie": largest_tie(found), "mean_video_auc": float(np.mean(list(single.values()))) if single else float("nan"),
-        "per_class": classes, **maps, "frames": int(sum(map(len, labels))), "positives": int(sum(int(y.sum()) for y in labels)), "convention": convention,
-    }, found  # fmt: skip
+    for label in dataset.classes:
+        of_class = np.array([label in v.classes for v in videos])
+        if not of_class.any():
+            continue
+        figures = both.measure((of_class | normal).astype(float))
+        classes[label] = {k: figures[k] for k in ("auc", "auc_anomalous", "ap_step")} | {"videos": int(of_class.sum())}
+    maps = {f"map_{mode}": mean_ap(f, np.ones(len(videos))) if f else None for mode, f in found.items()}
+    return measured, {
+        **facts, **maps, "largest_tie": largest_tie(both), "per_class": classes, "threshold": threshold,
+        "frames": int(sum(map(len, labels))), "positives": int(sum(int(y.sum()) for y in labels)), "convention": convention,
+    }  # fmt: skip
 
 
-def _maps(videos: Sequence[Labelled], spread: Sequence[Floats]) -> dict[str, dict[float, float] | None]:
-    """mAP in percent by IoU in both modes; None where there are no class scores. Raises InputError for a wrong number of classes."""
+def _spread(
+    video: Labelled, scores: Floats | ScoreTrack, convention: str, rate: float | None
+) -> tuple[Labelled, Floats]:
+    """A video whose length is known, and its scores for each counted frame."""
+    if isinstance(scores, ScoreTrack):
+        video = video if video.frames else with_length(video, max(1, round(float(scores.edges[-1]) * OWN_RATE)))
+        return video, align(framed(scores, video.frames), video.frames, CONVENTIONS[convention](video), video.name)
+    if video.frames:
+        return video, align(scores, video.frames, CONVENTIONS[convention](video), video.name)
+    if rate is None:
+        raise InputError(
+            f"{video.name}: how long is it? for your own videos give vlad's analyses as --scores, or --rate, scores a second"
+        )
+    video = with_length(video, max(1, round(len(scores) / rate * OWN_RATE)))
+    index = np.minimum((np.arange(video.frames) / OWN_RATE * rate).astype(int), len(scores) - 1)
+    return video, align(scores[index], video.frames, CONVENTIONS[convention](video), video.name)
+
+
+def _detections(videos: Sequence[Labelled], spread: Sequence[Floats], names: Sequence[str]) -> dict[str, Found | None]:
+    """Detections in both modes; None where there are no class scores. Raises InputError for a wrong number of classes.
+
+    `standard` counts what frame labels can tell: spans of one class that overlap are one, and none overruns the video. `vadclip` takes
+    the published spans as they are.
+    """
     if all(s.ndim == 1 for s in spread):
-        return {"map_standard": None, "map_vadclip": None}
-    names = sorted({v.label for v in videos if v.spans})
+        return dict.fromkeys(MODES)
     wrong = [v.name for v, s in zip(videos, spread, strict=True) if s.ndim != 2 or s.shape[1] != 1 + len(names)]
     if wrong:
         raise InputError(f"{', '.join(wrong[:5])}: expected 1 + {len(names)} columns: normal, {', '.join(names)}")
-    truths = [
-        Truth(s, tuple((a, min(b, len(s)), 1 + names.index(v.label)) for a, b in v.spans if a < len(s)))
-        for v, s in zip(videos, spread, strict=True)
+    published = [
+        Truth(s, tuple((a, b, 1 + names.index(c)) for c, a, b in v.events)) for v, s in zip(videos, spread, strict=True)
     ]
-    return {f"map_{mode}": detection_map(truths, mode=mode) for mode in ("standard", "vadclip")}
+    return {"standard": find([_by_frame(t) for t in published], "standard"), "vadclip": find(published, "vadclip")}
 
 
-def intervals(found: Pool, other: Pool | None = None) -> dict[str, tuple[float, float]]:
+def _by_frame(video: Truth) -> Truth:
+    spans = []
+    for column in sorted({c for _, _, c in video.spans}):
+        labels = np.zeros(len(video.scores), bool)
+        for start, end, c in video.spans:
+            labels[start:end] |= c == column
+        spans += [(a, b, column) for a, b in runs(labels)]
+    return Truth(video.scores, tuple(spans))
+
+
+def intervals(found: Measured, other: Measured | None = None) -> dict[str, tuple[float, float]]:
     """95 % bootstrap intervals over videos of each figure, or of its difference to `other` over the same videos."""
-    rng = np.random.default_rng(0)
-    draws: dict[str, list[float]] = {name: [] for name in MEASURES}
+    rng, count = np.random.default_rng(0), len(found.hours)
+    draws: dict[str, list[float]] = {}
     for _ in range(ROUNDS):
-        times = np.bincount(rng.integers(0, found.videos, found.videos), minlength=found.videos).astype(float)
-        ours = found.measure(times)
-        theirs = other.measure(times) if other else dict.fromkeys(MEASURES, 0.0)
-        for name in MEASURES:
-            draws[name].append(ours[name] - theirs[name])
-    return {n: (float(np.nanpercentile(d, 2.5)), float(np.nanpercentile(d, 97.5))) for n, d in draws.items()}
+        times = np.bincount(rng.integers(0, count, count), minlength=count).astype(float)
+        ours, theirs = found.figures(times), other.figures(times) if other else {}
+        for name, value in ours.items():
+            if other is None or name in theirs:
+                draws.setdefault(name, []).append(value - theirs.get(name, 0.0))
+    return {name: _middle(values) for name, values in draws.items()}
+
+
+def _middle(values: list[float]) -> tuple[float, float]:
+    kept = [v for v in values if not np.isnan(v)]
+    if not kept:
+        return float("nan"), float("nan")
+    low, high = np.percentile(kept, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def draw(found: Measured, folder: Path) -> list[Path]:
+    """ROC and PR curves as roc.png and pr.png. Raises SettingsError without matplotlib."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise SettingsError("--pictures needs matplotlib: install vlad[eval]") from None
+    tp, fp = found.pool.curve(np.ones(found.pool.videos))
+    share = tp[-1] / (tp[-1] + fp[-1])
+    curves = {
+        "roc": (
+            fp / max(fp[-1], 1),
+            tp / max(tp[-1], 1),
+            "false positive rate",
+            "true positive rate",
+            ([0, 1], [0, 1]),
+        ),
+        "pr": (tp / max(tp[-1], 1), tp / np.maximum(tp + fp, 1), "recall", "precision", ([0, 1], [share, share])),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, (x, y, across, up, chance) in curves.items():
+        figure = Figure(figsize=(5, 5), dpi=120, layout="constrained")
+        axes = figure.subplots()
+        axes.plot(*chance, color="0.6", linestyle="--", label="constant score")
+        axes.plot(x, y, color="#1f5fa8", label="scores")
+        axes.set(xlabel=across, ylabel=up, xlim=(0, 1), ylim=(0, 1.01))
+        axes.legend(loc="lower right" if name == "roc" else "upper right")
+        figure.savefig(folder / f"{name}.png")
+        written.append(folder / f"{name}.png")
+    return written
 
 
 class _Parser(argparse.ArgumentParser):
@@ -212,45 +366,67 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str]) -> int:
     """Measure and print. Raises SettingsError for wrong options, InputError for files that do not fit."""
     parser = _Parser(prog="vlad eval detection")
-    parser.add_argument("--dataset", required=True, choices=list(DATASETS))
+    parser.add_argument(
+        "--dataset", required=True, help=f"{', '.join(DATASETS)}, or a CSV of your own: path,label[,start,end]"
+    )
     parser.add_argument("--scores", required=True, type=Path)
     parser.add_argument("--against", type=Path)
     parser.add_argument("--order", type=Path, help="names of the videos, one a line, for a CSV that numbers them")
-    parser.add_argument("--frames", choices=list(CONVENTIONS), default="i3d")
+    parser.add_argument("--frames", choices=list(CONVENTIONS), help="frames counted; i3d, for your own CSV all")
+    parser.add_argument("--threshold", type=float, default=0.5, help="of the false alarms")
+    parser.add_argument("--rate", type=float, help="scores a second, for a CSV of your own with bare scores")
+    parser.add_argument("--pictures", type=Path, help="folder for the ROC and PR curves")
     parser.add_argument("--annotations", type=Path)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(list(argv))
-    videos = load_dataset(given.dataset)
+    dataset = load_dataset(given.dataset)
     if given.annotations:
-        videos = read_annotations(given.annotations, videos)
-    order = given.order.read_text().split() if given.order else [v.name for v in videos]
-    facts, found = evaluate(videos, read_scores(given.scores, order), given.frames)
+        dataset = read_annotations(given.annotations, dataset)
+    order = _read_order(given.order) if given.order else [v.name for v in dataset.videos]
+    frames = given.frames or ("i3d" if given.dataset in DATASETS else "all")
+    found, facts = measure(
+        dataset, read_scores(given.scores, order), frames, threshold=given.threshold, rate=given.rate
+    )
     facts["ci"] = intervals(found)
     if given.against:
-        theirs, other = evaluate(videos, read_scores(given.against, order), given.frames)
-        facts["against"] = {"difference": {n: facts[n] - theirs[n] for n in MEASURES}, "ci": intervals(found, other)}
+        other, _ = measure(
+            dataset, read_scores(given.against, order), frames, threshold=given.threshold, rate=given.rate
+        )
+        once = np.ones(len(dataset.videos))
+        ours, others = found.figures(once), other.figures(once)
+        difference = {n: v - others[n] for n, v in ours.items() if n in others}
+        facts["against"] = {"difference": difference, "ci": intervals(found, other)}
+    if given.pictures:
+        facts["pictures"] = [str(p) for p in draw(found, given.pictures)]
     if given.json:
-        print(json.dumps(facts))
+        print(json.dumps(_plain(facts), allow_nan=False))
     else:
         _show(facts)
     return 0
 
 
+NAMES = {
+    "auc": "frame AUC", "auc_anomalous": "frame AUC, anomalous videos", "ap_trapezoid": "AP (trapezoid)", "ap_step": "AP (step)",
+    "mean_video_auc": "mean per-video AUC", "false_alarms_per_hour": "false alarms an hour", "map_standard": "mAP, mean (standard)",
+    "map_vadclip": "mAP, mean (vadclip)",
+}  # fmt: skip
+
+
 def _show(facts: dict[str, Any]) -> None:
     table = Table("measure", "figure", "95 % over videos", "difference", "95 %", title=f"{facts['frames']:,} frames, {facts['positives']:,} anomalous ({facts['convention']})")  # fmt: skip
-    for name in MEASURES:
-        low, high = facts["ci"][name]
-        row = [name, f"{facts[name]:.6f}", f"{low:.4f} to {high:.4f}"]
-        if "against" in facts:
+    for name, (low, high) in facts["ci"].items():
+        value = facts[name]["mean"] if isinstance(facts[name], dict) else facts[name]
+        row = [NAMES[name], f"{value:.6f}", f"{low:.4f} to {high:.4f}"]
+        if name in facts.get("against", {}).get("ci", {}):
             a, b = facts["against"]["ci"][name]
             row += [f"{facts['against']['difference'][name]:+.4f}", f"{a:+.4f} to {b:+.4f}"]
         table.add_row(*row)
-    table.add_row("mean per-video AUC", f"{facts['mean_video_auc']:.6f}")
     table.add_row("largest tie", f"{facts['largest_tie']:.2%}")
-    for mode in ("standard", "vadclip"):
+    for mode in MODES:
         figures = facts[f"map_{mode}"]
-        said = ", ".join(f"{v:.2f} at {k:g}" for k, v in figures.items()) if figures else "no class scores given"
-        table.add_row(f"mAP ({mode})", said)
+        said = ", ".join(f"{figures[k]:.2f} at {k}" for k in map(str, IOUS)) if figures else "no class scores given"
+        table.add_row(f"mAP by IoU ({mode})", said)
+    table.caption = f"false alarms: runs above {facts['threshold']:g} that touch no anomalous frame"
     console = Console(width=120)
     console.print(table)
     classes = Table(

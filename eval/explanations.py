@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlad.sim import ANOMALIES, NORMALS
+from vlad.sim import ANOMALIES, NORMALS, Event
 from vlad.sim.captions import answer_of
-from vlad.sim.events import Event
 from vlad.types import Explanation
 
 from .benchmarks import SimResult, spans

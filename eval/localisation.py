@@ -1,6 +1,6 @@
 """Detection mAP: which spans are named, and how well they fit.
 
-In: class scores by the frame and true spans. Out: mAP in percent at IoU .1 to .5, in two modes. `standard` takes runs above fixed
+In: class scores by the frame and true spans. Out: mAP in percent at IoU .1 to .5 and their mean, in two modes. `standard` takes runs above fixed
 thresholds as detections and averages over the anomalous classes: a perfect predictor has 100. `vadclip` repeats the published evaluation of
 VadCLIP (Wu et al. 2024), which thresholds each video relative to its own range, counts the normal class, and therefore never reaches 100.
 Knows no files.
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from vlad.segments import iou
 
 Floats = npt.NDArray[np.float64]
 IOUS = (0.1, 0.2, 0.3, 0.4, 0.5)
@@ -43,16 +45,10 @@ def runs(above: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def overlap(a: tuple[int, int], b: tuple[int, int]) -> float:
-    """Intersection over union of two spans of whole frames."""
-    shared = max(0, min(a[1], b[1]) - max(a[0], b[0]))
-    return shared / ((a[1] - a[0]) + (b[1] - b[0]) - shared)
-
-
 def _strongest(found: list[Detection]) -> list[Detection]:
     kept: list[Detection] = []
     for d in sorted(found, key=lambda d: -d.score):
-        if all(overlap((d.start, d.end), (k.start, k.end)) <= OVERLAP for k in kept):
+        if all(iou((d.start, d.end), (k.start, k.end)) <= OVERLAP for k in kept):
             kept.append(d)
     return kept
 
@@ -78,34 +74,61 @@ def detect_vadclip(video: int, column: Floats) -> list[Detection]:
     return _strongest(found)
 
 
-def average_precision(found: Sequence[Detection], spans: dict[int, list[tuple[int, int]]], at_least: float) -> float:
-    """AP of one class: each true span is found once, by the best of those that overlap; nan without a true span."""
-    total, left = sum(map(len, spans.values())), {video: list(of) for video, of in spans.items()}
+@dataclass(frozen=True)
+class Found:
+    """Detections of all videos, strongest first, by class: (video int [n], hit bool [IoUs, n]), and true spans by class and video.
+
+    zero: whether a class without a true span counts as 0 (it does in `vadclip` mode), or not at all.
+    """
+
+    video: tuple[npt.NDArray[np.int64], ...]
+    hit: tuple[npt.NDArray[np.bool_], ...]
+    spans: tuple[npt.NDArray[np.float64], ...]
+    zero: bool
+
+
+def match(found: Sequence[Detection], spans: dict[int, list[tuple[int, int]]], at_least: float) -> list[bool]:
+    """Which of the detections, strongest first, find a true span: each span is found once, by the best of those that overlap."""
+    left = {video: list(of) for video, of in spans.items()}
     hits = []
-    for d in sorted(found, key=lambda d: -d.score):
-        fits = [(overlap((d.start, d.end), s), s) for s in left.get(d.video, [])]
-        best = max(fits, default=(0.0, None))
-        hits.append(best[0] >= at_least and best[1] is not None)
-        if hits[-1]:
-            left[d.video].remove(best[1])  # type: ignore[arg-type]
-    if not total:
-        return float("nan")
-    precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
-    return float((precision * hits).sum() / total)
+    for d in found:
+        fits = [(iou((d.start, d.end), s), s) for s in left.get(d.video, [])]
+        overlap, best = max(fits, default=(0.0, None))
+        hits.append(overlap >= at_least and best is not None)
+        if hits[-1] and best is not None:
+            left[d.video].remove(best)
+    return hits
 
 
-def detection_map(videos: Sequence[Truth], *, mode: str = "standard") -> dict[float, float]:
-    """mAP in percent by IoU. In `vadclip` mode the normal class counts, with no true span: its part is always 0."""
-    classes = videos[0].scores.shape[1]
-    columns = range(0 if mode == "vadclip" else 1, classes)
+def find(videos: Sequence[Truth], mode: str) -> Found:
+    """All detections of a mode, held against the true spans at every IoU."""
+    columns = range(0 if mode == "vadclip" else 1, videos[0].scores.shape[1])
     detect = detect_vadclip if mode == "vadclip" else detect_standard
-    found = {c: [d for i, v in enumerate(videos) for d in detect(i, v.scores[:, c])] for c in columns}
+    who, hit, count = [], [], []
+    for c in columns:
+        found = sorted((d for i, v in enumerate(videos) for d in detect(i, v.scores[:, c])), key=lambda d: -d.score)
+        spans = {i: [(a, b) for a, b, k in v.spans if k == c] for i, v in enumerate(videos)}
+        who.append(np.array([d.video for d in found], np.int64))
+        hit.append(np.array([match(found, spans, k) for k in IOUS], bool).reshape(len(IOUS), -1))
+        count.append(np.array([len(spans[i]) for i in range(len(videos))], float))
+    return Found(tuple(who), tuple(hit), tuple(count), mode == "vadclip")
+
+
+def mean_ap(found: Found, times: Floats) -> dict[str, float]:
+    """mAP in percent by IoU and their mean, with each video taken `times` times (ones: the plain figure).
+
+    AP of a class is the sum of the precision at each hit over the number of true spans.
+    """
     figures = {}
-    for at_least in IOUS:
+    for k, at_least in enumerate(IOUS):
         parts = []
-        for c in columns:
-            spans = {i: [(a, b) for a, b, k in v.spans if k == c] for i, v in enumerate(videos)}
-            ap = average_precision(found[c], spans, at_least)
-            parts.append(0.0 if np.isnan(ap) and mode == "vadclip" else ap)
-        figures[at_least] = 100 * float(np.nanmean(parts))
-    return figures
+        for video, hit, spans in zip(found.video, found.hit, found.spans, strict=True):
+            weight, total = times[video], float((times * spans).sum())
+            hits, seen = np.cumsum(weight * hit[k]), np.cumsum(weight)
+            precision = np.divide(hits, seen, out=np.zeros_like(hits), where=seen > 0)
+            if total:
+                parts.append(float((precision * weight * hit[k]).sum() / total))
+            elif found.zero:
+                parts.append(0.0)
+        figures[str(at_least)] = 100 * float(np.mean(parts)) if parts else float("nan")
+    return {**figures, "mean": float(np.mean(list(figures.values())))}

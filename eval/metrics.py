@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import roc_auc_score
 
 from vlad.segments import iou
 
@@ -57,15 +57,6 @@ def frame_auc(videos: Sequence[Scored]) -> float:
     if len(set(truth[keep])) < 2:
         return float("nan")
     return float(roc_auc_score(truth[keep], scores[keep], sample_weight=weight[keep]))
-
-
-def frame_ap(videos: Sequence[Scored]) -> float:
-    """Average precision (step definition) pooled over all frames; nan without an anomalous one."""
-    truth, scores, weight = _flat(videos)
-    keep = weight > 0
-    if not truth[keep].any():
-        return float("nan")
-    return float(average_precision_score(truth[keep], scores[keep], sample_weight=weight[keep]))
 
 
 def anomaly_only(videos: Sequence[Scored]) -> list[Scored]:

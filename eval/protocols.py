@@ -7,8 +7,8 @@ on frame numbers of the original video; conventions differ only in how many fram
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -19,17 +19,44 @@ from vlad.errors import InputError, SettingsError
 
 SNIPPET = 16  # frames under one score in every published protocol
 LONG = 20_000  # frames above which VadCLIP's features hold the last, cut snippet too
+NORMAL = "Normal"
+OWN_RATE = 30.0  # frames a second at which a CSV in seconds is counted
+UCF_CLASSES = (
+    "Abuse", "Arrest", "Arson", "Assault", "Burglary", "Explosion", "Fighting", "RoadAccidents", "Robbery", "Shooting", "Shoplifting",
+    "Stealing", "Vandalism",
+)  # fmt: skip
+XD_CLASSES = (
+    "fighting",
+    "shooting",
+    "riot",
+    "abuse",
+    "car accident",
+    "explosion",
+)  # the order of its codes B1, B2, B4, B5, B6, G
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """One test video: frames of the original file, anomalous spans [start, end) in frames, class name ('Normal' for a normal one)."""
+    """One test video: frames of the original file, anomalous spans [start, end) in frames, and the same by class.
+
+    events: (class, start, end), as published: they may overlap, and overrun the video by a frame or two.
+    """
 
     name: str
-    label: str
     frames: int
     i3d_snippets: int
     spans: tuple[tuple[int, int], ...]
+    events: tuple[tuple[str, int, int], ...]
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Test videos, their classes in the order of published class scores, and frames a second."""
+
+    videos: tuple[Labelled, ...]
+    classes: tuple[str, ...]
+    rate: float
 
 
 CONVENTIONS: dict[str, Callable[[Labelled], int]] = {
@@ -39,7 +66,10 @@ CONVENTIONS: dict[str, Callable[[Labelled], int]] = {
     "i3d": lambda v: v.i3d_snippets * SNIPPET,
     "vadclip": lambda v: (v.frames // SNIPPET if v.frames <= LONG else -(-v.frames // SNIPPET)) * SNIPPET,
 }
-DATASETS = {"ucf-crime": "ucf_crime.csv"}
+DATASETS: Mapping[str, tuple[str, tuple[str, ...], float]] = {
+    "ucf-crime": ("ucf_crime.csv", UCF_CLASSES, 30.0),
+    "xd-violence": ("xd_violence.csv", XD_CLASSES, 24.0),
+}
 
 
 def truth(video: Labelled, convention: str) -> npt.NDArray[np.uint8]:
@@ -50,42 +80,118 @@ def truth(video: Labelled, convention: str) -> npt.NDArray[np.uint8]:
     return labels
 
 
-def load_dataset(name: str) -> list[Labelled]:
-    """The test videos of a shipped data set. Raises SettingsError for another name."""
-    if name not in DATASETS:
-        raise SettingsError(f"data set {name!r} is unknown; choose one of {', '.join(DATASETS)}")
-    return list(_read((files("vlad.eval") / DATASETS[name]).read_text().splitlines()))
+def load_dataset(name: str) -> Dataset:
+    """A shipped data set by its name, or a person's own as a CSV `path,label[,start,end]` in seconds.
+
+    Raises SettingsError for an unknown name, InputError for a CSV that cannot be used.
+    """
+    if name in DATASETS:
+        file, classes, rate = DATASETS[name]
+        return Dataset(tuple(_read((files("vlad.eval") / file).read_text().splitlines())), classes, rate)
+    if name.endswith(".csv"):
+        return _read_own(Path(name))
+    raise SettingsError(f"data set {name!r} is unknown; choose one of {', '.join(DATASETS)}, or name a CSV of your own")
 
 
 def _read(lines: Iterable[str]) -> Iterable[Labelled]:
     for row in csv.DictReader(line for line in lines if not line.startswith("#")):
         spans = tuple((int(a), int(b)) for a, b in (s.split("-") for s in row["spans"].split()))
-        yield Labelled(row["name"], row["label"], int(row["frames"]), int(row["i3d_snippets"]), spans)
+        classes = () if row["label"] == NORMAL else tuple(row["label"].split("|"))
+        events = tuple(_event(text) for text in (row.get("events") or "").split(";") if text)
+        yield Labelled(
+            row["name"], int(row["frames"]), int(row["i3d_snippets"]), spans,
+            events or tuple((classes[0], a, b) for a, b in spans), classes,
+        )  # fmt: skip
 
 
-def read_annotations(path: Path, shipped: list[Labelled]) -> list[Labelled]:
-    """The videos with the spans of an original annotation file (`Name[.mp4] Class s1 e1 s2 e2`, -1 for none).
+def _event(text: str) -> tuple[str, int, int]:
+    label, _, span = text.rpartition(" ")
+    start, end = span.split("-")
+    return label, int(start), int(end)
 
-    Frame counts stay the shipped ones: the file has none. Raises InputError that lists every line it cannot use.
+
+def _read_own(path: Path) -> Dataset:
+    """Videos of a CSV `path,label[,start,end]`: a row an event, in seconds; no times: all of the video. Length: as its scores say.
+
+    Raises InputError that lists every row it cannot use.
     """
-    facts, faults, found = {v.name: v for v in shipped}, [], {}
+    found: dict[str, list[tuple[str, float, float]]] = {}
+    faults: list[str] = []
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = csv.DictReader(file)
+            if not {"path", "label"} <= set(rows.fieldnames or ()):
+                raise InputError(f"{path}: expected a CSV with the columns path,label[,start,end]")
+            for number, row in enumerate(rows, 2):
+                try:
+                    start, end = float(row.get("start") or 0), float(row.get("end") or np.inf)
+                    if not (row["path"] and row["label"] and 0 <= start < end):
+                        raise ValueError
+                except (ValueError, TypeError):
+                    faults.append(f"line {number}")
+                    continue
+                events = found.setdefault(Path(row["path"]).stem, [])
+                if row["label"].lower() != NORMAL.lower():
+                    events.append((row["label"], start, end))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path}: cannot be read ({error}); name a CSV with the columns path,label[,start,end]"
+        ) from None
+    if faults or not found:
+        raise InputError(f"{path}: not path,label[,start,end] in seconds: {', '.join(faults[:20]) or 'no row'}")
+    videos = []
+    for name, events in found.items():
+        frames = tuple((c, round(a * OWN_RATE), round(min(b, 1e7) * OWN_RATE)) for c, a, b in events)
+        spans = tuple((a, b) for _, a, b in frames)
+        videos.append(Labelled(name, 0, 0, spans, frames, tuple(sorted({c for c, _, _ in frames}))))
+    return Dataset(tuple(videos), tuple(sorted({c for v in videos for c in v.classes})), OWN_RATE)
+
+
+def with_length(video: Labelled, frames: int) -> Labelled:
+    """A video whose length was not known; spans that overrun it are cut."""
+    cut = tuple((c, a, min(b, frames)) for c, a, b in video.events if a < frames)
+    spans = tuple((a, b) for _, a, b in cut)
+    return replace(video, frames=frames, i3d_snippets=frames // SNIPPET, spans=spans, events=cut)
+
+
+def _spans(words: list[str]) -> tuple[tuple[int, int], ...]:
+    """`s1 e1 s2 e2`, `Class s1 e1 s2 e2` or `B1 s1 e1 B2 s2 e2`. Raises ValueError for anything else."""
+    if words and not _whole(words[0]):
+        each = len(words) % 3 == 0 and not any(map(_whole, words[::3]))
+        words = [w for i, w in enumerate(words) if i % 3] if each else words[1:]
+    numbers = [int(w) for w in words]
+    return tuple((a, b) for a, b in zip(numbers[::2], numbers[1::2], strict=True) if a >= 0)
+
+
+def _whole(word: str) -> bool:
+    return word.removeprefix("-").isdecimal()
+
+
+def read_annotations(path: Path, shipped: Dataset) -> Dataset:
+    """The data set with the spans of its original annotation file; frame counts stay the shipped ones: the file has none.
+
+    UCF-Crime: `Name[.mp4] Class s1 e1 s2 e2`, -1 for none. XD-Violence: `Name[.mp4] s1 e1 s2 e2 ...`, or with a class code before each
+    pair; its normal videos are not in the file, and stay. Raises InputError that lists every line it cannot use.
+    """
+    facts, faults, found = {v.name: v for v in shipped.videos}, [], {}
     try:
         lines = path.read_text().splitlines()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); name the annotation file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); name the annotation file") from None
     for number, line in enumerate(lines, 1):
         words = line.split()
         if not words:
             continue
-        name = words[0].removesuffix(".mp4")
         try:
-            numbers = [int(w) for w in words[2:]]
-            spans = tuple((a, b) for a, b in zip(numbers[::2], numbers[1::2], strict=True) if a >= 0)
-            old = facts[name]
+            old = facts[words[0].removesuffix(".mp4")]
+            spans = _spans(words[1:])
         except (ValueError, KeyError):
             faults.append(f"line {number} ({line[:60]!r})")
             continue
-        found[name] = Labelled(name, words[1], old.frames, old.i3d_snippets, spans)
+        same = spans == old.spans
+        events = old.events if same else tuple((old.classes[0] if old.classes else words[1], a, b) for a, b in spans)
+        found[old.name] = replace(old, spans=spans, events=events)
     if faults or not found:
         raise InputError(f"{path}: not annotations of this data set: {', '.join(faults[:20]) or 'no line'}")
-    return [found[v.name] for v in shipped if v.name in found]
+    kept = (found.get(v.name, v) for v in shipped.videos if v.name in found or not v.spans)
+    return replace(shipped, videos=tuple(kept))

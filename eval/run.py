@@ -207,8 +207,8 @@ def real_rows(analyzer: Analyzer, data: Path, bar: Progress) -> list[Row]:
     for name, floor in floors.items():
         used = sparse if name == "ucf_stride16" else analyzer
         found = benchmarks.real_frames(used, data, name, on_progress=_progress(bar, name))
-        figure = bootstrap([r.ours for r in found], metrics.frame_auc, rounds=300)
-        energy = metrics.frame_auc([r.control for r in found])
+        figure = bootstrap([ours for ours, _ in found], metrics.frame_auc, rounds=300)
+        energy = metrics.frame_auc([control for _, control in found])
         rows.append(Row(f"{name}, {len(found)} videos", "frame AUC", figure, control=f"motion energy {energy:.3f}, published floor {floor}"))  # fmt: skip
     return rows
 

@@ -7,30 +7,46 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score
-from vlad.eval.detection import MEASURES, align, evaluate, intervals, main, pool
-from vlad.eval.protocols import CONVENTIONS, Labelled, load_dataset, read_annotations, truth
+from vlad.eval.detection import MEASURES, align, framed, intervals, main, measure, pool
+from vlad.eval.protocols import Labelled, load_dataset, read_annotations, truth
 
 from vlad.errors import InputError, SettingsError
+from vlad.report import to_json
+from vlad.types import Analysis, ScoreTrack, Video
 
-# frames and anomalous frames of the 290 test videos, as the public code that uses each convention has them
-TOTALS = {"all": (1_111_808, 84_182), "ceil16": (1_114_144, 84_189), "floor16": (1_109_824, 84_160), "i3d": (1_109_680, 84_128),
-          "vadclip": (1_109_888, 84_160)}  # fmt: skip
+# frames and anomalous frames of the test videos, as the public code that uses each convention has them
+TOTALS = {
+    "ucf-crime": {"all": (1_111_808, 84_182), "ceil16": (1_114_144, 84_189), "floor16": (1_109_824, 84_160), "i3d": (1_109_680, 84_128),
+                  "vadclip": (1_109_888, 84_160)},
+    "xd-violence": {"all": (2_335_801, 538_324), "i3d": (2_330_384, 537_805), "vadclip": (2_331_296, 537_882)},
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("convention", CONVENTIONS)
-def test_totals_of_ucf_crime(convention: str) -> None:
-    labels = [truth(v, convention) for v in load_dataset("ucf-crime")]
-    assert (sum(map(len, labels)), int(sum(y.sum() for y in labels))) == TOTALS[convention]
+@pytest.mark.parametrize(("name", "convention"), [(n, c) for n, found in TOTALS.items() for c in found])
+def test_totals(name: str, convention: str) -> None:
+    labels = [truth(v, convention) for v in load_dataset(name).videos]
+    assert (sum(map(len, labels)), int(sum(y.sum() for y in labels))) == TOTALS[name][convention]
 
 
 def test_facts_of_ucf_crime() -> None:
-    videos = load_dataset("ucf-crime")
+    videos = load_dataset("ucf-crime").videos
     assert len(videos) == 290
-    assert sum(v.label == "Normal" for v in videos) == 150
+    assert sum(not v.classes for v in videos) == 150
     assert sum(len(v.spans) == 2 for v in videos) == 16
     over = {v.name.split("_")[0] for v in videos if any(end > v.frames for _, end in v.spans)}
     assert over == {"Arson011", "Arson016", "Explosion033", "Fighting003", "Shooting015"}
     assert sum(v.frames // 16 - v.i3d_snippets for v in videos) == 9
+
+
+def test_facts_of_xd_violence() -> None:
+    dataset = load_dataset("xd-violence")
+    assert [len(dataset.videos), sum(bool(v.spans) for v in dataset.videos)] == [800, 500]
+    assert sum(len(v.spans) for v in dataset.videos) == 1238
+    assert {c for v in dataset.videos for c in v.classes} == set(dataset.classes)
+    assert {c for v in dataset.videos for c, _, _ in v.events} == set(dataset.classes)
+    codes = dict(zip(("B1", "B2", "B4", "B5", "B6", "G"), dataset.classes, strict=True))
+    for v in dataset.videos:
+        assert list(v.classes) == [codes[c] for c in v.name.split("_label_")[1].split("-") if c in codes]
 
 
 def published(*more: str) -> list[str]:
@@ -51,6 +67,8 @@ def test_published_scores_give_the_published_digits(capsys: pytest.CaptureFixtur
     assert main(published("--json")) == 0
     found = json.loads(capsys.readouterr().out)
     digits = (found["auc"], found["auc_anomalous"], found["ap_trapezoid"])
+    assert found["mean_video_auc"] is not None
+    assert found["false_alarms_per_hour"] > 0
     assert [round(d, 6) for d in digits] == [0.898843, 0.751319, 0.412588]
     assert (found["frames"], found["positives"], found["convention"]) == (1_109_680, 84_128, "i3d")
     assert all(found["ci"][m][0] < found[m] < found["ci"][m][1] for m in MEASURES)
@@ -59,18 +77,18 @@ def test_published_scores_give_the_published_digits(capsys: pytest.CaptureFixtur
 @pytest.mark.data
 def test_labels_are_those_that_were_published() -> None:
     theirs = np.load(Path(os.environ["VLAD_DATA"]) / "published/ucf_frame_gt.npz")
-    ours = {v.name: truth(v, "i3d") for v in load_dataset("ucf-crime")}
+    ours = {v.name: truth(v, "i3d") for v in load_dataset("ucf-crime").videos}
     for name in theirs.files:
         np.testing.assert_array_equal(ours[name.split("__")[0]], theirs[name])
 
 
 @pytest.mark.data
-def test_the_original_annotations_say_the_same() -> None:
-    shipped = load_dataset("ucf-crime")
-    assert (
-        read_annotations(Path(os.environ["VLAD_DATA"]) / "annotations/Temporal_Anomaly_Annotation.txt", shipped)
-        == shipped
-    )
+@pytest.mark.parametrize(
+    ("name", "file"), [("ucf-crime", "Temporal_Anomaly_Annotation.txt"), ("xd-violence", "xd_annotations.txt")]
+)
+def test_the_original_annotations_say_the_same(name: str, file: str) -> None:
+    shipped = load_dataset(name)
+    assert read_annotations(Path(os.environ["VLAD_DATA"]) / "annotations" / file, shipped) == shipped
 
 
 @pytest.mark.data
@@ -78,6 +96,7 @@ def test_scores_against_themselves_differ_by_nothing(capsys: pytest.CaptureFixtu
     scores = published()[3]
     assert main(published("--json", "--against", scores)) == 0
     against = json.loads(capsys.readouterr().out)["against"]
+    assert set(MEASURES) <= set(against["difference"])
     assert set(against["difference"].values()) == {0.0}
     assert all(ends == [0.0, 0.0] for ends in against["ci"].values())
 
@@ -101,15 +120,18 @@ def test_figures_agree_with_scikit_learn(ties: int) -> None:
 
 
 def test_a_perfect_scorer_and_a_constant_one() -> None:
-    videos = load_dataset("ucf-crime")
-    perfect = {v.name: truth(v, "all").astype(float) for v in videos}
-    facts, found = evaluate(videos, perfect, "all")
-    assert [facts[m] for m in MEASURES] == [1.0, 1.0, 1.0, 1.0]
+    dataset = load_dataset("ucf-crime")
+    found, facts = measure(dataset, {v.name: truth(v, "all").astype(float) for v in dataset.videos}, "all")
+    assert [facts[m] for m in (*MEASURES, "mean_video_auc")] == [1.0] * 5
     assert facts["largest_tie"] > 0.9
-    facts, _ = evaluate(videos, {v.name: np.full(v.frames, 0.5) for v in videos}, "all")
-    assert facts["auc"] == 0.5
-    assert facts["ap_step"] == pytest.approx(84_182 / 1_111_808)
+    assert facts["false_alarms_per_hour"] == 0
     assert intervals(found)["auc"] == (1.0, 1.0)
+    found, facts = measure(dataset, {v.name: np.full(v.frames, 0.6) for v in dataset.videos}, "all")
+    assert facts["auc"] == facts["mean_video_auc"] == 0.5
+    assert facts["ap_step"] == pytest.approx(84_182 / 1_111_808)
+    assert facts["false_alarms_per_hour"] == pytest.approx(150 / (1_111_808 / 30 / 3600))  # one in each normal video
+    low, high = intervals(found)["false_alarms_per_hour"]
+    assert low < facts["false_alarms_per_hour"] < high
 
 
 @pytest.mark.parametrize("count", [98, 100, 102])
@@ -132,7 +154,7 @@ def test_what_is_no_row_of_scores_is_refused(bad: np.ndarray) -> None:
 
 
 def test_a_short_video_of_one_snippet() -> None:
-    video = Labelled("x", "Normal", 12, 1, ())
+    video = Labelled("x", 12, 1, (), (), ())
     assert align(np.array([0.3]), 12, len(truth(video, "ceil16")), "x").tolist() == [0.3] * 16
 
 
@@ -167,24 +189,73 @@ def test_annotations_of_something_else_are_listed(tmp_path: Path) -> None:
 def test_wrong_options() -> None:
     with pytest.raises(SettingsError, match="--scores"):
         main(["--dataset", "ucf-crime"])
-    with pytest.raises(SettingsError, match="invalid choice"):
+    with pytest.raises(SettingsError, match="choose one of ucf-crime, xd-violence, or name a CSV"):
         main(["--dataset", "mine", "--scores", "x"])
 
 
 def test_class_scores_give_map_and_the_same_auc(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    videos = load_dataset("ucf-crime")
-    names = sorted({v.label for v in videos if v.spans})
-    for v in videos:
-        scores = np.zeros((v.frames, 1 + len(names)), np.float32)
-        for a, b in v.spans:
-            scores[a:b, 1 + names.index(v.label)] = 1
+    dataset = load_dataset("ucf-crime")
+    for v in dataset.videos:
+        scores = np.zeros((v.frames, 1 + len(dataset.classes)), np.float32)
+        for c, a, b in v.events:
+            scores[a:b, 1 + dataset.classes.index(c)] = 1
         scores[:, 0] = 1 - scores.sum(1)
         np.save(tmp_path / f"{v.name}.npy", scores)
     assert main(["--dataset", "ucf-crime", "--scores", str(tmp_path), "--frames", "all", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["auc"] == 1.0
     assert set(found["map_standard"].values()) == {100.0}
+    assert found["ci"]["map_standard"] == [100.0, 100.0]
     assert found["map_vadclip"]["0.5"] == pytest.approx(92.857, abs=1e-3)
     np.save(tmp_path / "Abuse028_x264.npy", np.zeros((1412, 3)))
     with pytest.raises(InputError, match="1 \\+ 13 columns: normal, Abuse"):
         main(["--dataset", "ucf-crime", "--scores", str(tmp_path)])
+
+
+def test_a_pickled_array_and_a_missing_list_are_told(tmp_path: Path) -> None:
+    np.save(tmp_path / "Abuse028_x264.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(InputError, match="no array of numbers"):
+        main(["--dataset", "ucf-crime", "--scores", str(tmp_path)])
+    with pytest.raises(InputError, match="list of videos"):
+        main(["--dataset", "ucf-crime", "--scores", str(tmp_path), "--order", str(tmp_path / "none.txt")])
+
+
+def analysis(folder: Path, name: str, scores: list[float], seconds: float) -> None:
+    track = ScoreTrack(np.array(scores, np.float32), np.linspace(0, seconds, len(scores) + 1))
+    video = Video(f"{name}.mp4", "0" * 64, seconds, 25.0, 320, 240, "h264")
+    (folder / f"{name}.json").write_text(to_json(Analysis(video, track, ())))
+
+
+def test_ones_own_clips_need_one_csv(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scores, table = tmp_path / "scores", tmp_path / "mine.csv"
+    scores.mkdir()
+    analysis(scores, "yard", [0.1, 0.9, 0.1, 0.1], 8.0)
+    analysis(scores, "gate", [0.2, 0.7], 4.0)
+    table.write_text("path,label,start,end\nclips/yard.mp4,fighting,2,4\nclips/gate.mp4,normal,,\n")
+    assert main(["--dataset", str(table), "--scores", str(scores), "--json", "--pictures", str(tmp_path / "p")]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["auc"], found["frames"], found["positives"]) == (1.0, 360, 60)
+    assert found["false_alarms_per_hour"] == pytest.approx(1 / (12 / 3600))
+    assert found["per_class"]["fighting"]["videos"] == 1
+    assert all(Path(p).stat().st_size > 5000 for p in found["pictures"])
+    for name, values in (("yard", [0.1, 0.9, 0.1, 0.1]), ("gate", [0.2, 0.7])):
+        (scores / f"{name}.json").unlink()
+        np.save(scores / f"{name}.npy", np.array(values))
+    with pytest.raises(InputError, match="--rate, scores a second"):
+        main(["--dataset", str(table), "--scores", str(scores)])
+    assert main(["--dataset", str(table), "--scores", str(scores), "--rate", "0.5", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["frames"] == 360
+
+
+def test_ones_own_csv_tells_every_bad_row(tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text(
+        "path,label,start,end\na.mp4,fire,5,2\n,fire,1,2\nb.mp4,normal,,\nc.mp4,fire,x,2\n"
+    )
+    with pytest.raises(InputError, match=r"line 2, line 3, line 5"):
+        main(["--dataset", str(tmp_path / "mine.csv"), "--scores", str(tmp_path)])
+
+
+def test_an_analysis_of_vlad_is_a_score_file(tmp_path: Path) -> None:
+    video = next(v for v in load_dataset("ucf-crime").videos if v.name.startswith("Abuse028"))
+    track = ScoreTrack(np.array([0.1, 0.8], np.float32), np.array([0.0, 20.0, video.frames / 30]))
+    assert framed(track, video.frames).tolist() == pytest.approx([0.1] * 600 + [0.8] * (video.frames - 600))

@@ -111,7 +111,7 @@ class Analyzer:
 
     def _fingerprint(self, encoder: Encoder) -> str:
         """Whatever decides the features besides the bytes of the clip."""
-        names = ("reader", "snippet_frames", "frames_per_snippet", "max_seconds")
+        names = ("reader", "snippet_frames", "frames_per_snippet", "max_seconds", "precision")
         facts = json.dumps({name: getattr(self.settings, name) for name in names}, sort_keys=True)
         return f"{encoder.name}-{hashlib.sha256(facts.encode()).hexdigest()[:12]}"
 

@@ -53,7 +53,7 @@ def _label(track: ScoreTrack, first: int, last: int) -> str:
 
 
 def iou(a: tuple[float, float], b: tuple[float, float]) -> float:
-    """Intersection over union of two spans in seconds, in [0, 1]."""
+    """Intersection over union of two spans [start, end) of one unit, seconds or frames, in [0, 1]."""
     shared = max(0.0, min(a[1], b[1]) - max(a[0], b[0]))
     return shared / ((a[1] - a[0]) + (b[1] - b[0]) - shared)
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-if TYPE_CHECKING:
-    from vlad.sim.events import Event
+from vlad.sim.stage import Event
 
 SENTENCES = (
     "{who} {what} {where}",

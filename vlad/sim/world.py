@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from vlad.sim import figures as fig
 from vlad.sim.captions import caption_event, questions
-from vlad.sim.events import ANOMALIES, NORMALS, Event, make_event, places_for
+from vlad.sim.events import ANOMALIES, NORMALS, make_event, places_for
 from vlad.sim.scene import PLACES, Picture, Scene, make_scene
+from vlad.sim.stage import Event
 
 QUIET = 3.0  # seconds before, between and after anomalous events
 
