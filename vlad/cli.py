@@ -224,6 +224,12 @@ def evaluate(context: typer.Context) -> None:
 
 
 @app.command(context_settings=PASS_ON)
+def features(context: typer.Context) -> None:
+    """Videos to features on disk: `vlad features FOLDER_OR_LIST -o DIR`."""
+    _pass_on("vlad.finetune.extract", context.args)
+
+
+@app.command(context_settings=PASS_ON)
 def finetune(context: typer.Context) -> None:
     """Train: `vlad finetune nano` rebuilds the embedded weights."""
     if context.args[:1] != ["nano"]:

@@ -1,0 +1,157 @@
+"""Features that a researcher already has, in the field's layouts, to named and labelled videos.
+
+In: a folder of arrays, a list of their paths, or VadCLIP's CSV `path,label`. Out: `FeatureFile`s, whose arrays are read when asked for.
+Layouts: NAME.npy [T, D]; NAME__0.npy to NAME__9.npy, one a crop (0 the centre); NAME_i3d.npy [T, crops, D]; audio NAME__vggish.npy
+[T, 128]. Knows no model.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from vlad.errors import InputError
+
+NORMAL = "normal"
+XD_CODES = {"B1": "fighting", "B2": "shooting", "B4": "riot", "B5": "abuse", "B6": "car accident", "G": "explosion"}
+CROP = re.compile(r"(?P<name>.+)__(?P<crop>\d)")
+AUDIO = "__vggish"
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class FeatureFile:
+    """One video: its crops' files (one file may hold them all), classes (() for a normal one, None where nothing says), audio."""
+
+    name: str
+    crops: tuple[Path, ...]
+    classes: tuple[str, ...] | None
+    audio: Path | None = None
+
+    def load(self, crop: int = 0) -> Floats:
+        """Features float32 [T, D] of a crop. Raises InputError for what is no finite array of that shape."""
+        stacked = len(self.crops) == 1
+        found = read_array(self.crops[0 if stacked else crop % len(self.crops)])
+        if found.ndim == 3 and stacked and found.shape[1]:
+            found = found[:, crop % found.shape[1]]
+        if found.ndim != 2 or not found.size:
+            raise InputError(f"{self.crops[0]}: expected an array [T, D] or [T, crops, D], got {list(found.shape)}")
+        return found
+
+
+def read_array(path: Path) -> Floats:
+    """A .npy file as float32. Raises InputError for objects (they are pickles), for NaN and infinity, and for what is no array."""
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        why = (
+            "it holds pickled objects, which can run code; save it again as a plain array"
+            if "allow_pickle" in str(error)
+            else str(error)
+        )
+        raise InputError(f"{path}: cannot be read as an array ({why.splitlines()[0][:160]})") from None
+    if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiu":
+        raise InputError(f"{path}: expected an array of numbers")
+    numbers = found.astype(np.float32)
+    if not np.isfinite(numbers).all():
+        raise InputError(f"{path}: holds NaN or infinity; compute these features again")
+    return numbers
+
+
+def classes_of(name: str, label: str = "") -> tuple[str, ...] | None:
+    """Classes by a label (UCF-Crime's class, XD-Violence's codes), else by the file's name as both data sets write it."""
+    coded = label or (found[1] if (found := re.search(r"label_([A-Z0-9-]+)$", name)) else "")
+    if coded in ("A", "0") or coded.lower() == NORMAL or (not coded and name.lower().startswith(NORMAL)):
+        return ()
+    parts = coded.split("-")
+    if coded and all(p in XD_CODES or p == "0" for p in parts):
+        return tuple(XD_CODES[p] for p in parts if p != "0")
+    if label:
+        return (label,)
+    found = re.match(r"([A-Za-z]+)\d{3}", name)
+    return (found[1],) if found else None
+
+
+def find_features(source: Path, *, root: Path | None = None, audio: Path | None = None) -> list[FeatureFile]:
+    """The videos of a folder, a list file or a CSV, by name.
+
+    root: where the files of a list lie, whatever folder it names (published lists name their author's disk). audio: folder of
+    NAME__vggish.npy. Raises InputError that names every missing file at once.
+    """
+    rows = _listed(source, root)
+    sounds = {
+        p.stem.removesuffix(AUDIO): p
+        for p in (audio or source if source.is_dir() else source.parent).rglob(f"*{AUDIO}.npy")
+    }
+    videos: dict[str, dict[int, Path]] = {}
+    labels: dict[str, str] = {}
+    for path, label in rows:
+        if path.stem.endswith(AUDIO):
+            continue
+        crop = CROP.fullmatch(path.stem)
+        name = crop["name"] if crop else path.stem.removesuffix("_i3d")
+        videos.setdefault(name, {})[int(crop["crop"]) if crop else 0] = path
+        labels[name] = label
+    if not videos:
+        raise InputError(f"{source}: holds no features (.npy)")
+    return [
+        FeatureFile(name, tuple(crops[k] for k in sorted(crops)), classes_of(name, labels[name]), sounds.get(name))
+        for name, crops in sorted(videos.items())
+    ]
+
+
+def _listed(source: Path, root: Path | None) -> list[tuple[Path, str]]:
+    if source.is_dir():
+        return [(p, "") for p in sorted(source.rglob("*.npy"))]
+    try:
+        with open(source, newline="", encoding="utf-8") as file:
+            if source.suffix == ".csv":
+                rows = csv.DictReader(file)
+                if "path" not in (rows.fieldnames or ()):
+                    raise InputError(f"{source}: expected a CSV with the columns path,label")
+                found = [(r["path"] or "", r.get("label") or "") for r in rows]
+            else:
+                found = [(line.strip(), "") for line in file if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{source}: cannot be read ({error}); name a folder of .npy, a list or a CSV") from None
+    there = {p.name: p for p in root.rglob("*.npy")} if root else {}
+    paths = [(there.get(Path(p).name, Path(p) if root is None else None), p, label) for p, label in found]
+    missing = [p for path, p, _ in paths if path is None or not path.is_file()]
+    if missing:
+        more = f" and {len(missing) - 20} more" if len(missing) > 20 else ""
+        raise InputError(
+            f"{source}: {len(missing)} of {len(paths)} files are missing: {', '.join(missing[:20])}{more}; name their folder as root"
+        )
+    return [(path, label) for path, _, label in paths if path is not None]
+
+
+def check_width(files: Sequence[FeatureFile], width: int) -> None:
+    """Raises InputError that names every file that cannot be used with `width` numbers a snippet."""
+    faults = []
+    for file in files:
+        try:
+            found = file.load().shape[1]
+        except InputError as error:
+            faults.append(str(error))
+            continue
+        if found != width:
+            faults.append(f"{file.crops[0]}: {found} numbers a snippet, expected {width}")
+    if faults:
+        raise InputError("; ".join(faults[:20]) + (f"; and {len(faults) - 20} more" if len(faults) > 20 else ""))
+
+
+def known(files: Iterable[FeatureFile]) -> list[FeatureFile]:
+    """The same. Raises InputError that names every video whose label nothing tells."""
+    files = list(files)
+    silent = [f.name for f in files if f.classes is None]
+    if silent:
+        raise InputError(
+            f"no label for {len(silent)} videos: {', '.join(silent[:20])}; use a CSV with the columns path,label"
+        )
+    return files
