@@ -1,4 +1,5 @@
-"""nano's small CLIP: image and text towers trained together on simulated clips and their captions, and on real ones of `fights` train.
+"""nano's small CLIP: image and text towers trained together on simulated clips and their captions, and kept near the image tower's start
+on real clips of `fights` train, whose labels it does not see.
 
 In: a recipe and, for the start, the ImageNet file. Out: an open_clip folder (config, tokenizer, weights). Resumable: a checkpoint every
 minute. Knows no test data.
@@ -12,6 +13,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +38,6 @@ from .recipe import ClipRecipe
 CALM = "nothing unusual"
 LABELS = (*ANOMALIES, *NORMALS, CALM)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-FIGHT_WORDS = (
-    "people fighting",
-    "real footage of a fight",
-    "two people hit each other in front of a camera",
-    "fighting",
-)
-CALM_WORDS = (
-    "people walking, nothing unusual",
-    "real footage of ordinary life",
-    "a calm scene, nobody fights",
-    "nothing unusual",
-)
 TRAIN_SEEDS, SELECT_SEEDS = 0, 100_000
 
 
@@ -75,7 +65,7 @@ def write_tokenizer(folder: Path, *, words: int = 1500, vocabulary: int = 2048) 
     from transformers import PreTrainedTokenizerFast
 
     rng = np.random.default_rng(0)
-    texts = [*LABELS, *FIGHT_WORDS, *CALM_WORDS]
+    texts = list(LABELS)
     for seed in range(words):
         world = simulate_clip(seed, LABELS[seed % (len(LABELS) - 1)], size=(32, 24))
         texts += [world.caption(1.0, rng) for _ in range(4)]
@@ -144,27 +134,37 @@ def sim_clip(seed: int, frames: int) -> tuple[list[npt.NDArray[np.uint8]], str, 
     return [world.frame(float(t)) for t in times], world.caption(float(times[0]), rng), label
 
 
-def real_clips(data: Path | None, split: str, frames: int) -> list[tuple[npt.NDArray[np.uint8], int, str]]:
-    """(uint8 [F, H, W, 3], 1 for a fight, source) of every snippet of a split of `fights`; empty without the data."""
+def real_clips(data: Path | None, frames: int) -> list[npt.NDArray[np.uint8]]:
+    """uint8 [F, H, W, 3] of every snippet of `fights` train; empty without the data."""
     if data is None or not (data / "fights" / "manifest.csv").is_file():
         return []
     settings = make_settings(frames_per_snippet=frames)
     found = []
     with open(data / "fights" / "manifest.csv", newline="") as file:
         for row in csv.DictReader(file):
-            if row["split"] == split:
+            if row["split"] == "train":
                 with open_video(data / "fights" / row["path"], settings, size=144) as clip:
-                    found += [(s.frames, int(row["label"] == "fight"), row["source_video"]) for s in clip]
+                    found += [s.frames for s in clip]
     return found
 
 
-class Batches(IterableDataset[Any]):
-    """Endless augmented batches: pixels uint8 [B, F, size, size, 3], captions, classes."""
+@dataclass(frozen=True)
+class Batch:
+    """Augmented clips, uint8 [N, F, S, S, 3]: simulated ones with captions and classes (int64 [N]), and real ones (N may be 0)."""
 
-    def __init__(self, recipe: ClipRecipe, real: list[tuple[npt.NDArray[np.uint8], int, str]], first: int) -> None:
+    pixels: torch.Tensor
+    words: list[str]
+    labels: torch.Tensor
+    real: torch.Tensor
+
+
+class Batches(IterableDataset[Batch]):
+    """Endless batches of `recipe.batch` clips; `recipe.real` of them from `real`, where that is not empty."""
+
+    def __init__(self, recipe: ClipRecipe, real: list[npt.NDArray[np.uint8]], first: int) -> None:
         self.recipe, self.real, self.first = recipe, real, first
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Batch]:
         cv2.setNumThreads(1)
         info = torch.utils.data.get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
@@ -173,24 +173,21 @@ class Batches(IterableDataset[Any]):
             yield self.batch(step)
             step += workers
 
-    def batch(self, step: int) -> tuple[torch.Tensor, list[str], torch.Tensor]:
-        """Real clips come first; without `real_labels` they have no caption and the class -1."""
+    def batch(self, step: int) -> Batch:
+        """The same for the same step."""
         recipe, rng = self.recipe, np.random.default_rng([self.recipe.seed, step, 11])
-        pixels, words, labels = [], [], []
         count = recipe.real if self.real else 0
-        for index in rng.integers(0, max(len(self.real), 1), count):
-            shown, fight, _ = self.real[int(index)]
-            pixels.append(augment(list(shown), recipe.size, rng))
-            if recipe.real_labels:
-                words.append(str(rng.choice(FIGHT_WORDS if fight else CALM_WORDS)))
-            labels.append(-1 if not recipe.real_labels else LABELS.index("fighting") if fight else LABELS.index(CALM))
+        chosen = rng.integers(0, max(len(self.real), 1), count)
+        real = [augment(list(self.real[int(i)]), recipe.size, rng) for i in chosen]
+        pixels, words, labels = [], [], []
         for i in range(recipe.batch - count):
             seed = TRAIN_SEEDS + (step * recipe.batch + i) % 100_000
             frames, caption, label = sim_clip(seed, recipe.frames)
             pixels.append(augment(frames, recipe.size, rng))
             words.append(caption)
             labels.append(label)
-        return torch.from_numpy(np.stack(pixels)), words, torch.tensor(labels)
+        shown = torch.from_numpy(np.stack(pixels))
+        return Batch(shown, words, torch.tensor(labels), torch.from_numpy(np.stack(real)) if real else shown[:0])
 
 
 def normalised(pixels: torch.Tensor) -> torch.Tensor:
@@ -215,14 +212,11 @@ def kept_loss(trunk: Any, start: Any, pixels: torch.Tensor) -> torch.Tensor:
     return (1 - functional.cosine_similarity(trunk(x), before)).mean()
 
 
-def loss_of(
-    model: Any, tokenizer: Any, batch: tuple[torch.Tensor, list[str], torch.Tensor], device: torch.device
-) -> torch.Tensor:
+def loss_of(model: Any, tokenizer: Any, batch: Batch, device: torch.device) -> torch.Tensor:
     """CLIP's loss with clips of one class as half-right partners, plus classification by class names."""
-    pixels, words, labels = batch[0].to(device), batch[1], batch[2].to(device)
-    pixels, labels = pixels[labels >= 0], labels[labels >= 0]
+    words, labels = batch.words, batch.labels.to(device)
     names = [f"a security camera shows {label}" for label in LABELS]
-    image = embed_clips(model, pixels)
+    image = embed_clips(model, batch.pixels.to(device))
     text = model.encode_text(tokenizer([*words, *names]).to(device), normalize=True)
     scale = model.logit_scale.exp().clamp(max=100)
     logits = scale * image @ text[: len(words)].T
@@ -251,7 +245,7 @@ def train_clip(recipe: ClipRecipe, folder: Path, *, backbone: str, data: Path | 
         part.requires_grad_(False)
     trunk = [p for p in model.visual.trunk.parameters() if p.requires_grad]
     begin = [p.detach().clone() for p in trunk]
-    start = copy.deepcopy(model.visual.trunk).eval().requires_grad_(False) if recipe.keep else None
+    start = copy.deepcopy(model.visual.trunk).eval().requires_grad_(False)
     rest = [p for n, p in model.named_parameters() if not n.startswith("visual.trunk")]
     groups = [{"params": trunk, "lr": recipe.backbone_lr, "peak": recipe.backbone_lr},
               {"params": rest, "lr": recipe.head_lr, "peak": recipe.head_lr}]  # fmt: skip
@@ -262,7 +256,7 @@ def train_clip(recipe: ClipRecipe, folder: Path, *, backbone: str, data: Path | 
         step, used = int(state.pop("step")), float(state.pop("used"))
         model.load_state_dict(state)
     batches = DataLoader(
-        Batches(recipe, real_clips(data, "train", recipe.frames), step),
+        Batches(recipe, real_clips(data, recipe.frames), step),
         batch_size=None,
         num_workers=recipe.workers,
         prefetch_factor=4 if recipe.workers else None,
@@ -286,8 +280,8 @@ def train_clip(recipe: ClipRecipe, folder: Path, *, backbone: str, data: Path | 
             group["lr"] = group["peak"] * min(1.0, (step + 1) / 30) * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * done)))
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             loss = loss_of(model, tokenizer, batch, device)
-            if start is not None and recipe.real and data is not None:
-                loss = loss + recipe.keep * kept_loss(model.visual.trunk, start, batch[0][: recipe.real].to(device))
+            if recipe.keep and len(batch.real):
+                loss = loss + recipe.keep * kept_loss(model.visual.trunk, start, batch.real.to(device))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

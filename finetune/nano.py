@@ -12,8 +12,9 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -23,13 +24,14 @@ from rich.progress import track
 
 from vlad.config import make_settings
 from vlad.encoder import load_encoder
-from vlad.motion import MOTION_DIM
 from vlad.pipeline import Analyzer
 from vlad.scorers.mil import MilConfig, save_head
 from vlad.sim import ANOMALIES, World, simulate, write_video
+from vlad.types import Snippet
+from vlad.video import open_video
 from vlad.weights import nano_folder, write_checksums
 
-from .clip import SELECT_SEEDS, train_clip
+from .clip import SELECT_SEEDS, augment, train_clip
 from .llava import train_adapter, train_llava
 from .recipe import MilRecipe, NanoRecipe, load_recipe
 from .scorer import Bag, train_mil
@@ -63,19 +65,30 @@ def sim_bag(seed: int, folder: Path) -> Bag:
     return Bag(np.load(kept, allow_pickle=False), label)
 
 
-def fight_bags(data: Path | None, split: str) -> list[Bag]:
-    """Real clips of a split of `fights` as bags; [] without the data."""
+def fight_bags(data: Path | None, views: int) -> list[Bag]:
+    """Real clips of `fights` train as bags, each as it is and in `views` augmented forms; [] without the data."""
     if data is None or not (data / "fights" / "manifest.csv").is_file():
         return []
     with open(data / "fights" / "manifest.csv", newline="") as file:
-        rows = [r for r in csv.DictReader(file) if r["split"] == split]
-    return [
-        Bag(
-            np.array(_analyzer().features(data / "fights" / r["path"])[0].values),
-            "fighting" if r["label"] == "fight" else "",
-        )
-        for r in track(rows, f"features of fights {split}")
-    ]
+        rows = [r for r in csv.DictReader(file) if r["split"] == "train"]
+    encoder, settings, bags = load_encoder(make_settings()), make_settings(), []
+    for index, row in enumerate(track(rows, "features of fights train")):
+        label, path = "fighting" if row["label"] == "fight" else "", data / "fights" / row["path"]
+        bags.append(Bag(np.array(_analyzer().features(path)[0].values), label))
+        with open_video(path, settings, size=encoder.size * 5 // 4) as clip:
+            snippets = list(clip)
+        for view in range(views):
+            rng = np.random.default_rng([index, view, 77])
+            bags.append(Bag(np.array(encoder(_augmented(snippets, encoder.size, rng)).values), label))
+    return bags
+
+
+def _augmented(snippets: list[Snippet], size: int, rng: np.random.Generator) -> Iterator[Snippet]:
+    """A clip under one random change of all its frames."""
+    frames = augment([f for s in snippets for f in s.frames], size, rng)
+    ends = np.cumsum([len(s.frames) for s in snippets])
+    for snippet, shown in zip(snippets, np.split(frames, ends[:-1]), strict=True):
+        yield replace(snippet, frames=np.ascontiguousarray(shown))
 
 
 def train_head(work: Path, log: Path, data: Path | None, recipe: MilRecipe) -> None:
@@ -87,9 +100,9 @@ def train_head(work: Path, log: Path, data: Path | None, recipe: MilRecipe) -> N
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
         waiting = pool.map(sim_bag, seeds, [folder] * len(seeds))
         bags = list(track(waiting, "features of simulated videos", total=len(seeds)))
-    config = MilConfig(encoder.width - MOTION_DIM, MOTION_DIM, encoder.name, ANOMALIES)
+    config = MilConfig(*encoder.parts, encoder.name, ANOMALIES)
     head, lines = train_mil(
-        bags[: recipe.videos], bags[recipe.videos :], fight_bags(data, "train"),
+        bags[: recipe.videos], bags[recipe.videos :], fight_bags(data, recipe.views),
         config=config, embed_text=encoder.embed_text, recipe=recipe,
     )  # fmt: skip
     with open(log, "a") as file:

@@ -30,7 +30,6 @@ class ClipRecipe(Recipe):
     frames: int = Field(ge=1, le=16)
     batch: int = Field(ge=2)
     real: int = Field(ge=0)
-    real_labels: bool
     keep: float = Field(ge=0)
     backbone_lr: float = Field(gt=0)
     head_lr: float = Field(gt=0)
@@ -55,6 +54,7 @@ class MilRecipe(Recipe):
     sparse: float = Field(ge=0)
     noise: float = Field(ge=0)
     drift: float = Field(ge=0)
+    views: int = Field(ge=0)
     real: float = Field(ge=0, le=1)
     seed: int
 

@@ -52,7 +52,10 @@ def test_a_size_that_changes_on_the_way_is_no_trouble() -> None:
 
 def test_movement_is_appended_and_named() -> None:
     plain, moving = make(), make(use_motion=True)
-    assert moving.width == plain.width + motion.MOTION_DIM == moving(snippets(1)).values.shape[1]
+    space, change = moving.parts
+    assert (space, 0) == plain.parts
+    assert change == space + motion.MOTION_DIM
+    assert sum(moving.parts) == moving(snippets(1)).values.shape[1]
     assert plain.name != moving.name
 
 

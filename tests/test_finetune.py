@@ -1,5 +1,6 @@
 """Training goes on where it was stopped, and a bad recipe tells all its faults at once."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import timm
 import torch
 from safetensors.torch import load_file
 from vlad.finetune.backbone import start_trunk
-from vlad.finetune.clip import train_clip
+from vlad.finetune.clip import Batches, kept_loss, train_clip
 from vlad.finetune.nano import main
 from vlad.finetune.recipe import load_recipe
 
@@ -38,6 +39,23 @@ def test_clip_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     assert train(0.04) > first
     model = open_clip.create_model(f"local-dir:{tmp_path / 'clip'}", load_weights=False)
     model.load_state_dict(load_file(tmp_path / "clip/model.safetensors"))
+
+
+def test_real_clips_only_keep_the_tower_near_its_start() -> None:
+    recipe = load_recipe(changes=[f"clip.{c}" for c in [*TINY, "batch=6", "real=2"]]).clip
+    real = [np.full((4, 80, 96, 3), i, np.uint8) for i in range(3)]
+    batch, alone = (Batches(recipe, clips, 0).batch(0) for clips in (real, []))
+    assert (len(batch.pixels), len(batch.words), len(batch.labels), len(batch.real)) == (4, 4, 4, 2)
+    assert (len(alone.pixels), len(alone.real)) == (6, 0)
+    trunk = timm.create_model("mobilenetv2_100", num_classes=0).eval()
+    start = copy.deepcopy(trunk)
+    assert kept_loss(trunk, start, batch.real).item() == pytest.approx(0, abs=1e-5)
+    with torch.no_grad():
+        trunk.conv_stem.weight.mul_(-1)
+    loss = kept_loss(trunk, start, batch.real)
+    loss.backward()
+    assert loss.item() > 1e-3
+    assert all(p.grad is None for p in start.parameters())
 
 
 @pytest.mark.parametrize("source", ["nano", "file"])

@@ -1,8 +1,8 @@
 """Snippets to features: CLIP's image tower by open_clip, and movement.
 
-In: snippets as they are decoded. Out: `Features`, one row a snippet: the mean of the frames' embeddings, of length one, then the
-movement descriptors. Any open_clip model works by its name and pretrained tag, or a local folder; nano is such a folder. Knows
-nothing of files, scores or labels.
+In: snippets as they are decoded. Out: `Features`, one row a snippet: the mean of the frames' embeddings, of length one; with `motion`
+then how far the frames' inner features spread, and the movement descriptors. Any open_clip model works by its name and pretrained tag,
+or a local folder; nano is such a folder. Knows nothing of files, scores or labels.
 """
 
 from __future__ import annotations
@@ -69,9 +69,12 @@ class ClipEncoder:
         self.name = f"{name}@{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]}"
 
     @property
-    def width(self) -> int:
-        """D, the width of a feature."""
-        return int(self.embed_text(["width"]).shape[1]) + (motion.MOTION_DIM if self.use_motion else 0)
+    def parts(self) -> tuple[int, int]:
+        """Widths of a feature's parts: the mean embedding, and all that tells of change (the spread and the movement descriptors)."""
+        space = int(self.embed_text(["width"]).shape[1])
+        visual = self.model.visual
+        inner = int(visual.trunk.num_features) if hasattr(visual, "trunk") else space
+        return space, inner + motion.MOTION_DIM if self.use_motion else 0
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, self.dtype) if self._mixed else nullcontext()
@@ -91,14 +94,18 @@ class ClipEncoder:
         batch = ((batch - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
         return batch if self._mixed else batch.to(self.dtype)
 
-    def tower(self, pixels: torch.Tensor) -> torch.Tensor:
-        """What `pixels` gives to unit vectors [N, D]."""
-        with torch.inference_mode(), self._autocast():
-            return self.model.encode_image(pixels, normalize=True)  # type: ignore[no-any-return]
+    def tower(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What `pixels` gives to unit vectors [N, D], and the tower's inner features [N, E].
 
-    def embed_frames(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """uint8 RGB [N, H, W, 3] to unit vectors float32 [N, D]."""
-        return self.tower(self.pixels(frames)).float().cpu().numpy()
+        These are what a timm tower has before its projection: wider, and nearer to its pre-training. Other towers show their unit vectors.
+        """
+        visual = self.model.visual
+        with torch.inference_mode(), self._autocast():
+            if not hasattr(visual, "trunk"):
+                embedded = self.model.encode_image(pixels, normalize=True)
+                return embedded, embedded
+            inner = visual.trunk(pixels)
+            return functional.normalize(visual.head(inner), dim=-1), inner
 
     def embed_text(self, texts: list[str]) -> npt.NDArray[np.float32]:
         """Sentences to unit vectors float32 [N, D]."""
@@ -118,13 +125,15 @@ class ClipEncoder:
         return Features(np.stack(rows), np.array(edges), self.name)
 
     def _rows(self, batch: list[Snippet]) -> list[npt.NDArray[np.float32]]:
-        frames = np.concatenate([s.frames for s in batch])
-        embedded = np.split(self.embed_frames(frames), np.cumsum([len(s.frames) for s in batch])[:-1])
+        seen = self.tower(self.pixels(np.concatenate([s.frames for s in batch])))
+        ends = np.cumsum([len(s.frames) for s in batch])[:-1]
+        embedded, inner = (np.split(part.float().cpu().numpy(), ends) for part in seen)
         rows = []
-        for snippet, vectors in zip(batch, embedded, strict=True):
+        for snippet, vectors, within in zip(batch, embedded, inner, strict=True):
             mean = vectors.mean(axis=0)
             mean /= max(float(np.linalg.norm(mean)), 1e-6)
-            rows.append(np.concatenate([mean, motion.descriptors(snippet.frames)]) if self.use_motion else mean)
+            change = [within.std(axis=0), motion.descriptors(snippet.frames)] if self.use_motion else []
+            rows.append(np.concatenate([mean, *change]))
         return rows
 
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-VERSION = 1  # part of the encoder's fingerprint: raise it when a value below changes its meaning
+VERSION = 2  # part of the encoder's fingerprint: raise it when what the encoder says of movement changes its meaning
 WIDTH, HEIGHT = 64, 48
 QUANTILES = (0.5, 0.75, 0.9, 0.97, 0.995)
 DIRECTIONS = 8
