@@ -193,6 +193,7 @@ def test_wrong_options() -> None:
         main(["--dataset", "mine", "--scores", "x"])
 
 
+@pytest.mark.slow
 def test_class_scores_give_map_and_the_same_auc(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     dataset = load_dataset("ucf-crime")
     for v in dataset.videos:

@@ -49,6 +49,7 @@ def test_a_folder_becomes_features_and_a_second_run_makes_nothing_again(
     assert (out / "Abuse001_x264.npy").stat().st_mtime_ns > before
 
 
+@pytest.mark.slow
 def test_five_crops_differ(clip: Path, tmp_path: Path) -> None:
     assert main([str(clip), "-o", str(tmp_path), "--crops", "5"]) == 0
     (file,) = find_features(tmp_path)

@@ -23,7 +23,7 @@ MAY: dict[str, set[str]] = {
     "motion": {"types"},
     "encoder": BASE | {"weights", "motion", "nano"},
     "cache": {"types", "errors"},
-    "scorers": BASE | {"weights", "encoder", "nano"},
+    "scorers": BASE | {"weights", "encoder", "segments", "nano"},  # mil averages over time as segments do
     "segments": {"types"},
     "prompting": {"errors", "prompts"},
     "explainers": BASE | {"weights", "prompting", "video", "nano"},

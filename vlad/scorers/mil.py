@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from vlad.errors import MismatchError, WeightsError
+from vlad.segments import smooth
 from vlad.types import Features, ScoreTrack
 
 EmbedText = Callable[[list[str]], npt.NDArray[np.float32]]
@@ -36,6 +37,7 @@ class MilConfig:
     width: int = 128
     kernel: int = 5  # snippets that one layer of the temporal branch sees
     dropout: float = 0.4
+    smooth: float = 3.0  # seconds over which the scorer averages: an event lasts longer than a snippet
 
 
 class MilHead(nn.Module):
@@ -98,7 +100,8 @@ class MilScorer:
         with torch.inference_mode():
             logits, direction = self.head(torch.from_numpy(np.array(features.values))[None])
             classes = self.head.class_logits(direction[0], self._names).softmax(-1)
-        return ScoreTrack(logits[0].sigmoid().numpy(), features.edges, self.labels, classes.numpy())
+        track = ScoreTrack(logits[0].sigmoid().numpy(), features.edges, self.labels, classes.numpy())
+        return replace(track, scores=smooth(track, self.head.config.smooth).astype(np.float32))
 
 
 def save_head(head: MilHead, folder: Path) -> None:
