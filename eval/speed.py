@@ -116,9 +116,12 @@ def vit_speed(clip: Path) -> dict[str, float]:
             encoder.tower(batch)
 
     tower()
-    ours, alone, limit = timed(line), timed(decode), timed(tower)
+    # in turns, and the best of each: what else the machine does comes and goes within seconds
+    turns = [[timed(work) for work in (line, decode, tower)] for _ in range(3)]
     loop = timed(lambda: plain_loop(clip, settings))
-    ours, limit = min(ours, timed(line)), min(limit, timed(tower))
+    turns += [[timed(work) for work in (line, decode, tower)] for _ in range(3)]
+    loop = min(loop, timed(lambda: plain_loop(clip, settings)))
+    ours, alone, limit = (min(times) for times in zip(*turns, strict=True))
     return {"ratio_to_plain_loop": loop / ours, "share_of_limit": max(alone, limit) / ours, "frames": float(len(frames)),
             "line_seconds": ours, "decode_seconds": alone, "tower_seconds": limit, "plain_seconds": loop}  # fmt: skip
 
