@@ -17,7 +17,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +45,6 @@ from .protocols import (
 DRIFT = 2  # snippets by which features and annotation may differ in length
 ROUNDS = 1000
 Floats = npt.NDArray[np.float64]
-MEASURES = ("auc", "auc_anomalous", "ap_trapezoid", "ap_step")
 MODES = ("standard", "vadclip")
 Scores = Mapping[str, Floats | ScoreTrack]
 
@@ -358,14 +357,9 @@ def draw(found: Measured, folder: Path) -> list[Path]:
     return written
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise SettingsError(f"eval detection: {message}")
-
-
 def main(argv: Sequence[str]) -> int:
-    """Measure and print. Raises SettingsError for wrong options, InputError for files that do not fit."""
-    parser = _Parser(prog="vlad eval detection")
+    """Measure and print. Raises InputError for files that do not fit; wrong options end the program with 2, as argparse does."""
+    parser = argparse.ArgumentParser(prog="vlad eval detection")
     parser.add_argument(
         "--dataset", required=True, help=f"{', '.join(DATASETS)}, or a CSV of your own: path,label[,start,end]"
     )

@@ -21,6 +21,7 @@ SNIPPET = 16  # frames under one score in every published protocol
 LONG = 20_000  # frames above which VadCLIP's features hold the last, cut snippet too
 NORMAL = "Normal"
 OWN_RATE = 30.0  # frames a second at which a CSV in seconds is counted
+DAYS = 30 * 24 * 3600.0  # longer than any clip: the end of an event without times
 UCF_CLASSES = (
     "Abuse", "Arrest", "Arson", "Assault", "Burglary", "Explosion", "Fighting", "RoadAccidents", "Robbery", "Shooting", "Shoplifting",
     "Stealing", "Vandalism",
@@ -113,43 +114,56 @@ def _event(text: str) -> tuple[str, int, int]:
 def _read_own(path: Path) -> Dataset:
     """Videos of a CSV `path,label[,start,end]`: a row an event, in seconds; no times: all of the video. Length: as its scores say.
 
-    Raises InputError that lists every row it cannot use.
+    Raises InputError that lists every row it cannot use, and clips of one name in two folders.
     """
-    found: dict[str, list[tuple[str, float, float]]] = {}
-    faults: list[str] = []
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = csv.DictReader(file)
-            if not {"path", "label"} <= set(rows.fieldnames or ()):
-                raise InputError(f"{path}: expected a CSV with the columns path,label[,start,end]")
-            for number, row in enumerate(rows, 2):
-                try:
-                    start, end = float(row.get("start") or 0), float(row.get("end") or np.inf)
-                    if not (row["path"] and row["label"] and 0 <= start < end):
-                        raise ValueError
-                except (ValueError, TypeError):
-                    faults.append(f"line {number}")
-                    continue
-                events = found.setdefault(Path(row["path"]).stem, [])
-                if row["label"].lower() != NORMAL.lower():
-                    events.append((row["label"], start, end))
+        lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path}: cannot be read ({error}); name a CSV with the columns path,label[,start,end]"
         ) from None
-    if faults or not found:
-        raise InputError(f"{path}: not path,label[,start,end] in seconds: {', '.join(faults[:20]) or 'no row'}")
-    videos = []
-    for name, events in found.items():
-        frames = tuple((c, round(a * OWN_RATE), round(min(b, 1e7) * OWN_RATE)) for c, a, b in events)
-        spans = tuple((a, b) for _, a, b in frames)
-        videos.append(Labelled(name, 0, 0, spans, frames, tuple(sorted({c for c, _, _ in frames}))))
-    return Dataset(tuple(videos), tuple(sorted({c for v in videos for c in v.classes})), OWN_RATE)
+    rows = csv.DictReader(lines)
+    if not {"path", "label"} <= set(rows.fieldnames or ()):
+        raise InputError(f"{path}: expected a CSV with the columns path,label[,start,end]")
+    clips: dict[str, str] = {}
+    events: dict[str, list[tuple[str, int, int]]] = {}
+    faults = []
+    for number, row in enumerate(rows, 2):
+        event, name = _own_event(row), Path(row["path"] or "").stem
+        if event is None or clips.setdefault(name, row["path"]) != row["path"]:
+            faults.append(f"line {number}")
+            continue
+        events.setdefault(name, []).extend([] if event[0].lower() == NORMAL.lower() else [event])
+    if faults or not events:
+        raise InputError(
+            f"{path}: not path,label[,start,end] in seconds, or two clips of one name: {', '.join(faults[:20]) or 'no row'}"
+        )
+    videos = tuple(
+        Labelled(name, 0, 0, tuple((a, b) for _, a, b in of), tuple(of), tuple(sorted({c for c, _, _ in of})))
+        for name, of in events.items()
+    )
+    return Dataset(videos, tuple(sorted({c for v in videos for c in v.classes})), OWN_RATE)
+
+
+def _own_event(row: Mapping[str, str | None]) -> tuple[str, int, int] | None:
+    """(class, start, end) in frames of OWN_RATE; None for a row that makes no sense."""
+    try:
+        start, end = float(row.get("start") or 0), float(row.get("end") or DAYS)
+    except ValueError:
+        return None
+    if not (row["path"] and row["label"] and 0 <= start < end <= DAYS):
+        return None
+    return row["label"], round(start * OWN_RATE), round(end * OWN_RATE)
 
 
 def with_length(video: Labelled, frames: int) -> Labelled:
-    """A video whose length was not known; spans that overrun it are cut."""
-    cut = tuple((c, a, min(b, frames)) for c, a, b in video.events if a < frames)
+    """A video whose length was not known; spans that overrun it are cut. Raises InputError for one that begins behind its end."""
+    late = [a / OWN_RATE for _, a, _ in video.events if a >= frames]
+    if late:
+        raise InputError(
+            f"{video.name}: an event begins at {late[0]:g} s, but its scores end at {frames / OWN_RATE:g} s"
+        )
+    cut = tuple((c, a, min(b, frames)) for c, a, b in video.events)
     spans = tuple((a, b) for _, a, b in cut)
     return replace(video, frames=frames, i3d_snippets=frames // SNIPPET, spans=spans, events=cut)
 

@@ -106,20 +106,24 @@ def find_features(source: Path, *, root: Path | None = None, audio: Path | None 
     ]
 
 
+def read_list(source: Path) -> list[tuple[str, str]]:
+    """(path, label or '') of a list of paths, one a line, or of a CSV `path[,label]`. Raises InputError."""
+    try:
+        lines = source.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{source}: cannot be read ({error}); name a folder, a list of paths or a CSV") from None
+    if source.suffix != ".csv":
+        return [(line.strip(), "") for line in lines if line.strip()]
+    rows = csv.DictReader(lines)
+    if "path" not in (rows.fieldnames or ()):
+        raise InputError(f"{source}: expected a CSV with the columns path[,label]")
+    return [(row["path"] or "", row.get("label") or "") for row in rows]
+
+
 def _listed(source: Path, root: Path | None) -> list[tuple[Path, str]]:
     if source.is_dir():
         return [(p, "") for p in sorted(source.rglob("*.npy"))]
-    try:
-        with open(source, newline="", encoding="utf-8") as file:
-            if source.suffix == ".csv":
-                rows = csv.DictReader(file)
-                if "path" not in (rows.fieldnames or ()):
-                    raise InputError(f"{source}: expected a CSV with the columns path,label")
-                found = [(r["path"] or "", r.get("label") or "") for r in rows]
-            else:
-                found = [(line.strip(), "") for line in file if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{source}: cannot be read ({error}); name a folder of .npy, a list or a CSV") from None
+    found = read_list(source)
     there = {p.name: p for p in root.rglob("*.npy")} if root else {}
     paths = [(there.get(Path(p).name, Path(p) if root is None else None), p, label) for p, label in found]
     missing = [p for path, p, _ in paths if path is None or not path.is_file()]

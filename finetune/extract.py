@@ -9,8 +9,6 @@ was killed goes on; a broken clip is told at the end. Knows no label.
 
 from __future__ import annotations
 
-import argparse
-import csv
 import json
 import os
 import sys
@@ -19,18 +17,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from vlad.config import make_settings
+from vlad.config import Settings
 from vlad.encoder import ClipEncoder, load_encoder
-from vlad.errors import InputError, OutputError, SettingsError, VladError
+from vlad.errors import InputError, OutputError, VladError
+from vlad.pipeline import fingerprint
 from vlad.video import open_video
+
+from .data import read_list
 
 VIDEOS = {".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv"}
 PLACES = ((0.5, 0.5), (0, 0), (0, 1), (1, 0), (1, 1))  # of a crop: the centre and the corners
@@ -57,7 +57,7 @@ def find_videos(sources: Sequence[Path]) -> dict[str, Path]:
         if source.is_dir():
             found += sorted(p for p in source.rglob("*") if p.suffix.lower() in VIDEOS)
         elif source.suffix in (".txt", ".list", ".csv"):
-            found += _listed(source)
+            found += [Path(path) for path, _ in read_list(source)]
         else:
             found.append(source)
     missing = [str(p) for p in found if not p.is_file()]
@@ -75,20 +75,7 @@ def find_videos(sources: Sequence[Path]) -> dict[str, Path]:
     return videos
 
 
-def _listed(source: Path) -> list[Path]:
-    try:
-        lines = source.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{source}: cannot be read ({error})") from None
-    if source.suffix == ".csv":
-        rows = csv.DictReader(lines)
-        if "path" not in (rows.fieldnames or ()):
-            raise InputError(f"{source}: expected a CSV with a column path")
-        return [Path(r["path"]) for r in rows]
-    return [Path(line.strip()) for line in lines if line.strip()]
-
-
-def _features(path: Path, encoder: ClipEncoder, settings: Any, crops: int) -> tuple[list[Floats], dict[str, Any]]:
+def _features(path: Path, encoder: ClipEncoder, settings: Settings, crops: int) -> tuple[list[Floats], dict[str, Any]]:
     """float32 [T, D] for each crop, and what the manifest says of the clip. Memory does not grow with the clip's frames."""
     size = encoder.size if crops == 1 else round(encoder.size / SHARE)
     with open_video(path, settings, size=size) as clip:
@@ -113,7 +100,7 @@ def _write(path: Path, values: Floats) -> None:
     os.replace(part, path)
 
 
-def _done(folder: Path, fingerprint: str) -> set[str]:
+def _done(folder: Path, key: str) -> set[str]:
     """Names that the manifest says are made with this fingerprint; a last line that was cut off counts for nothing."""
     names = set()
     path = folder / MANIFEST
@@ -122,53 +109,35 @@ def _done(folder: Path, fingerprint: str) -> set[str]:
             row = json.loads(line)
         except ValueError:
             continue
-        if row["fingerprint"] == fingerprint and all((folder / name).is_file() for name in row["files"]):
+        if row["fingerprint"] == key and all((folder / name).is_file() for name in row["files"]):
             names.add(row["name"])
     return names
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise SettingsError(f"features: {message}")
-
-
-def main(argv: Sequence[str]) -> int:
-    """Extract; 1 where a clip could not be read. Raises VladError for what stops the whole run."""
-    parser = _Parser(prog="vlad features")
-    parser.add_argument("sources", nargs="+", type=Path, metavar="FOLDER_OR_LIST")
-    parser.add_argument("-o", "--out", required=True, type=Path)
-    parser.add_argument("--preset", default="nano")
-    parser.add_argument("--crops", type=int, choices=(1, 5, 10), default=1)
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    given = parser.parse_args(list(argv))
-    settings = make_settings(
-        given.preset, **{k: yaml.safe_load(v) for k, _, v in (c.partition("=") for c in given.set)}
-    )
-    videos, encoder = find_videos(given.sources), load_encoder(settings)
-    facts = {
-        n: getattr(settings, n) for n in ("reader", "snippet_frames", "frames_per_snippet", "max_seconds", "precision")
-    }
-    fingerprint = json.dumps({"encoder": encoder.name, "crops": given.crops, **facts}, sort_keys=True)
+def run(sources: Sequence[Path], folder: Path, settings: Settings, *, crops: int = 1) -> int:
+    """Extract and say how it went; 1 where a clip could not be read. Raises VladError for what stops the whole run."""
+    videos, encoder = find_videos(sources), load_encoder(settings)
     try:
-        given.out.mkdir(parents=True, exist_ok=True)
-        failed, seconds, taken = extract(videos, encoder, settings, given.out, given.crops, fingerprint)
+        folder.mkdir(parents=True, exist_ok=True)
+        failed, seconds, taken = extract(videos, encoder, settings, folder, crops)
     except OSError as error:
-        raise OutputError(f"{given.out}: cannot be written ({error.strerror}); name another folder with -o") from None
+        raise OutputError(f"{folder}: cannot be written ({error.strerror}); name another folder with -o") from None
     for line in failed:
         print(line, file=sys.stderr)
     speed = f", {seconds / taken:.1f} times real time" if seconds else ""
-    print(f"{len(videos) - len(failed)} of {len(videos)} videos in {given.out}{speed}")
+    print(f"{len(videos) - len(failed)} of {len(videos)} videos in {folder}{speed}")
     return 1 if failed else 0
 
 
 def extract(
-    videos: dict[str, Path], encoder: ClipEncoder, settings: Any, folder: Path, crops: int, fingerprint: str
+    videos: dict[str, Path], encoder: ClipEncoder, settings: Settings, folder: Path, crops: int
 ) -> tuple[list[str], float, float]:
     """Make what is not there yet: one line for each clip that failed, and the seconds of video and of work."""
+    key = f"{fingerprint(encoder.name, settings)}-crops{crops}"
     if (folder / MANIFEST).is_file() and not (folder / MANIFEST).read_text().endswith("\n"):
         with open(folder / MANIFEST, "a") as manifest:
             manifest.write("\n")  # after a line that was cut off
-    left = {name: path for name, path in videos.items() if name not in _done(folder, fingerprint)}
+    left = {name: path for name, path in videos.items() if name not in _done(folder, key)}
     failed: list[str] = []
     video_seconds, begin = 0.0, time.monotonic()
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -190,7 +159,7 @@ def extract(
                     "files": files,
                     "snippets": len(made[0]),
                     **facts,
-                    "fingerprint": fingerprint,
+                    "fingerprint": key,
                 }
                 with open(folder / MANIFEST, "a") as manifest:
                     manifest.write(json.dumps(row) + "\n")

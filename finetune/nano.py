@@ -71,10 +71,12 @@ def fight_bags(data: Path | None, views: int) -> list[Bag]:
         return []
     with open(data / "fights" / "manifest.csv", newline="") as file:
         rows = [r for r in csv.DictReader(file) if r["split"] == "train"]
-    encoder, settings, bags = load_encoder(make_settings()), make_settings(), []
+    settings, bags = make_settings(), []
+    encoder = load_encoder(settings)
     for index, row in enumerate(track(rows, "features of fights train")):
         label, path = "fighting" if row["label"] == "fight" else "", data / "fights" / row["path"]
-        bags.append(Bag(np.array(_analyzer().features(path)[0].values), label))
+        with open_video(path, settings, size=encoder.size) as clip:
+            bags.append(Bag(np.array(encoder(clip).values), label))
         with open_video(path, settings, size=encoder.size * 5 // 4) as clip:
             snippets = list(clip)
         for view in range(views):

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score
-from vlad.eval.detection import MEASURES, align, framed, intervals, main, measure, pool
+from vlad.eval.detection import align, framed, intervals, main, measure, pool
 from vlad.eval.protocols import Labelled, load_dataset, read_annotations, truth
 
 from vlad.errors import InputError, SettingsError
 from vlad.report import to_json
 from vlad.types import Analysis, ScoreTrack, Video
+
+MEASURES = ("auc", "auc_anomalous", "ap_trapezoid", "ap_step")
 
 # frames and anomalous frames of the test videos, as the public code that uses each convention has them
 TOTALS = {
@@ -187,7 +189,7 @@ def test_annotations_of_something_else_are_listed(tmp_path: Path) -> None:
 
 
 def test_wrong_options() -> None:
-    with pytest.raises(SettingsError, match="--scores"):
+    with pytest.raises(SystemExit, match="2"):
         main(["--dataset", "ucf-crime"])
     with pytest.raises(SettingsError, match="choose one of ucf-crime, xd-violence, or name a CSV"):
         main(["--dataset", "mine", "--scores", "x"])
@@ -260,3 +262,14 @@ def test_an_analysis_of_vlad_is_a_score_file(tmp_path: Path) -> None:
     video = next(v for v in load_dataset("ucf-crime").videos if v.name.startswith("Abuse028"))
     track = ScoreTrack(np.array([0.1, 0.8], np.float32), np.array([0.0, 20.0, video.frames / 30]))
     assert framed(track, video.frames).tolist() == pytest.approx([0.1] * 600 + [0.8] * (video.frames - 600))
+
+
+def test_two_clips_of_one_name_and_an_event_behind_the_end_are_told(tmp_path: Path) -> None:
+    table = tmp_path / "mine.csv"
+    table.write_text("path,label,start,end\na/gate.mp4,normal,,\nb/gate.mp4,fire,1,2\n")
+    with pytest.raises(InputError, match=r"two clips of one name: line 3"):
+        main(["--dataset", str(table), "--scores", str(tmp_path)])
+    table.write_text("path,label,start,end\nyard.mp4,fire,90,95\n")
+    analysis(tmp_path, "yard", [0.1, 0.9], 8.0)
+    with pytest.raises(InputError, match=r"yard: an event begins at 90 s, but its scores end at 8 s"):
+        main(["--dataset", str(table), "--scores", str(tmp_path)])

@@ -6,10 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from vlad.finetune.data import find_features
-from vlad.finetune.extract import MANIFEST, crop, find_videos, main
+from vlad.finetune.extract import MANIFEST, crop, find_videos
 
 import vlad
-from vlad.errors import InputError, SettingsError
+from vlad.cli import main as command
+from vlad.errors import InputError
+
+
+def main(arguments: list[str]) -> int:
+    with pytest.raises(SystemExit) as ended:
+        command(["features", *arguments])
+    return int(ended.value.code or 0)
 
 
 def test_crops_are_the_centre_the_corners_and_their_mirrors() -> None:
@@ -66,5 +73,5 @@ def test_missing_files_and_double_names_are_told_at_once(tmp_path: Path) -> None
         (tmp_path / folder / "clip.mp4").write_bytes(b"")
     with pytest.raises(InputError, match="two clips of one name"):
         find_videos([tmp_path])
-    with pytest.raises(SettingsError, match="--out"):
-        main([str(tmp_path)])
+    assert main([str(tmp_path)]) == 2
+    assert main([str(tmp_path), "-o", str(tmp_path / "out"), "--crops", "3"]) == 2

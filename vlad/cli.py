@@ -206,15 +206,19 @@ def models_pull(preset: Annotated[str, typer.Argument(help="nano, clip-b16 or cl
         print(path)
 
 
-def _pass_on(module: str, arguments: list[str]) -> None:
+def _verb(module: str, name: str) -> Any:
+    """A function of app, eval or finetune, which an installation may lack."""
     _quiet()
     try:
-        main_of = import_module(module).main
+        return getattr(import_module(module), name)
     except ModuleNotFoundError as error:
         if error.name != module:
             raise
         raise VladError(f"{module} is not part of this installation; install vlad from its repository") from None
-    raise typer.Exit(main_of(arguments) or 0)
+
+
+def _pass_on(module: str, arguments: list[str]) -> None:
+    raise typer.Exit(_verb(module, "main")(arguments) or 0)
 
 
 @app.command("eval", context_settings=PASS_ON)
@@ -223,10 +227,25 @@ def evaluate(context: typer.Context) -> None:
     _pass_on("vlad.eval.run", context.args)
 
 
-@app.command(context_settings=PASS_ON)
-def features(context: typer.Context) -> None:
-    """Videos to features on disk: `vlad features FOLDER_OR_LIST -o DIR`."""
-    _pass_on("vlad.finetune.extract", context.args)
+def _crops(value: int) -> int:
+    if value not in (1, 5, 10):
+        raise typer.BadParameter("choose 1, 5 or 10")
+    return value
+
+
+@app.command()
+def features(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="FOLDER_OR_LIST...", help="Folders, clips, lists of paths, CSVs.")
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for NAME.npy and manifest.jsonl.")],
+    preset: Preset = "nano",
+    crops: Annotated[int, typer.Option(callback=_crops, help="1, 5 or 10 a frame.")] = 1,
+    set_: Changes = None,
+) -> None:
+    """Videos to features on disk, as researchers keep them; goes on where it was stopped."""
+    settings = vlad.make_settings(preset, **_changes(set_ or []))
+    raise typer.Exit(_verb("vlad.finetune.extract", "run")(sources, out, settings, crops=crops))
 
 
 @app.command(context_settings=PASS_ON)

@@ -87,10 +87,10 @@ class Analyzer:
         """The first half of the line: a clip's features, facts and warnings, from the cache if they are there."""
         report = on_progress or (lambda stage, done, total: None)
         encoder = self._load_encoder()
-        fingerprint = self._fingerprint(encoder)
+        key = fingerprint(encoder.name, self.settings)
         cache = self._open_cache()
         with open_video(path, self.settings, size=encoder.size) as clip:
-            found = cache.get(clip.sha256, fingerprint) if cache else None
+            found = cache.get(clip.sha256, key) if cache else None
             if found:
                 features, video = found[0], replace(found[1], path=os.fspath(path))
                 warnings = [f"{len(video.gaps)} gaps could not be decoded"] if video.gaps else []
@@ -98,7 +98,7 @@ class Analyzer:
                 features = encoder(_told(clip, report))
                 video, warnings = clip.video, list(clip.warnings)
                 if cache:
-                    cache.put(video.sha256, fingerprint, features, video)
+                    cache.put(video.sha256, key, features, video)
         report("features", video.duration, video.duration)
         return features, video, warnings
 
@@ -108,12 +108,6 @@ class Analyzer:
         from vlad.cache import FeatureCache
 
         return FeatureCache(self.settings.cache)
-
-    def _fingerprint(self, encoder: Encoder) -> str:
-        """Whatever decides the features besides the bytes of the clip."""
-        names = ("reader", "snippet_frames", "frames_per_snippet", "max_seconds", "precision")
-        facts = json.dumps({name: getattr(self.settings, name) for name in names}, sort_keys=True)
-        return f"{encoder.name}-{hashlib.sha256(facts.encode()).hexdigest()[:12]}"
 
     def _load_encoder(self) -> SizedEncoder:
         if self._encoder is None:
@@ -172,6 +166,13 @@ class Analyzer:
             "settings": self.settings.model_dump(mode="json", exclude={"cache"}),
             "warnings": list(warnings),
         }
+
+
+def fingerprint(encoder: str, settings: Settings) -> str:
+    """Whatever decides the features besides the bytes of the clip. encoder: its `name@fingerprint`."""
+    names = ("reader", "snippet_frames", "frames_per_snippet", "max_seconds", "precision")
+    facts = json.dumps({name: getattr(settings, name) for name in names}, sort_keys=True)
+    return f"{encoder}-{hashlib.sha256(facts.encode()).hexdigest()[:12]}"
 
 
 def _told(clip: Clip, report: Progress) -> Iterator[Snippet]:
