@@ -23,13 +23,14 @@ import torch
 
 from vlad.config import Settings, make_settings
 from vlad.device import choose_device, choose_dtype
-from vlad.encoder import BATCH, ClipEncoder
+from vlad.encoder import ClipEncoder
 from vlad.pipeline import Analyzer
 from vlad.sim import simulate, write_video
 from vlad.types import Segment
 from vlad.video import open_video
 
 SEED = 1_900_000
+TURNS = 5
 
 
 def make_clip(path: Path, *, seconds: float, size: tuple[int, int], fps: float) -> Path:
@@ -109,7 +110,7 @@ def vit_speed(clip: Path) -> dict[str, float]:
 
     with open_video(clip, settings, size=encoder.size) as opened:
         frames = np.concatenate([s.frames for s in opened])
-    batches = [encoder.pixels(frames[i : i + BATCH]) for i in range(0, len(frames), BATCH)]
+    batches = [encoder.pixels(frames[i : i + encoder.batch]) for i in range(0, len(frames), encoder.batch)]
 
     def tower() -> None:
         for batch in batches:
@@ -117,7 +118,7 @@ def vit_speed(clip: Path) -> dict[str, float]:
 
     tower()
     # Ratios within a turn, and their median: what else the machine does comes and goes within seconds.
-    turns = np.array([[timed(work) for work in (line, decode, tower)] for _ in range(7)])
+    turns = np.array([[timed(work) for work in (line, decode, tower)] for _ in range(TURNS)])
     around = [timed(work) for work in (line, lambda: plain_loop(clip, settings), line)]
     share = float(np.median(turns[:, 1:].max(axis=1) / turns[:, 0]))
     ours, alone, limit = (float(seconds) for seconds in np.median(turns, axis=0))

@@ -29,7 +29,6 @@ from vlad.errors import WeightsError
 from vlad.types import Features, Snippet
 from vlad.weights import local_copy, nano_part, sha256_of
 
-BATCH = 32  # frames
 AHEAD = 8  # snippets decoded while others are encoded
 
 
@@ -56,6 +55,8 @@ class ClipEncoder:
             device,
             dtype,
         )
+        # Frames a call. A transformer's activations grow with it, and on a CPU they should stay in the cache.
+        self.batch = 8 if device.type == "cpu" and not hasattr(model.visual, "trunk") else 32
         size = model.visual.image_size
         self.size = int(size if isinstance(size, int) else min(size))
         mean, std = (
@@ -117,7 +118,7 @@ class ClipEncoder:
         """Features of a clip's snippets, taken one after another; decoding goes on meanwhile."""
         rows: list[npt.NDArray[np.float32]] = []
         edges = [0.0]
-        for batch in _batches(_ahead(snippets)):
+        for batch in _batches(_ahead(snippets), self.batch):
             edges += [s.end for s in batch]
             rows += self._rows(batch)
         if not rows:
@@ -137,11 +138,11 @@ class ClipEncoder:
         return rows
 
 
-def _batches(snippets: Iterable[Snippet]) -> Iterator[list[Snippet]]:
-    """Snippets in groups of about BATCH frames of one shape."""
+def _batches(snippets: Iterable[Snippet], frames: int) -> Iterator[list[Snippet]]:
+    """Snippets of one shape in groups of at most `frames` frames, or single ones."""
     batch: list[Snippet] = []
     for snippet in snippets:
-        if batch and (snippet.frames.shape != batch[0].frames.shape or (len(batch) + 1) * len(snippet.frames) > BATCH):
+        if batch and (snippet.frames.shape != batch[0].frames.shape or (len(batch) + 1) * len(snippet.frames) > frames):
             yield batch
             batch = []
         batch.append(snippet)
