@@ -65,11 +65,13 @@ def rendered(seed: int, folder: Path) -> tuple[World, Path]:
     return world, path
 
 
-def sim_results(analyzer: Analyzer, count: int, folder: Path, *, on_progress: Progress) -> Iterator[SimResult]:
-    """`count` unseen simulated videos through the line; a normal video also has one calm span explained as if it were flagged."""
+def sim_results(
+    analyzer: Analyzer, count: int, folder: Path, *, on_progress: Progress, first: int = EVAL_SEEDS
+) -> Iterator[SimResult]:
+    """`count` unseen simulated videos, of seeds from `first` on, through the line; a normal video also has one calm span explained as if it were flagged."""
     folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(1) as pool:  # renders the next while this one is analysed
-        waiting = [pool.submit(rendered, EVAL_SEEDS + i, folder) for i in range(count)]
+        waiting = [pool.submit(rendered, first + i, folder) for i in range(count)]
         for done, future in enumerate(waiting):
             world, path = future.result()
             analysis = analyzer(path)

@@ -1,6 +1,6 @@
 """Measure and print: every figure beside its bar, its control and its interval.
 
-    vlad eval nano   [videos=200] [data=FOLDER] [work=runs/eval] [only=sim,real]
+    vlad eval nano   [videos=200] [data=FOLDER] [work=runs/eval] [only=sim,real] [first=1000000]
     vlad eval speed  [seconds=30] [work=runs/eval]
     vlad eval memory [seconds=3600] [work=runs/eval]
     vlad eval detection --dataset NAME --scores CSV_OR_FOLDER ...    (see detection.py)
@@ -32,7 +32,13 @@ from . import benchmarks, detection, explanations, metrics, speed
 from .metrics import Figure, bootstrap
 
 DEFAULTS = {
-    "nano": {"videos": "200", "data": os.environ.get("VLAD_DATA", ""), "work": "runs/eval", "only": "sim,real"},
+    "nano": {
+        "videos": "200",
+        "data": os.environ.get("VLAD_DATA", ""),
+        "work": "runs/eval",
+        "only": "sim,real",
+        "first": str(benchmarks.EVAL_SEEDS),
+    },  # of the simulated seeds
     "speed": {"seconds": "30", "work": "runs/eval"},
     "memory": {"seconds": "3600", "work": "runs/eval"},
 }
@@ -103,7 +109,11 @@ def nano(options: dict[str, str], work: Path) -> list[Row]:
     with Progress(disable=not sys.stderr.isatty()) as bar:
         if "sim" in options["only"]:
             told = _progress(bar, "simulated")
-            results = list(benchmarks.sim_results(analyzer, int(options["videos"]), work / "sim", on_progress=told))
+            results = list(
+                benchmarks.sim_results(
+                    analyzer, int(options["videos"]), work / "sim", on_progress=told, first=int(options["first"])
+                )
+            )
             rows += sim_rows(results) + explanation_rows(results)
         if "real" in options["only"]:
             data = Path(options["data"]) if options["data"] else None

@@ -8,8 +8,9 @@ Layouts: NAME.npy [T, D]; NAME__0.npy to NAME__9.npy, one a crop (0 the centre);
 from __future__ import annotations
 
 import csv
+import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,14 @@ class FeatureFile:
     crops: tuple[Path, ...]
     classes: tuple[str, ...] | None
     audio: Path | None = None
+
+    @property
+    def count(self) -> int:
+        """Crops it holds. Raises InputError for what is no array."""
+        if len(self.crops) > 1:
+            return len(self.crops)
+        shape = read_array(self.crops[0]).shape
+        return shape[1] if len(shape) == 3 else 1
 
     def load(self, crop: int = 0) -> Floats:
         """Features float32 [T, D] of a crop. Raises InputError for what is no finite array of that shape."""
@@ -62,6 +71,42 @@ def read_array(path: Path) -> Floats:
     if not np.isfinite(numbers).all():
         raise InputError(f"{path}: holds NaN or infinity; compute these features again")
     return numbers
+
+
+def with_audio(file: FeatureFile) -> Callable[[int], Floats]:
+    """`load` of a video with its sound beside its sight: float32 [T, D + 128]. Raises InputError where there is none or it is not as long.
+
+    Lengths may differ by two snippets, as published ones do; the shorter counts.
+    """
+    if file.audio is None:
+        raise InputError(f"{file.name}: no {file.name}{AUDIO}.npy; name the folder of sound as data.audio")
+    sound = read_array(file.audio)
+
+    def load(crop: int) -> Floats:
+        sight = file.load(crop)
+        if sound.ndim != 2 or abs(len(sound) - len(sight)) > 2:
+            raise InputError(f"{file.audio}: sound {list(sound.shape)} does not fit {len(sight)} snippets")
+        count = min(len(sight), len(sound))
+        return np.concatenate([sight[:count], sound[:count]], axis=1)
+
+    return load
+
+
+def manifest_encoder(source: Path) -> str:
+    """`name@fingerprint` of the encoder that `vlad features` made a folder with. Raises InputError where no manifest tells, or two do."""
+    manifest = (source if source.is_dir() else source.parent) / "manifest.jsonl"
+    try:
+        rows = [json.loads(line) for line in manifest.read_text().splitlines() if line.strip()]
+        found = {row["fingerprint"].rsplit("-", 2)[0] for row in rows}
+    except (OSError, ValueError, KeyError):
+        raise InputError(
+            f"{manifest}: no manifest of `vlad features`; say what made these features, such as data.encoder=vadclip-b16"
+        ) from None
+    if len(found) != 1:
+        raise InputError(
+            f"{manifest}: features of {len(found)} encoders: {', '.join(sorted(found))}; extract them again with one"
+        )
+    return str(found.pop())
 
 
 def classes_of(name: str, label: str = "") -> tuple[str, ...] | None:
@@ -133,21 +178,6 @@ def _listed(source: Path, root: Path | None) -> list[tuple[Path, str]]:
             f"{source}: {len(missing)} of {len(paths)} files are missing: {', '.join(missing[:20])}{more}; name their folder as root"
         )
     return [(path, label) for path, _, label in paths if path is not None]
-
-
-def check_width(files: Sequence[FeatureFile], width: int) -> None:
-    """Raises InputError that names every file that cannot be used with `width` numbers a snippet."""
-    faults = []
-    for file in files:
-        try:
-            found = file.load().shape[1]
-        except InputError as error:
-            faults.append(str(error))
-            continue
-        if found != width:
-            faults.append(f"{file.crops[0]}: {found} numbers a snippet, expected {width}")
-    if faults:
-        raise InputError("; ".join(faults[:20]) + (f"; and {len(faults) - 20} more" if len(faults) > 20 else ""))
 
 
 def known(files: Iterable[FeatureFile]) -> list[FeatureFile]:

@@ -18,6 +18,7 @@ from dataclasses import replace
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.progress import track
@@ -25,16 +26,19 @@ from rich.progress import track
 from vlad.config import make_settings
 from vlad.encoder import load_encoder
 from vlad.pipeline import Analyzer
-from vlad.scorers.mil import MilConfig, save_head
+from vlad.scorers.head import HeadConfig, save_head
 from vlad.sim import ANOMALIES, World, simulate, write_video
 from vlad.types import Snippet
 from vlad.video import open_video
 from vlad.weights import nano_folder, write_checksums
 
+from .adapt import remember
 from .clip import SELECT_SEEDS, augment, train_clip
 from .llava import train_adapter, train_llava
 from .recipe import MilRecipe, NanoRecipe, load_recipe
-from .scorer import Bag, train_mil
+from .scorer import Bag, held, new_head, train_head
+
+AVERAGE = 3.0  # seconds; an event lasts longer than a snippet
 
 
 def training_world(seed: int) -> World:
@@ -62,7 +66,7 @@ def sim_bag(seed: int, folder: Path) -> Bag:
         with open(folder / f".{seed}.part", "wb") as file:
             np.save(file, values, allow_pickle=False)
         (folder / f".{seed}.part").replace(kept)
-    return Bag(np.load(kept, allow_pickle=False), label)
+    return held(np.load(kept, allow_pickle=False), (label,) if label else (), str(seed))
 
 
 def fight_bags(data: Path | None, views: int) -> list[Bag]:
@@ -74,14 +78,14 @@ def fight_bags(data: Path | None, views: int) -> list[Bag]:
     settings, bags = make_settings(), []
     encoder = load_encoder(settings)
     for index, row in enumerate(track(rows, "features of fights train")):
-        label, path = "fighting" if row["label"] == "fight" else "", data / "fights" / row["path"]
+        classes, path = ("fighting",) if row["label"] == "fight" else (), data / "fights" / row["path"]
         with open_video(path, settings, size=encoder.size) as clip:
-            bags.append(Bag(np.array(encoder(clip).values), label))
+            bags.append(held(np.array(encoder(clip).values), classes))
         with open_video(path, settings, size=encoder.size * 5 // 4) as clip:
             snippets = list(clip)
         for view in range(views):
             rng = np.random.default_rng([index, view, 77])
-            bags.append(Bag(np.array(encoder(_augmented(snippets, encoder.size, rng)).values), label))
+            bags.append(held(np.array(encoder(_augmented(snippets, encoder.size, rng)).values), classes))
     return bags
 
 
@@ -93,7 +97,7 @@ def _augmented(snippets: list[Snippet], size: int, rng: np.random.Generator) -> 
         yield replace(snippet, frames=np.ascontiguousarray(shown))
 
 
-def train_head(work: Path, log: Path, data: Path | None, recipe: MilRecipe) -> None:
+def train_mil(work: Path, log: Path, data: Path | None, recipe: MilRecipe) -> None:
     """Features of simulated and real videos, then the MIL head, into nano."""
     encoder = load_encoder(make_settings())
     folder = work / "bags" / encoder.name.replace("@", "-")
@@ -102,14 +106,20 @@ def train_head(work: Path, log: Path, data: Path | None, recipe: MilRecipe) -> N
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
         waiting = pool.map(sim_bag, seeds, [folder] * len(seeds))
         bags = list(track(waiting, "features of simulated videos", total=len(seeds)))
-    config = MilConfig(*encoder.parts, encoder.name, ANOMALIES)
-    head, lines = train_mil(
-        bags[: recipe.videos], bags[recipe.videos :], fight_bags(data, recipe.views),
-        config=config, embed_text=encoder.embed_text, recipe=recipe,
+    space, change = encoder.parts
+    head = new_head(HeadConfig("mil", encoder.name, space + change, space, ANOMALIES, smooth=AVERAGE), encoder, "nano")
+
+    def tell(row: dict[str, Any]) -> None:
+        with open(log, "a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    train_head(
+        head, bags[: recipe.videos], bags[recipe.videos :], names=head.names(ANOMALIES, encoder.embed_text),
+        recipe=recipe, extra=fight_bags(data, recipe.views), share=recipe.real, work=work, tell=tell,
     )  # fmt: skip
-    with open(log, "a") as file:
-        file.writelines(json.dumps(line) + "\n" for line in lines)
     save_head(head, nano_folder() / "mil")
+    known, select = bags[: recipe.videos], bags[recipe.videos :]
+    remember(head, [b.load(0) for b in known], [(b.load(0), bool(b.classes)) for b in select], nano_folder() / "mil")
 
 
 def build(recipe: NanoRecipe, data: Path | None, work: Path, backbone: str) -> None:
@@ -119,7 +129,7 @@ def build(recipe: NanoRecipe, data: Path | None, work: Path, backbone: str) -> N
         train_clip(recipe.clip, work / "clip", backbone=backbone, data=data, log=log)
     shutil.copytree(work / "clip", nano / "clip", dirs_exist_ok=True, ignore=shutil.ignore_patterns("checkpoint*"))
     write_checksums()
-    train_head(work, log, data, recipe.mil)
+    train_mil(work, log, data, recipe.mil)
     write_checksums()
     if not (work / "llava" / "model.safetensors").exists():
         train_llava(recipe.llava, work / "clip", work / "llava", work=work / "llava_steps", log=log)

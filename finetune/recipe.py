@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -41,22 +41,36 @@ class ClipRecipe(Recipe):
     seed: int
 
 
-class MilRecipe(Recipe):
-    """Stage mil."""
+class ScorerRecipe(Recipe):
+    """How a head is trained. What only some losses want is 0 for the others."""
 
-    videos: int = Field(ge=8)
-    select: int = Field(ge=8)
     epochs: int = Field(ge=1)
     batch: int = Field(ge=1)
     lr: float = Field(gt=0)
-    weight_decay: float = Field(ge=0)
-    smooth: float = Field(ge=0)
-    sparse: float = Field(ge=0)
-    noise: float = Field(ge=0)
-    drift: float = Field(ge=0)
+    weight_decay: float = Field(0.0, ge=0)
+    length: int = Field(0, ge=0)
+    fill: Literal["mask", "repeat"] = "mask"
+    patience: int = Field(0, ge=0)
+    noise: float = Field(0.0, ge=0)
+    drift: float = Field(0.0, ge=0)
+    smooth: float = Field(0.0, ge=0)
+    sparse: float = Field(0.0, ge=0)
+    named: float = Field(0.0, ge=0)
+    margin: float = Field(0.0, ge=0)
+    magnitude: float = Field(0.0, ge=0)
+    distil: float = Field(0.0, ge=0)
+    guidance: float = Field(0.0, ge=0, le=1)
+    least: float = Field(0.0, ge=0, le=1)
+    seed: int
+
+
+class MilRecipe(ScorerRecipe):
+    """Stage mil of nano: its head, and the videos it is trained on."""
+
+    videos: int = Field(ge=8)
+    select: int = Field(ge=8)
     views: int = Field(ge=0)
     real: float = Field(ge=0, le=1)
-    seed: int
 
 
 class LlavaRecipe(Recipe):
@@ -90,30 +104,108 @@ class NanoRecipe(Recipe):
     llava: LlavaRecipe
 
 
+class DataRecipe(Recipe):
+    """Which features a head learns from."""
+
+    features: str = Field(min_length=1)
+    root: str
+    audio: str
+    encoder: str = Field(min_length=1)
+    clip: int = Field(ge=0)
+    text: str
+    classes: dict[str, str]
+    select: float = Field(gt=0, lt=1)
+
+
+class HeadRecipe(Recipe):
+    """A head trained on a data set."""
+
+    head: str
+    out: str = Field(min_length=1)
+    device: str
+    tensorboard: bool
+    data: DataRecipe
+    window: int = Field(ge=0)
+    average: float = Field(ge=0)
+    options: dict[str, Any]
+    scorer: ScorerRecipe
+
+
 def load_recipe(path: Path | None = None, changes: Sequence[str] = ()) -> NanoRecipe:
     """The recipe of a file, or the shipped nano.yaml, with changes such as `clip.minutes=5` on top.
 
     Raises SettingsError that names every fault at once.
     """
+    name, values = _read(str(path) if path else "nano")
+    return _checked(NanoRecipe, name, values, _change(values, changes))
+
+
+def load_head_recipe(source: str, changes: Sequence[str] = ()) -> HeadRecipe:
+    """The recipe of a file or of a shipped name (ucf-crime), over its head's own of heads.yaml, with changes such as `scorer.lr=1e-4` on top.
+
+    Raises SettingsError that names every fault at once.
+    """
+    name, values = _read(source)
+    faults = _change(values, changes)
+    heads = yaml.safe_load(shipped("heads").read_text())
+    if not isinstance(values, dict) or values.get("head") not in heads:
+        raise SettingsError(
+            f"{name}: head is {values.get('head') if isinstance(values, dict) else None!r}; choose one of {', '.join(heads)}"
+        )
+    own = heads[values["head"]]
+    for part in ("scorer", "options"):
+        given = values.get(part, {})
+        values[part] = {**own.get(part, {}), **given} if isinstance(given, dict) else given
+    for part in ("window", "average"):
+        values.setdefault(part, own.get(part, 0))
+    return _checked(HeadRecipe, name, values, faults)
+
+
+def shipped(name: str) -> Path:
+    """The file of a recipe that comes with vlad, whether or not there is one of that name."""
+    return Path(str(files("vlad.finetune"))) / f"{name}.yaml"
+
+
+def _read(source: str) -> tuple[str, Any]:
+    """Name and values of a recipe file, or of a shipped one by its name."""
+    own = Path(source)
     try:
-        source = path.read_text() if path else (files("vlad.finetune") / "nano.yaml").read_text()
-        values: Any = yaml.safe_load(source)
-    except OSError as error:
-        raise SettingsError(f"{path}: no such recipe, or it cannot be read ({error.strerror})") from None
+        return source, yaml.safe_load(
+            (own if own.is_file() or not shipped(source).is_file() else shipped(source)).read_text()
+        )
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{source}: no such recipe, or it cannot be read ({error})") from None
     except yaml.YAMLError as error:
-        raise SettingsError(f"{path or 'nano.yaml'}: not YAML ({str(error).splitlines()[0]})") from None
+        raise SettingsError(f"{source}: not YAML ({str(error).splitlines()[0]})") from None
+
+
+def _change(values: Any, changes: Sequence[str]) -> list[str]:
+    """Put changes of the form a.b=value into `values`; what is none comes back."""
     faults = []
     for change in changes:
         key, equals, value = change.partition("=")
-        stage, dot, name = key.partition(".")
-        if not (equals and dot and isinstance(values, dict) and isinstance(values.get(stage), dict)):
-            faults.append(f"{change!r} is no change of the form clip.minutes=5")
-        else:
-            values[stage][name] = yaml.safe_load(value)
+        *parts, name = key.split(".")
+        place = values
+        for part in parts:
+            place = place.get(part) if isinstance(place, dict) else None
+        if equals and name and isinstance(place, dict):
+            try:
+                place[name] = yaml.safe_load(value) if value else ""
+                continue
+            except yaml.YAMLError:
+                pass
+        faults.append(f"{change!r} is no change of the form clip.minutes=5")
+    return faults
+
+
+R = TypeVar("R", bound=Recipe)
+
+
+def _checked(kind: type[R], name: str, values: Any, faults: list[str]) -> R:
     try:
-        recipe = NanoRecipe.model_validate(values)
+        recipe = kind.model_validate(values)
     except ValidationError as error:
         faults += [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
     if faults:
-        raise SettingsError(f"{path or 'nano.yaml'}: {'; '.join(faults)}")
+        raise SettingsError(f"{name}: {'; '.join(faults)}")
     return recipe

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from vlad.finetune.data import check_width, classes_of, find_features, known
+from vlad.finetune.data import classes_of, find_features, known
+from vlad.finetune.scorer import read_bags
 
 from vlad.errors import InputError
 
@@ -80,11 +81,13 @@ def test_all_faults_of_a_set_are_told_at_once(tmp_path: Path) -> None:
     put(tmp_path / "Abuse031_x264.npy", 5, 7)
     put(tmp_path / "clip.npy", 1, 8)
     files = find_features(tmp_path)
-    with pytest.raises(InputError, match=r"Abuse030_x264.npy: 9 numbers a snippet, expected 8; .*Abuse031_x264.npy: 7"):
-        check_width(files, 8)
+    named = [f for f in files if f.name != "clip"]
+    with pytest.raises(
+        InputError, match=r"2 files have not 8 numbers a snippet: Abuse030_x264 \(9\), Abuse031_x264 \(7\)"
+    ):
+        read_bags(named, {}, audio=False)
     with pytest.raises(InputError, match="no label for 1 videos: clip; use a CSV"):
         known(files)
-    check_width([f for f in files if f.name in ("Abuse028_x264", "clip")], 8)
 
 
 def test_nothing_there(tmp_path: Path) -> None:

@@ -62,6 +62,6 @@ def test_bad_settings_are_all_named_at_once() -> None:
         make_settings(snippet_frames=0, colour="blue")
     assert "\n" not in str(caught.value)
     with pytest.raises(SettingsError, match="must not exceed enter"):
-        make_settings(enter=0.1)
+        make_settings(enter=0.1, leave=0.2)
     with pytest.raises(SettingsError, match="choose one of nano"):
         make_settings("giant")

@@ -250,11 +250,89 @@ def features(
 
 @app.command(context_settings=PASS_ON)
 def finetune(context: typer.Context) -> None:
-    """Train: `vlad finetune nano` rebuilds the embedded weights."""
-    if context.args[:1] != ["nano"]:
-        _complain("usage: vlad finetune nano [OPTIONS]")
+    """Train: `vlad finetune nano` rebuilds the embedded weights; `vlad finetune RECIPE key=value...` trains a scorer."""
+    if not context.args or context.args[0].startswith("-"):
+        _complain("usage: vlad finetune nano|ucf-crime|xd-violence|shanghaitech|custom|RECIPE.yaml [key=value...]")
         raise typer.Exit(2)
-    _pass_on("vlad.finetune.nano", context.args[1:])
+    if context.args[0] == "nano":
+        _pass_on("vlad.finetune.nano", context.args[1:])
+    _pass_on("vlad.finetune.scorer", context.args)
+
+
+Clips = Annotated[list[Path] | None, typer.Option(help="Clips, folders of clips, or lists; may be repeated.")]
+Scorer = Annotated[str, typer.Argument(help="A trained scorer's folder, or nano.")]
+Folder = Annotated[Path, typer.Option("-o", "--out", help="Folder of the scorer that comes out.")]
+
+
+@app.command()
+def adapt(
+    scorer: Scorer,
+    out: Folder,
+    normal: Clips = None,
+    anomalous: Clips = None,
+    preset: Preset = "nano",
+    set_: Changes = None,
+) -> None:
+    """Fit a scorer to a new scene from a few clips of it, without forgetting what it knew."""
+    settings = vlad.make_settings(preset, **_changes(set_ or []))
+    _check_folder(out)
+    for line in _verb("vlad.finetune.adapt", "run")(
+        scorer, out, settings, normal=normal or [], anomalous=anomalous or []
+    ):
+        print(line)
+
+
+@app.command()
+def calibrate(
+    scorer: Scorer,
+    normal: Annotated[list[Path], typer.Option(help="Clips of normal footage, folders, or lists; may be repeated.")],
+    rate: Annotated[
+        float, typer.Option("--false-alarms-per-hour", min=0.01, help="At most so many on normal footage.")
+    ],
+    out: Folder,
+    validation: Annotated[
+        Path | None, typer.Option(help="CSV path,label,start,end (s) of clips with truth: scores become probabilities.")
+    ] = None,
+    preset: Preset = "nano",
+    set_: Changes = None,
+) -> None:
+    """Set the threshold by normal footage, with the guarantee that a conformal quantile gives; with --validation, probabilities."""
+    settings = vlad.make_settings(preset, **_changes(set_ or []))
+    _check_folder(out)
+    made = _verb("vlad.finetune.calibrate", "run")
+    for line in made(scorer, settings, out, normal=normal, rate=rate, validation=validation):
+        print(line)
+
+
+@app.command()
+def score(
+    scorer: Scorer,
+    sources: Annotated[list[Path], typer.Argument(metavar="FEATURES...", help="Folders, lists or CSVs of features.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for NAME.npy, a score a snippet.")],
+    audio: Annotated[Path | None, typer.Option(help="Folder of NAME__vggish.npy, for a scorer with sound.")] = None,
+    fps: Annotated[
+        float, typer.Option(min=0.1, help="Frames a second of the videos, 16 of which are a snippet.")
+    ] = 30.0,
+    preset: Preset = "nano",
+    set_: Changes = None,
+) -> None:
+    """Score features on disk, for `vlad eval detection`."""
+    settings = vlad.make_settings(preset, **_changes(set_ or []))
+    _check_folder(out)
+    print(_verb("vlad.finetune.score", "run")(scorer, sources, out, settings, audio=audio, fps=fps))
+
+
+@app.command("import")
+def import_(
+    kind: Annotated[str, typer.Argument(help="vadclip.")],
+    file: Annotated[Path, typer.Argument(help="The published state dict, a .pth.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the scorer.")] = Path("vadclip"),
+    labels: Annotated[str, typer.Option(help="ucf-crime, xd-violence, or class names with commas.")] = "ucf-crime",
+    encoder: Annotated[str, typer.Option(help="What made the features it was trained on.")] = "vadclip-b16",
+) -> None:
+    """Turn published weights into a scorer's folder; nothing in the file is run."""
+    _check_folder(out)
+    print(_verb("vlad.finetune.published", "run")(kind, file, out, labels=labels, encoder=encoder))
 
 
 def _quiet() -> None:

@@ -48,8 +48,8 @@ class Settings(BaseModel):
 
     # segments, seconds and scores in [0, 1]
     smooth_seconds: float = Field(2.0, ge=0)
-    enter: float = Field(0.5, ge=0, le=1)
-    leave: float = Field(0.2, ge=0, le=1)
+    enter: float | None = Field(None, ge=0, le=1)  # None: the scorer's calibrated threshold, else .5
+    leave: float | None = Field(None, ge=0, le=1)  # None: .4 of enter
     merge_gap: float = Field(3.0, ge=0)
     min_length: float = Field(1.0, ge=0)
 
@@ -66,7 +66,7 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Settings:
-        if self.leave > self.enter:
+        if None not in (self.leave, self.enter) and self.leave > self.enter:  # type: ignore[operator]
             raise ValueError(f"leave ({self.leave}) must not exceed enter ({self.enter})")
         return self
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 PACKAGES = ("vlad", "torch", "open_clip_torch", "transformers", "av", "numpy")
 THUMBNAIL = 240  # pixels of the short side
+ENTER, LEAVE = 0.5, 0.4  # score at which a segment opens, and the share of it down to which it extends
 Progress = Callable[[str, float, float | None], None]
 
 
@@ -73,8 +74,9 @@ class Analyzer:
         features, video, warnings = self.features(path, on_progress=report)
         track = self.score(features)
         s = self.settings
+        enter, leave = self._thresholds()
         segments = find_segments(
-            track, smooth_seconds=s.smooth_seconds, enter=s.enter, leave=s.leave,
+            track, smooth_seconds=s.smooth_seconds, enter=enter, leave=leave,
             merge_gap=s.merge_gap, min_length=s.min_length,
         )  # fmt: skip
         explanations = self.explain(video, track, segments, on_progress=report, on_text=on_text) if s.explain else ()
@@ -124,6 +126,12 @@ class Analyzer:
             self._scorer = load_scorer(self.settings, self._load_encoder())
         return self._scorer(features)
 
+    def _thresholds(self) -> tuple[float, float]:
+        """The settings' own, else those the scorer was calibrated to, else .5 and .2."""
+        s, calibrated = self.settings, getattr(self._scorer, "enter", None)
+        enter = s.enter if s.enter is not None else calibrated if calibrated is not None else ENTER
+        return enter, min(s.leave, enter) if s.leave is not None else LEAVE * enter
+
     def explain(
         self,
         video: Video,
@@ -163,7 +171,8 @@ class Analyzer:
             "scorer": str(getattr(self._scorer, "name", self.settings.scorer)),
             "explainer": explanations[0].model if explanations else "",
             "prompt": explanations[0].prompt if explanations else "",
-            "settings": self.settings.model_dump(mode="json", exclude={"cache"}),
+            "settings": self.settings.model_dump(mode="json", exclude={"cache"})
+            | dict(zip(("enter", "leave"), self._thresholds(), strict=True)),
             "warnings": list(warnings),
         }
 

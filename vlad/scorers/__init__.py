@@ -2,19 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from vlad.config import Settings
-from vlad.errors import SettingsError
-from vlad.scorers.mil import MilScorer, load_head
-from vlad.scorers.text import TextScorer
+from vlad.errors import SettingsError, WeightsError
 from vlad.types import Scorer
 from vlad.weights import nano_part
+
+from .causal import CausalHead
+from .head import Calibration, EmbedText, Head, HeadConfig, TrainedScorer
+from .hl_net import HlNetHead
+from .mil import MilHead
+from .normality import NormalityHead
+from .rtfm import RtfmHead
+from .scene import load_scene
+from .sultani import SultaniHead
+from .text import TextScorer
+from .tpwng import TpwngHead
+from .ur_dmu import UrDmuHead
+from .vadclip import VadClipHead
+
+CALIBRATION = "calibration.json"
+HEADS: dict[str, Callable[[HeadConfig], Any]] = {
+    "mil": MilHead,
+    "sultani": SultaniHead,
+    "rtfm": RtfmHead,
+    "ur-dmu": UrDmuHead,
+    "vadclip": VadClipHead,
+    "tpwng": TpwngHead,
+    "hl-net": HlNetHead,
+    "causal": CausalHead,
+    "normality": NormalityHead,
+}
 
 
 class TextTower(Protocol):
@@ -23,16 +50,24 @@ class TextTower(Protocol):
     def embed_text(self, texts: list[str]) -> npt.NDArray[np.float32]: ...
 
 
-def _mil(settings: Settings, encoder: TextTower) -> Scorer:
-    head = load_head(Path(settings.scorer_weights) if settings.scorer_weights else nano_part("mil"))
-    return MilScorer(head, settings.classes or head.config.labels, encoder.embed_text)
+def _trained(settings: Settings, encoder: TextTower) -> Scorer:
+    if not settings.scorer_weights and settings.scorer != "mil":
+        raise WeightsError(
+            f"scorer {settings.scorer} needs its trained folder: --set scorer_weights=DIR; train one with `vlad finetune`"
+        )
+    scorer = load_folder(settings.scorer_weights or "nano", settings.classes, encoder.embed_text)
+    if settings.scorer not in (scorer.name, "mil"):
+        raise SettingsError(
+            f"{settings.scorer_weights} holds a {scorer.name} head, not {settings.scorer}; leave the setting scorer out"
+        )
+    return scorer
 
 
 def _text(settings: Settings, encoder: TextTower) -> Scorer:
     return TextScorer(encoder.embed_text, settings.classes)
 
 
-SCORERS: dict[str, Callable[[Settings, TextTower], Scorer]] = {"mil": _mil, "text": _text}
+SCORERS: dict[str, Callable[[Settings, TextTower], Scorer]] = {**dict.fromkeys(HEADS, _trained), "text": _text}
 
 
 def load_scorer(settings: Settings, encoder: TextTower) -> Scorer:
@@ -40,3 +75,35 @@ def load_scorer(settings: Settings, encoder: TextTower) -> Scorer:
     if settings.scorer not in SCORERS:
         raise SettingsError(f"scorer {settings.scorer!r} is unknown; choose one of {', '.join(SCORERS)}")
     return SCORERS[settings.scorer](settings, encoder)
+
+
+def load_folder(name: str, labels: Sequence[str], embed_text: EmbedText) -> TrainedScorer:
+    """A scorer from a folder, or nano's: its head, what it was calibrated and adapted to. labels: () for its own. Raises WeightsError."""
+    folder = nano_part("mil") if name == "nano" else Path(name)
+    head = load_head(folder)
+    try:
+        facts = json.loads((folder / CALIBRATION).read_text()) if (folder / CALIBRATION).is_file() else {}
+        calibration = Calibration(facts.get("enter"), tuple(facts.get("x", ())), tuple(facts.get("y", ())))
+        scene = load_scene(folder)
+    except (OSError, ValueError, AttributeError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+        raise WeightsError(
+            f"scorer {folder}: its calibration or scene cannot be read ({error}); make it again"
+        ) from None
+    return TrainedScorer(head, labels or head.config.labels, embed_text, calibration=calibration, scene=scene)
+
+
+def load_head(folder: Path) -> Head:
+    """A head from a folder. Raises WeightsError where it is missing or does not fit."""
+    if folder.suffix in (".pth", ".pt", ".pkl", ".pickle", ".ckpt"):
+        raise WeightsError(
+            f"{folder} is a pickle, which can run code; turn it into a scorer with: vlad import vadclip {folder} -o DIR"
+        )
+    try:
+        facts = json.loads((folder / "head.json").read_text())
+        config = HeadConfig(**{**facts, "labels": tuple(facts["labels"])})
+        head: Head = HEADS[config.kind](config)
+        head.load_state_dict(load_file(folder / "head.safetensors"))
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+        line = str(error).splitlines()[0][:160]
+        raise WeightsError(f"scorer {folder}: cannot be loaded ({line}); train one, or use --preset nano") from None
+    return head

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import softmax
 
 from vlad.types import Features, ScoreTrack
 
@@ -37,9 +38,6 @@ class TextScorer:
         """Scores and class shares of each snippet."""
         clip = features.values[:, : self._texts.shape[1]]
         logits = SCALE * clip @ self._texts.T
-        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-        shares /= shares.sum(axis=1, keepdims=True)
-        trouble = shares[:, len(CALM) :]
-        total = trouble.sum(axis=1, keepdims=True)
-        scores = np.clip(total[:, 0], 0, 1).astype(np.float32)
-        return ScoreTrack(scores, features.edges, self.labels, (trouble / np.maximum(total, 1e-9)).astype(np.float32))
+        scores = softmax(logits, axis=1)[:, len(CALM) :].sum(axis=1).clip(0, 1).astype(np.float32)
+        classes = softmax(logits[:, len(CALM) :], axis=1).astype(np.float32)
+        return ScoreTrack(scores, features.edges, self.labels, classes)

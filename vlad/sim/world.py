@@ -6,7 +6,7 @@ In: a seed. Out: a `World`, whose frames are a pure function of seed and time, a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -150,6 +150,31 @@ def simulate(
         if min(duration, start + span) - max(0.0, start) > 1.0
     ]
     return World(seed, scene, duration, fps, tuple(sorted(made, key=lambda e: e.start)))
+
+
+def simulate_site(site: int, seed: int, *, anomalous: bool, duration: float = 40.0) -> World:
+    """A video of one fixed camera, where something is part of daily life that elsewhere would be an anomaly.
+
+    site: decides camera, light, place and what is usual there (rehearsed falls in a gym, say): its events are labelled normal, and nearly
+    every video has one. seed: decides what happens in this video. anomalous: whether one thing more happens, which is out of place.
+    """
+    rng = np.random.default_rng([site, 61])
+    scene = make_scene(site, rng, size=(320, 240))
+    possible = [a for a in ANOMALIES if scene.place in places_for(a)]
+    usual = str(rng.choice(possible))
+    rng = np.random.default_rng([site, seed, 62])
+    labels = [usual] if rng.random() < 0.8 else []
+    if anomalous:
+        labels.append(str(rng.choice([a for a in possible if a != usual])))
+    rng.shuffle(labels)
+    busy = _plan_anomalies(rng, labels, duration) if labels else []
+    events = []
+    for i, (label, start, span) in enumerate(busy + _plan_normals(rng, scene.place, duration, busy)):
+        start, end = max(0.0, start), min(duration, start + span)
+        if end - start > 1.0:
+            event = make_event(label, scene, np.random.default_rng([site, seed, 63, i]), start, end - start)
+            events.append(replace(event, anomalous=event.anomalous and label != usual))
+    return World(seed, scene, duration, 15.0, tuple(sorted(events, key=lambda e: e.start)))
 
 
 def simulate_clip(seed: int, label: str, *, seconds: float = 3.0, size: tuple[int, int] = (160, 120)) -> World:

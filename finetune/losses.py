@@ -1,0 +1,185 @@
+"""What each head is trained to: one function a kind, all of them in LOSSES.
+
+In: a head's output on a batch of bags, each with its video's classes. Out: a scalar. The first half of a batch is normal videos, the
+second anomalous ones. Knows no file and no optimiser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from vlad.scorers.head import Output
+
+from .recipe import ScorerRecipe
+
+
+@dataclass(frozen=True)
+class Batch:
+    """values float32 [2N, T, width], mask bool [2N, T], classes float32 [2N, C]: 1 where a video is of a class, no 1 for a normal one."""
+
+    values: torch.Tensor
+    mask: torch.Tensor
+    classes: torch.Tensor
+
+    @property
+    def truth(self) -> torch.Tensor:
+        """1 for an anomalous video: float32 [2N]."""
+        return self.classes.any(dim=1).float()
+
+
+def top(by: torch.Tensor, mask: torch.Tensor, *, one_in: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
+    """The T // one_in + 1 highest of each bag: places [B, K], highest first, and their weights [B, K], which sum to one a bag."""
+    counts = mask.sum(1) // one_in + 1
+    places = by.masked_fill(~mask, -torch.inf).topk(int(counts.max()), dim=1).indices
+    inside = torch.arange(places.shape[1], device=by.device)[None] < counts[:, None]
+    return places, inside / counts[:, None]
+
+
+def top_mean(x: torch.Tensor, mask: torch.Tensor, *, by: torch.Tensor | None = None, one_in: int = 16) -> torch.Tensor:
+    """Mean of x [B, T] or [B, T, D] over the T // one_in + 1 snippets that are highest in `by`, else in x itself: [B] or [B, D]."""
+    places, weight = top(x if by is None else by, mask, one_in=one_in)
+    if x.dim() == 2:
+        return (x.gather(1, places) * weight).sum(1)
+    return (x.gather(1, places[..., None].expand(-1, -1, x.shape[2])) * weight[..., None]).sum(1)
+
+
+def top_each(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The same for each column of x [B, T, C] by itself: [B, C]."""
+    return torch.stack([top_mean(column, mask) for column in x.unbind(-1)], dim=1)
+
+
+def bag_loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Cross-entropy of the mean score of a bag's highest snippets, the form of VadCLIP, UR-DMU and HL-Net."""
+    scores = top_mean(logits.sigmoid(), batch.mask).clamp(1e-6, 1 - 1e-6)
+    return functional.binary_cross_entropy(scores, batch.truth)
+
+
+def calm(scores: torch.Tensor, batch: Batch, recipe: ScorerRecipe) -> torch.Tensor:
+    """Smoothness and sparsity of Sultani et al. 2018, of all bags that are given."""
+    mask = batch.mask[-len(scores) :]
+    steps = (scores.diff(dim=1).square() * mask[:, 1:]).sum(1)
+    return (recipe.smooth * steps + recipe.sparse * (scores * mask).sum(1)).mean()
+
+
+def mil(out: Output, batch: Batch, recipe: ScorerRecipe) -> torch.Tensor:
+    """Cross-entropy of the highest snippets' mean logit, smoothness, sparsity, and the class of those snippets."""
+    bags = top_mean(out.logits, batch.mask)
+    loss = functional.binary_cross_entropy_with_logits(bags, batch.truth) + calm(out.logits.sigmoid(), batch, recipe)
+    if out.classes is None:
+        return loss
+    found = top_mean(out.classes, batch.mask, by=out.logits).log_softmax(-1)
+    share = batch.classes / batch.classes.sum(1, keepdim=True).clamp(min=1)
+    return loss - recipe.named * (share * found).sum(1).mean()
+
+
+def sultani(out: Output, batch: Batch, recipe: ScorerRecipe) -> torch.Tensor:
+    """The highest snippet of each anomalous bag above that of each normal one by 1."""
+    highest = out.logits.sigmoid().masked_fill(~batch.mask, 0).amax(1)
+    normal, anomalous = highest.chunk(2)
+    ranking = (1 - anomalous[:, None] + normal[None]).relu().mean()
+    return torch.as_tensor(ranking + calm(out.logits.sigmoid().chunk(2)[1], batch, recipe))
+
+
+def rtfm(out: Output, batch: Batch, recipe: ScorerRecipe) -> torch.Tensor:
+    """Scores of the snippets with the longest features, and these features: long in anomalous bags, short in normal ones."""
+    features = out.extra["features"]
+    length = features.norm(dim=-1)
+    scores = top_mean(out.logits.sigmoid(), batch.mask, by=length, one_in=11).clamp(1e-6, 1 - 1e-6)  # 3 of 32
+    normal, anomalous = top_mean(features, batch.mask, by=length, one_in=11).norm(dim=-1).chunk(2)
+    magnitude = ((recipe.margin - anomalous).abs() + normal).square().mean()
+    loss = functional.binary_cross_entropy(scores, batch.truth) + recipe.magnitude * magnitude
+    return torch.as_tensor(loss + calm(out.logits.sigmoid().chunk(2)[1], batch, recipe))
+
+
+def ur_dmu(out: Output, batch: Batch, recipe: ScorerRecipe) -> torch.Tensor:
+    """Bags, what each memory has to say of each kind, a triplet between them, and the normal memory's distribution."""
+    e, (normal, anomalous) = out.extra, batch.mask.chunk(2)
+    fit_normal, fit_anomalous, embedded = (e[k].chunk(2) for k in ("fit_normal", "fit_anomalous", "embedded"))
+    ones = torch.ones(len(normal), device=normal.device)
+
+    def near(value: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        return functional.binary_cross_entropy(value.clamp(1e-6, 1 - 1e-6), wanted)
+
+    inside = normal.float()
+    memories = (
+        near(top_mean(fit_anomalous[1], anomalous), ones) + near(top_mean(1 - fit_normal[1], anomalous), ones)
+        + near(fit_normal[0][normal], inside[normal]) + near(fit_anomalous[0][normal], 0 * inside[normal])
+    )  # fmt: skip
+    anchor = top_mean(embedded[0], normal, by=fit_normal[0])
+    positive = top_mean(embedded[1], anomalous, by=fit_normal[1])
+    negative = top_mean(embedded[1], anomalous, by=fit_anomalous[1])
+    unit = [functional.normalize(x, dim=-1) for x in (anchor, positive, negative)]
+    triplet = functional.triplet_margin_loss(unit[0], unit[1], unit[2])
+    mu, variance = e["mu"].chunk(2)[0][normal], e["log_variance"].chunk(2)[0][normal]
+    divergence = (-0.5 * (1 + variance - mu.square() - variance.exp())).sum(-1).mean()
+    said_normal = top_mean(e["drawn"].chunk(2)[0], normal, by=fit_normal[0]).norm(dim=-1)
+    said_anomalous = top_mean(e["mu_anomalous"].chunk(2)[1], anomalous, by=fit_anomalous[1]).norm(dim=-1)
+    distance = (recipe.margin - said_anomalous + said_normal).relu().mean()
+    rest = 0.1 * memories + 0.1 * triplet + 1e-3 * divergence + 1e-4 * distance
+    return torch.as_tensor(bag_loss(out.logits, batch) + rest)
+
+
+def vadclip(out: Output, batch: Batch, recipe: ScorerRecipe) -> torch.Tensor:
+    """Bags by both branches, and texts of classes apart from that of normality."""
+    assert out.classes is not None
+    found = top_each(out.classes, batch.mask).log_softmax(-1)
+    wanted = torch.cat([1 - batch.truth[:, None], batch.classes], dim=1)
+    aligned = -(wanted / wanted.sum(1, keepdim=True) * found).sum(1).mean()
+    texts = functional.normalize(out.extra["names"], dim=-1)
+    return bag_loss(out.logits, batch) + aligned + 0.1 * (texts[1:] @ texts[0]).abs().mean()
+
+
+def tpwng(out: Output, batch: Batch, recipe: ScorerRecipe) -> torch.Tensor:
+    """The classifier on pseudo labels from texts; the texts by ranking bags and by parting a class from normality."""
+    assert out.classes is not None
+    fit, mask, truth = out.extra["fit"], batch.mask, batch.truth
+    share = batch.classes / batch.classes.sum(1, keepdim=True).clamp(min=1)
+    of_class = (fit[..., 1:] * share[:, None]).sum(-1)
+    pseudo = pseudo_labels(of_class.detach(), fit[..., 0].detach(), mask, guidance=recipe.guidance, least=recipe.least)
+    labels = pseudo * truth[:, None]
+    loss = functional.binary_cross_entropy_with_logits(out.logits[mask], labels[mask])
+    found = top_each(out.classes, mask).log_softmax(-1)
+    wanted = torch.cat([1 - truth[:, None], batch.classes], dim=1)
+    aligned = -(wanted / wanted.sum(1, keepdim=True) * found).sum(1).mean()
+    kinds = truth.bool()
+    apart = functional.cosine_similarity(of_class[kinds] * mask[kinds], fit[kinds, :, 0] * mask[kinds], dim=1).mean()
+    return loss + aligned + bag_loss(out.logits, batch) + 0.1 * apart + calm(out.logits.sigmoid(), batch, recipe)
+
+
+def pseudo_labels(
+    of_class: torch.Tensor, normal: torch.Tensor, mask: torch.Tensor, *, guidance: float, least: float
+) -> torch.Tensor:
+    """1 for a snippet that fits its video's class, weighed with `guidance` against not fitting normality, above `least`: float [B, T].
+
+    Both fits are stretched to [0, 1] within the video, as the paper does for training labels only.
+    """
+
+    def stretched(x: torch.Tensor) -> torch.Tensor:
+        low = x.masked_fill(~mask, torch.inf).amin(1, keepdim=True)
+        high = x.masked_fill(~mask, -torch.inf).amax(1, keepdim=True)
+        return (x - low) / (high - low).clamp(min=1e-6)
+
+    return ((guidance * stretched(of_class) + (1 - guidance) * (1 - stretched(normal))) > least).float() * mask
+
+
+def hl_net(out: Output, batch: Batch, recipe: ScorerRecipe) -> torch.Tensor:
+    """Both branches' bags, and the causal one after the offline one."""
+    offline, online = out.extra["offline"], out.extra["online"]
+    taught = functional.binary_cross_entropy_with_logits(online[batch.mask], offline[batch.mask].sigmoid().detach())
+    return bag_loss(offline, batch) + bag_loss(online, batch) + recipe.distil * taught
+
+
+def normality(out: Output, batch: Batch, recipe: ScorerRecipe) -> torch.Tensor:
+    """The error of the guesses at hidden snippets of normal bags."""
+    wanted = out.extra["hidden"] & batch.mask & ~batch.truth.bool()[:, None]
+    return (out.extra["errors"] * wanted).sum() / wanted.sum().clamp(min=1)
+
+
+LOSSES: dict[str, Callable[[Output, Batch, ScorerRecipe], torch.Tensor]] = {
+    "mil": mil, "sultani": sultani, "rtfm": rtfm, "ur-dmu": ur_dmu, "vadclip": vadclip, "tpwng": tpwng, "hl-net": hl_net,
+    "causal": mil, "normality": normality,
+}  # fmt: skip
