@@ -1,6 +1,6 @@
 """Detection figures as the field prints them, from scores and a data set's truth.
 
-    vlad eval detection --dataset ucf-crime|xd-violence|OWN.csv --scores CSV_OR_FOLDER [--frames i3d] [--against OTHER]
+    vlad eval detection --dataset ucf-crime|xd-violence|shanghaitech|ubnormal|msad|ped2|avenue|OWN.csv --scores CSV_OR_FOLDER [--frames i3d] [--against OTHER]
                         [--threshold 0.5] [--pictures FOLDER] [--annotations FILE] [--json]
 
 In: a folder of NAME.npy (one score a snippet of 16 frames, or one a frame: told by the length; or rows of 1 + C class scores, normal
@@ -32,12 +32,14 @@ from .localisation import IOUS, Found, Truth, find, mean_ap, runs
 from .protocols import (
     CONVENTIONS,
     DATASETS,
+    MASKED,
     OWN_RATE,
     SNIPPET,
     Dataset,
     Labelled,
     load_dataset,
     read_annotations,
+    read_masks,
     truth,
     with_length,
 )
@@ -361,7 +363,9 @@ def main(argv: Sequence[str]) -> int:
     """Measure and print. Raises InputError for files that do not fit; wrong options end the program with 2, as argparse does."""
     parser = argparse.ArgumentParser(prog="vlad eval detection")
     parser.add_argument(
-        "--dataset", required=True, help=f"{', '.join(DATASETS)}, or a CSV of your own: path,label[,start,end]"
+        "--dataset",
+        required=True,
+        help=f"{', '.join([*DATASETS, *MASKED])}, or a CSV of your own: path,label[,start,end]",
     )
     parser.add_argument("--scores", required=True, type=Path)
     parser.add_argument("--against", type=Path)
@@ -370,12 +374,15 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--threshold", type=float, default=0.5, help="of the false alarms")
     parser.add_argument("--rate", type=float, help="scores a second, for a CSV of your own with bare scores")
     parser.add_argument("--pictures", type=Path, help="folder for the ROC and PR curves")
-    parser.add_argument("--annotations", type=Path)
+    parser.add_argument("--annotations", type=Path, help="the original file; of the last five a folder of masks")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(list(argv))
-    dataset = load_dataset(given.dataset)
-    if given.annotations:
-        dataset = read_annotations(given.annotations, dataset)
+    if given.dataset in MASKED and given.annotations:
+        dataset = read_masks(given.dataset, given.annotations)
+    else:
+        dataset = load_dataset(given.dataset)
+        if given.annotations:
+            dataset = read_annotations(given.annotations, dataset)
     order = _read_order(given.order) if given.order else [v.name for v in dataset.videos]
     frames = given.frames or ("i3d" if given.dataset in DATASETS else "all")
     found, facts = measure(

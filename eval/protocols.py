@@ -67,10 +67,15 @@ CONVENTIONS: dict[str, Callable[[Labelled], int]] = {
     "i3d": lambda v: v.i3d_snippets * SNIPPET,
     "vadclip": lambda v: (v.frames // SNIPPET if v.frames <= LONG else -(-v.frames // SNIPPET)) * SNIPPET,
 }
+ANOMALY = "anomaly"
 DATASETS: Mapping[str, tuple[str, tuple[str, ...], float]] = {
     "ucf-crime": ("ucf_crime.csv", UCF_CLASSES, 30.0),
     "xd-violence": ("xd_violence.csv", XD_CLASSES, 24.0),
 }
+
+
+# Data sets whose truth is published as one mask of frames a video, and their frames a second. They have no classes.
+MASKED = {"shanghaitech": 24.0, "ubnormal": 30.0, "msad": 30.0, "ped2": 10.0, "avenue": 25.0}
 
 
 def truth(video: Labelled, convention: str) -> npt.NDArray[np.uint8]:
@@ -91,7 +96,36 @@ def load_dataset(name: str) -> Dataset:
         return Dataset(tuple(_read((files("vlad.eval") / file).read_text().splitlines())), classes, rate)
     if name.endswith(".csv"):
         return _read_own(Path(name))
-    raise SettingsError(f"data set {name!r} is unknown; choose one of {', '.join(DATASETS)}, or name a CSV of your own")
+    if name in MASKED:
+        raise SettingsError(
+            f"{name}: name its published masks of frames (a folder of NAME.npy, 1 where anomalous) with --annotations"
+        )
+    known = ", ".join([*DATASETS, *MASKED])
+    raise SettingsError(f"data set {name!r} is unknown; choose one of {known}, or name a CSV of your own")
+
+
+def read_masks(name: str, folder: Path) -> Dataset:
+    """A data set of MASKED from its published masks, a folder of NAME.npy [frames], 1 where anomalous.
+
+    Raises InputError that lists every file that is no mask.
+    """
+    videos, faults = [], []
+    for path in sorted(folder.glob("*.npy")):
+        try:
+            mask = np.load(path, allow_pickle=False).ravel()
+        except (OSError, ValueError, EOFError) as error:
+            faults.append(f"{path.name} ({str(error).splitlines()[0][:80]})")
+            continue
+        if not mask.size or not np.isin(mask, (0, 1)).all():
+            faults.append(f"{path.name} (not zeros and ones)")
+            continue
+        edges = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=0, append=0))
+        spans = tuple((int(a), int(b)) for a, b in edges.reshape(-1, 2))
+        events = tuple((ANOMALY, a, b) for a, b in spans)
+        videos.append(Labelled(path.stem, len(mask), len(mask) // SNIPPET, spans, events, (ANOMALY,) if spans else ()))
+    if faults or not videos:
+        raise InputError(f"{folder}: not masks of frames: {', '.join(faults[:20]) or 'no .npy in it'}")
+    return Dataset(tuple(videos), (ANOMALY,), MASKED[name])
 
 
 def _read(lines: Iterable[str]) -> Iterable[Labelled]:

@@ -3,6 +3,7 @@
     vlad eval nano   [videos=200] [data=FOLDER] [work=runs/eval] [only=sim,real] [first=1000000]
     vlad eval speed  [seconds=30] [work=runs/eval]
     vlad eval memory [seconds=3600] [work=runs/eval]
+    vlad eval scorers [heads=mil,...] [seeds=3] ...                  (see scorers.py)
     vlad eval detection --dataset NAME --scores CSV_OR_FOLDER ...    (see detection.py)
 
 In: options as key=value. Out: a table, WORK/NAME.json, and exit status 1 where a bar is missed.
@@ -28,7 +29,7 @@ from vlad.errors import SettingsError
 from vlad.pipeline import Analyzer, versions
 from vlad.segments import iou
 
-from . import benchmarks, detection, explanations, metrics, speed
+from . import benchmarks, detection, explanations, metrics, scorers, speed
 from .metrics import Figure, bootstrap
 
 DEFAULTS = {
@@ -72,9 +73,11 @@ def main(argv: Sequence[str]) -> int:
     """Run one of the verbs; 1 where a bar is missed. Raises SettingsError for wrong options."""
     if argv[:1] == ["detection"]:
         return detection.main(argv[1:])
+    if argv[:1] == ["scorers"]:
+        return scorers.main(argv[1:])
     verb, given = (argv[0] if argv else ""), dict(a.split("=", 1) for a in argv[1:] if "=" in a)
     if verb not in DEFAULTS:
-        raise SettingsError(f"eval: expected one of {', '.join([*DEFAULTS, 'detection'])}; got {verb!r}")
+        raise SettingsError(f"eval: expected one of {', '.join([*DEFAULTS, 'detection', 'scorers'])}; got {verb!r}")
     if set(given) - set(DEFAULTS[verb]) or len(given) != len(argv) - 1:
         raise SettingsError(f"eval {verb}: expected key=value with keys {', '.join(DEFAULTS[verb])}; got {argv[1:]}")
     options = {**DEFAULTS[verb], **given}

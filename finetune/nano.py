@@ -27,7 +27,7 @@ from vlad.config import make_settings
 from vlad.encoder import load_encoder
 from vlad.pipeline import Analyzer
 from vlad.scorers.head import HeadConfig, save_head
-from vlad.sim import ANOMALIES, World, simulate, write_video
+from vlad.sim import ANOMALIES, training_world, write_video
 from vlad.types import Snippet
 from vlad.video import open_video
 from vlad.weights import nano_folder, write_checksums
@@ -39,11 +39,6 @@ from .recipe import MilRecipe, NanoRecipe, load_recipe
 from .scorer import Bag, held, new_head, train_head
 
 AVERAGE = 3.0  # seconds; an event lasts longer than a snippet
-
-
-def training_world(seed: int) -> World:
-    """A simulated video of 30 to 80 s."""
-    return simulate(seed, duration=float(np.random.default_rng([seed, 41]).integers(30, 81)))
 
 
 @cache

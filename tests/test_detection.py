@@ -273,3 +273,25 @@ def test_two_clips_of_one_name_and_an_event_behind_the_end_are_told(tmp_path: Pa
     analysis(tmp_path, "yard", [0.1, 0.9], 8.0)
     with pytest.raises(InputError, match=r"yard: an event begins at 90 s, but its scores end at 8 s"):
         main(["--dataset", str(table), "--scores", str(tmp_path)])
+
+
+def test_masks_of_frames_are_truth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """ShanghaiTech, UBnormal, MSAD and Ped2 publish one mask a video."""
+    masks, scores = tmp_path / "masks", tmp_path / "scores"
+    masks.mkdir()
+    scores.mkdir()
+    for name, spans in {"01_0014": [(40, 90), (130, 160)], "02_0128": []}.items():
+        mask = np.zeros(200, np.int8)
+        for a, b in spans:
+            mask[a:b] = 1
+        np.save(masks / f"{name}.npy", mask)
+        np.save(scores / f"{name}.npy", mask.astype(np.float32) * 0.9)
+    arguments = ["--dataset", "shanghaitech", "--scores", str(scores), "--frames", "all", "--json"]
+    assert main([*arguments, "--annotations", str(masks)]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["frames"], facts["positives"], facts["auc"]) == (400, 80, 1.0)
+    with pytest.raises(SettingsError, match="shanghaitech: name its published masks"):
+        main(arguments)
+    np.save(masks / "03_0001.npy", np.array([0, 2]))
+    with pytest.raises(InputError, match=r"03_0001.npy \(not zeros and ones"):
+        main([*arguments, "--annotations", str(masks)])

@@ -88,7 +88,7 @@ class Analyzer:
     ) -> tuple[Features, Video, list[str]]:
         """The first half of the line: a clip's features, facts and warnings, from the cache if they are there."""
         report = on_progress or (lambda stage, done, total: None)
-        encoder = self._load_encoder()
+        encoder = self.encoder
         key = fingerprint(encoder.name, self.settings)
         cache = self._open_cache()
         with open_video(path, self.settings, size=encoder.size) as clip:
@@ -111,7 +111,9 @@ class Analyzer:
 
         return FeatureCache(self.settings.cache)
 
-    def _load_encoder(self) -> SizedEncoder:
+    @property
+    def encoder(self) -> SizedEncoder:
+        """The encoder, loaded if it was not."""
         if self._encoder is None:
             from vlad.encoder import load_encoder
 
@@ -123,7 +125,7 @@ class Analyzer:
         if self._scorer is None:
             from vlad.scorers import load_scorer
 
-            self._scorer = load_scorer(self.settings, self._load_encoder())
+            self._scorer = load_scorer(self.settings, self.encoder)
         return self._scorer(features)
 
     def _thresholds(self) -> tuple[float, float]:

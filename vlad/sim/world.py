@@ -152,6 +152,11 @@ def simulate(
     return World(seed, scene, duration, fps, tuple(sorted(made, key=lambda e: e.start)))
 
 
+def training_world(seed: int) -> World:
+    """The simulated video of 30 to 80 s that scorers are trained on; seeds below 100,000, held-out ones from there to 1,000,000."""
+    return simulate(seed, duration=float(np.random.default_rng([seed, 41]).integers(30, 81)))
+
+
 def simulate_site(site: int, seed: int, *, anomalous: bool, duration: float = 40.0) -> World:
     """A video of one fixed camera, where something is part of daily life that elsewhere would be an anomaly.
 
