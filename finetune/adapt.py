@@ -25,7 +25,7 @@ from torch.nn import functional
 from vlad.config import Settings
 from vlad.errors import InputError
 from vlad.pipeline import Analyzer
-from vlad.scorers.head import Head, TrainedScorer
+from vlad.scorers.head import EmbedText, Head, TrainedScorer
 from vlad.scorers.normality import coreset
 from vlad.scorers.scene import Scene, save_scene
 from vlad.types import Features
@@ -38,14 +38,15 @@ from .score import load
 MEMORY = "memory.safetensors"
 KEPT = 32  # directions of features in which snippets are compared
 PROTOTYPES = 64  # of each kind
-RIDGE = 0.02  # on the weights of the change
-FAITH = 1.0  # weight of what was known against what is new
+RIDGE = 5e-4  # on the weights of the change
+FAITH = 0.01  # weight of what was known against what is new
 WORSE = 0.005  # of the old selection score, that an adapted scorer may lose
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Old videos, as the scene sees them: mean, scale [width], basis [width, K]; points [N, K], logits [N], bag int64 [N], truth [bags]."""
+    """Old videos, as the scene sees them: mean, scale [width], basis [width, K]; points [N, K], logits [N], bag int64 [N], truth
+    [bags], classes [N, C] (C 0 without classes)."""
 
     mean: torch.Tensor
     scale: torch.Tensor
@@ -54,6 +55,7 @@ class Memory:
     logits: torch.Tensor
     bag: torch.Tensor
     truth: torch.Tensor
+    classes: torch.Tensor
 
     def score(self, logits: torch.Tensor) -> float:
         """ROC-AUC of the old videos' highest snippets (T // 16 + 1 of them) under other logits [N]."""
@@ -64,27 +66,23 @@ class Memory:
         return float(roc_auc_score(self.truth.numpy() > 0, found))
 
 
-def remember(head: Head, train: Sequence[Floats], select: Sequence[tuple[Floats, bool]], folder: Path) -> None:
+def remember(
+    head: Head, embed_text: EmbedText, train: Sequence[Floats], select: Sequence[tuple[Floats, bool]], folder: Path
+) -> None:
     """Write memory.safetensors: directions from training videos, and the selection's videos in them. Needs both kinds in `select`."""
-    scorer = TrainedScorer(head, head.config.labels, lambda texts: np.zeros((len(texts), head.config.clip), np.float32))
+    scorer = TrainedScorer(head, head.config.labels, embed_text)
     seen = torch.from_numpy(np.concatenate(train)[:: max(1, sum(map(len, train)) // 20_000)])
     mean, scale = seen.mean(0), seen.std(0).clamp(min=1e-6)
     torch.manual_seed(0)
     _, _, basis = torch.pca_lowrank((seen - mean) / scale, q=min(KEPT, seen.shape[1]), center=False)
-    points, logits, bag = [], [], []
+    parts = []
     for k, (values, _) in enumerate(select):
-        points.append(((torch.tensor(values) - mean) / scale) @ basis)
-        logits.append(scorer.run(values)[0])
-        bag.append(torch.full((len(values),), k))
-    memory = Memory(
-        mean,
-        scale,
-        basis,
-        torch.cat(points),
-        torch.cat(logits),
-        torch.cat(bag),
-        torch.tensor([float(t) for _, t in select]),
-    )
+        logits, classes = scorer.run(values)
+        shares = torch.zeros(len(values), 0) if classes is None else classes.softmax(-1)
+        parts.append((((torch.tensor(values) - mean) / scale) @ basis, logits, torch.full((len(values),), k), shares))
+    points, logits, bag, shares = (torch.cat(part) for part in zip(*parts, strict=True))
+    truth = torch.tensor([float(t) for _, t in select])
+    memory = Memory(mean, scale, basis, points, logits, bag, truth, shares)
     save_file({k: v.contiguous() for k, v in vars(memory).items()}, folder / MEMORY)
 
 
@@ -95,28 +93,38 @@ def load_memory(folder: Path) -> Memory:
     return Memory(**load_file(folder / MEMORY))
 
 
+@dataclass(frozen=True)
+class Seen:
+    """A clip of the scene as the scorer sees it: places [T, K], logits [T], class shares [T, C] or None."""
+
+    places: torch.Tensor
+    logits: torch.Tensor
+    classes: torch.Tensor | None
+
+
 def fit(
     scorer: TrainedScorer, memory: Memory, normal: Sequence[Features], anomalous: Sequence[Features]
 ) -> tuple[Scene, float, float]:
     """The scene of some clips, and the old selection score before and after. Takes seconds."""
-    base = [torch.from_numpy(np.array(f.values)) for f in (*normal, *anomalous)]
-    logits = [scorer.run(v.numpy())[0] for v in base]
-    places = [((v - memory.mean) / memory.scale) @ memory.basis for v in base]
-    calm = torch.cat(places[: len(normal)]) if normal else torch.zeros(0, memory.basis.shape[1])
-    odd = [
-        p[x.topk(len(x) // 8 + 1).indices] for p, x in zip(places[len(normal) :], logits[len(normal) :], strict=True)
-    ]
-    kinds = [
-        part[coreset(part, PROTOTYPES)] if len(part) > PROTOTYPES else part
-        for part in (calm, *([torch.cat(odd)] if odd else []))
-    ]
-    prototypes = torch.cat(kinds)
-    apart = torch.cdist(torch.cat(places), torch.cat(places))
-    reach = apart.kthvalue(min(6, len(apart)), dim=1).values.median().clamp(min=1e-3)
-    zeros = torch.zeros(len(prototypes) + 1)
-    scene = Scene(memory.mean, memory.scale, memory.basis, prototypes, reach, zeros, torch.tensor(0.0))
-    scene = _weighed(scene, memory, base, logits, len(normal))
-    before, change = memory.score(memory.logits), _change(scene, memory)
+    clips = []
+    for features in (*normal, *anomalous):
+        values = np.array(features.values)
+        logits, classes = scorer.run(values)
+        place = ((torch.from_numpy(values) - memory.mean) / memory.scale) @ memory.basis
+        clips.append(Seen(place, logits, None if classes is None else classes.softmax(-1)))
+    calm, odd = clips[: len(normal)], clips[len(normal) :]
+    kinds = [[c.places for c in calm], [c.places[c.logits.topk(len(c.logits) // 8 + 1).indices] for c in odd]]
+    parts = [torch.cat(kind) for kind in kinds if kind]
+    prototypes = torch.cat([p[coreset(p, PROTOTYPES)] if len(p) > PROTOTYPES else p for p in parts])
+    places = torch.cat([c.places for c in clips])
+    near = torch.cdist(places, places).kthvalue(min(6, len(places)), dim=1).values
+    blank = Scene(
+        memory.mean, memory.scale, memory.basis, prototypes, near.median().clamp(min=1e-3),
+        torch.zeros(len(prototypes) + 1 + memory.classes.shape[1]), torch.tensor(0.0),
+    )  # fmt: skip
+    scene = _weighed(blank, memory, calm, odd)
+    change = _told(scene, memory) @ scene.weights + scene.bias
+    before = after = memory.score(memory.logits)
     for share in (1.0, 0.7, 0.5, 0.3, 0.1, 0.0):
         after = memory.score(memory.logits + share * change)
         if after >= before - WORSE:
@@ -124,33 +132,27 @@ def fit(
     return replace(scene, weights=scene.weights * share, bias=scene.bias * share), before, after
 
 
-def _change(scene: Scene, memory: Memory) -> torch.Tensor:
-    """What the scene adds to the logits of old snippets: float32 [N]."""
-    alike = (-0.5 * (torch.cdist(memory.points, scene.prototypes) / scene.reach).square()).exp()
-    old = torch.cat([alike, (memory.logits / 10).clamp(-1, 1)[:, None]], dim=1)
-    return old @ scene.weights + scene.bias
+def _told(scene: Scene, memory: Memory) -> torch.Tensor:
+    return scene.described(memory.points, memory.logits, memory.classes if memory.classes.shape[1] else None)
 
 
-def _weighed(scene: Scene, memory: Memory, base: list[torch.Tensor], logits: list[torch.Tensor], normal: int) -> Scene:
+def _weighed(scene: Scene, memory: Memory, calm: Sequence[Seen], odd: Sequence[Seen]) -> Scene:
     """Weights by logistic regression on top of the logits: normal clips are calm throughout, anomalous ones in their highest snippets not."""
-    told = [scene.described(v, x) for v, x in zip(base, logits, strict=True)]
-    some = torch.linspace(0, len(memory.points) - 1, min(2000, len(memory.points))).long()
-    old = replace(memory, points=memory.points[some], logits=memory.logits[some])
+    told = [scene.described(c.places, c.logits, c.classes) for c in (*calm, *odd)]
+    logits = [c.logits for c in (*calm, *odd)]
+    old = _told(scene, memory)
     weights, bias = scene.weights.clone().requires_grad_(), scene.bias.clone().requires_grad_()
     optimiser = torch.optim.LBFGS([weights, bias], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss() -> torch.Tensor:
         optimiser.zero_grad()
         changed = [x + f @ weights + bias for x, f in zip(logits, told, strict=True)]
-        total = (
-            RIDGE * weights.square().sum()
-            + FAITH * _change(replace(scene, weights=weights, bias=bias), old).square().mean()
-        )
-        if normal:
-            calm = torch.cat(changed[:normal])
-            total = total + functional.binary_cross_entropy_with_logits(calm, torch.zeros_like(calm))
-        if len(changed) > normal:
-            high = torch.stack([x.topk(len(x) // 16 + 1).values.mean() for x in changed[normal:]])
+        total = RIDGE * weights.square().sum() + FAITH * (old @ weights + bias).square().mean()
+        if calm:
+            low = torch.cat(changed[: len(calm)])
+            total = total + functional.binary_cross_entropy_with_logits(low, torch.zeros_like(low))
+        if odd:
+            high = torch.stack([x.topk(len(x) // 16 + 1).values.mean() for x in changed[len(calm) :]])
             total = total + functional.binary_cross_entropy_with_logits(high, torch.ones_like(high))
         total.backward()
         return total

@@ -114,7 +114,13 @@ def train_mil(work: Path, log: Path, data: Path | None, recipe: MilRecipe) -> No
     )  # fmt: skip
     save_head(head, nano_folder() / "mil")
     known, select = bags[: recipe.videos], bags[recipe.videos :]
-    remember(head, [b.load(0) for b in known], [(b.load(0), bool(b.classes)) for b in select], nano_folder() / "mil")
+    remember(
+        head,
+        encoder.embed_text,
+        [b.load(0) for b in known],
+        [(b.load(0), bool(b.classes)) for b in select],
+        nano_folder() / "mil",
+    )
 
 
 def build(recipe: NanoRecipe, data: Path | None, work: Path, backbone: str) -> None:

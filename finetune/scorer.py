@@ -339,7 +339,13 @@ def run(recipe: HeadRecipe) -> float:
         head.learn_scale([torch.tensor(b.load(0)) for b in select])
     save_head(head, out)
     if {bool(b.classes) for b in select} == {False, True}:
-        remember(head, [b.load(0) for b in train], [(b.load(0), bool(b.classes)) for b in select], out)
+        remember(
+            head,
+            encoder.embed_text if encoder else _wordless,
+            [b.load(0) for b in train],
+            [(b.load(0), bool(b.classes)) for b in select],
+            out,
+        )
     result = {
         "recipe": recipe.model_dump(), "selection": score, "train": len(train), "select": sorted(b.name for b in select),
         "parameters": sum(p.numel() for p in head.parameters() if p.requires_grad),
@@ -351,6 +357,11 @@ def run(recipe: HeadRecipe) -> float:
         to_tensorboard(rows, out)
     (out / "checkpoint.safetensors").unlink(missing_ok=True)
     return score
+
+
+def _wordless(texts: list[str]) -> Floats:
+    """For a head that reads no class names."""
+    return np.zeros((len(texts), 1), np.float32)
 
 
 def fit_normal(head: NormalityHead, train: Sequence[Bag], seed: int) -> None:

@@ -159,10 +159,12 @@ class TrainedScorer:
                 "compute them again with that encoder, or train a scorer for this one"
             )
         logits, classes = self.run(features.values)
-        logits = logits if self.scene is None else self.scene(torch.from_numpy(np.array(features.values)), logits)
         labels = self.labels if classes is None or classes.shape[1] == len(self.labels) else ("normal", *self.labels)
-        shares = None if classes is None else classes.softmax(-1).numpy()
-        track = ScoreTrack(logits.sigmoid().numpy(), features.edges, labels if shares is not None else (), shares)
+        shares = None if classes is None else classes.softmax(-1)
+        if self.scene is not None:
+            logits = self.scene(torch.from_numpy(np.array(features.values)), logits, shares)
+        named = None if shares is None else shares.numpy()
+        track = ScoreTrack(logits.sigmoid().numpy(), features.edges, labels if named is not None else (), named)
         track = replace(track, scores=smooth(track, config.smooth).astype(np.float32)) if config.smooth else track
         return self.calibration.mapped(track)
 

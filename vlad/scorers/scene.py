@@ -16,10 +16,10 @@ FILE = "scene.safetensors"
 
 @dataclass(frozen=True)
 class Scene:
-    """Logits plus a linear function of how alike a snippet is to prototypes of the scene, and of the logit itself.
+    """Logits plus a linear function of how alike a snippet is to prototypes of the scene, of the logit, and of its classes' shares.
 
     mean, scale [width], basis [width, K]: features to K numbers. prototypes [P, K]: snippets of the scene; reach: the distance at which
-    likeness has fallen to exp(-.5). weights [P + 1], bias: of the change.
+    likeness has fallen to exp(-.5). weights [P + 1 + C], bias: of the change; C is 0 for a head without classes.
     """
 
     mean: torch.Tensor
@@ -30,16 +30,23 @@ class Scene:
     weights: torch.Tensor
     bias: torch.Tensor
 
-    def described(self, values: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        """What the change is a linear function of: float32 [T, P + 1] of features [T, width] and logits [T]."""
-        place = ((values - self.mean) / self.scale) @ self.basis
-        alike = (-0.5 * (torch.cdist(place[None], self.prototypes[None])[0] / self.reach).square()).exp()
-        return torch.cat([alike, (logits / 10).clamp(-1, 1)[:, None]], dim=1)
+    def place(self, values: torch.Tensor) -> torch.Tensor:
+        """Features [T, width] to [T, K]."""
+        return ((values - self.mean) / self.scale) @ self.basis
 
-    def __call__(self, values: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    def described(self, places: torch.Tensor, logits: torch.Tensor, classes: torch.Tensor | None) -> torch.Tensor:
+        """What the change is a linear function of: float32 [T, P + 1 + C] of places [T, K], logits [T] and class shares [T, C].
+
+        Shares count as far as the logit is high: what a calm snippet would be called tells nothing.
+        """
+        alike = (-0.5 * (torch.cdist(places[None], self.prototypes[None])[0] / self.reach).square()).exp()
+        named = [] if classes is None else [classes * logits.sigmoid()[:, None]]
+        return torch.cat([alike, (logits / 10).clamp(-1, 1)[:, None], *named], dim=1)
+
+    def __call__(self, values: torch.Tensor, logits: torch.Tensor, classes: torch.Tensor | None) -> torch.Tensor:
         """Changed logits [T]."""
         with torch.inference_mode():
-            return logits + self.described(values, logits) @ self.weights + self.bias
+            return logits + self.described(self.place(values), logits, classes) @ self.weights + self.bias
 
 
 def save_scene(scene: Scene, folder: Path) -> None:
