@@ -192,7 +192,7 @@ def run(options: dict[str, str], work: Path) -> list[dict[str, Any]]:
         for seed in range(int(options["seeds"])):
             out = work / f"{kind}-{seed}"
             seconds = train(kind, seed, table, encoder.name, share, out)
-            scorer = load_folder(str(out), (), encoder.embed_text)
+            scorer = load_folder(str(out), None, encoder.embed_text)
             row = {"head": kind, "seed": seed, "minutes": seconds / 60, **json.loads((out / "result.json").read_text())}
             row = {k: row[k] for k in ("head", "seed", "minutes", "parameters", "selection")} | figures(
                 clips, scorer, ANOMALIES, FPS

@@ -25,7 +25,7 @@ from torch.nn import functional
 from vlad.config import Settings
 from vlad.errors import InputError
 from vlad.pipeline import Analyzer
-from vlad.scorers.head import EmbedText, Head, TrainedScorer
+from vlad.scorers.head import EmbedText, Head, TrainedScorer, sentences
 from vlad.scorers.normality import coreset
 from vlad.scorers.scene import Scene, save_scene
 from vlad.types import Features
@@ -70,7 +70,7 @@ def remember(
     head: Head, embed_text: EmbedText, train: Sequence[Floats], select: Sequence[tuple[Floats, bool]], folder: Path
 ) -> None:
     """Write memory.safetensors: directions from training videos, and the selection's videos in them. Needs both kinds in `select`."""
-    scorer = TrainedScorer(head, head.config.labels, embed_text)
+    scorer = TrainedScorer(head, sentences(head.config.labels), embed_text)
     seen = torch.from_numpy(np.concatenate(train)[:: max(1, sum(map(len, train)) // 20_000)])
     mean, scale = seen.mean(0), seen.std(0).clamp(min=1e-6)
     torch.manual_seed(0)

@@ -26,7 +26,7 @@ from rich.progress import track
 from vlad.config import make_settings
 from vlad.encoder import load_encoder
 from vlad.pipeline import Analyzer
-from vlad.scorers.head import HeadConfig, save_head
+from vlad.scorers.head import HeadConfig, save_head, sentences
 from vlad.sim import ANOMALIES, training_world, write_video
 from vlad.types import Snippet
 from vlad.video import open_video
@@ -109,7 +109,7 @@ def train_mil(work: Path, log: Path, data: Path | None, recipe: MilRecipe) -> No
             file.write(json.dumps(row) + "\n")
 
     train_head(
-        head, bags[: recipe.videos], bags[recipe.videos :], names=head.names(ANOMALIES, encoder.embed_text),
+        head, bags[: recipe.videos], bags[recipe.videos :], names=head.names(sentences(ANOMALIES), encoder.embed_text),
         recipe=recipe, extra=fight_bags(data, recipe.views), share=recipe.real, work=work, tell=tell,
     )  # fmt: skip
     save_head(head, nano_folder() / "mil")

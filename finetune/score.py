@@ -17,7 +17,7 @@ import numpy.typing as npt
 from vlad.config import Settings
 from vlad.encoder import ClipEncoder, load_encoder
 from vlad.errors import InputError
-from vlad.scorers import load_folder
+from vlad.scorers import classes_of, load_folder
 from vlad.scorers.head import TrainedScorer
 from vlad.types import Features, ScoreTrack
 
@@ -36,7 +36,7 @@ def load(folder: str, settings: Settings) -> TrainedScorer:
             encoder.append(load_encoder(settings))
         return encoder[0].embed_text(texts)
 
-    return load_folder(folder, settings.classes, embed_text)
+    return load_folder(folder, classes_of(settings), embed_text)
 
 
 def rows(track: ScoreTrack) -> Floats:

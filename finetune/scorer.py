@@ -31,7 +31,7 @@ from vlad.device import choose_device
 from vlad.encoder import ClipEncoder, load_encoder
 from vlad.errors import InputError, SettingsError
 from vlad.scorers import HEADS
-from vlad.scorers.head import Head, HeadConfig, save_head
+from vlad.scorers.head import Head, HeadConfig, save_head, sentences
 from vlad.scorers.normality import NormalityHead
 from vlad.scorers.vadclip import text_shape
 
@@ -322,7 +322,7 @@ def run(recipe: HeadRecipe) -> float:
         raise SettingsError("mil reads class names: name a preset whose text tower does, such as data.text=clip-b16")
     torch.manual_seed(recipe.scorer.seed)
     head = new_head(config, encoder, data.text)
-    names = head.names(labels, encoder.embed_text) if encoder else None
+    names = head.names(sentences(labels), encoder.embed_text) if encoder else None
     out, device = Path(recipe.out), choose_device(recipe.device)
     out.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = _resumed(out / "log.jsonl", fresh=not (out / "checkpoint.safetensors").is_file())

@@ -14,6 +14,7 @@ from vlad.finetune.published import read_state, run, vadclip
 from vlad.cli import app
 from vlad.errors import InputError, SettingsError, WeightsError
 from vlad.scorers import load_folder
+from vlad.scorers.head import sentences
 from vlad.scorers.vadclip import VadClipHead
 
 WIDTH, CONTEXT, VOCABULARY, LENGTH = 64, 40, 49408, 32
@@ -130,7 +131,7 @@ def test_imported_weights_give_the_published_outputs(layers: int, window: int, c
     state = state_of(layers)
     head: Any = vadclip(state, LABELS, "any@1").eval()
     snippets = torch.randn(count, WIDTH)
-    tokens = head.names(LABELS, None)
+    tokens = head.names(sentences(LABELS), None)
     words = [row[: int(row.argmax()) + 1].tolist() for row in tokens]
     expected = as_published(state, snippets, words, layers=layers, window=window)
     with torch.inference_mode():
@@ -145,7 +146,7 @@ def test_a_file_becomes_a_scorer(tmp_path: Path) -> None:
         app, ["import", "vadclip", str(tmp_path / "model_ucf.pth"), "-o", str(tmp_path / "out")]
     )
     assert result.exit_code == 0, result.output
-    scorer = load_folder(str(tmp_path / "out"), (), lambda texts: None)  # type: ignore[arg-type, return-value]
+    scorer = load_folder(str(tmp_path / "out"), None, lambda texts: None)  # type: ignore[arg-type, return-value]
     assert isinstance(scorer.head, VadClipHead)
     assert len(scorer.labels) == 13
     logits, classes = scorer.run(torch.randn(100, WIDTH).numpy())
@@ -179,7 +180,7 @@ def test_a_pickle_is_refused_unopened(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a plain state dict"):
         read_state(tmp_path / "bomb.pth")
     with pytest.raises(WeightsError, match="vlad import vadclip"):
-        load_folder(str(tmp_path / "bomb.pth"), (), lambda texts: None)  # type: ignore[arg-type, return-value]
+        load_folder(str(tmp_path / "bomb.pth"), None, lambda texts: None)  # type: ignore[arg-type, return-value]
     assert not mark.exists()
     with pytest.raises(InputError, match="cannot be read"):
         read_state(tmp_path / "absent.pth")

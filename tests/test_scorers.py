@@ -16,7 +16,7 @@ from vlad.config import make_settings
 from vlad.errors import MismatchError, SettingsError, WeightsError
 from vlad.scorers import HEADS, SCORERS, load_scorer
 from vlad.scorers.causal import CausalHead, Stream
-from vlad.scorers.head import HeadConfig, TrainedScorer, save_head
+from vlad.scorers.head import HeadConfig, TrainedScorer, save_head, sentences
 from vlad.types import Features, Scorer
 
 CLIP, MOTION, ENCODER = 16, 4, "tiny@0123456789ab"
@@ -112,7 +112,7 @@ def test_a_score_does_not_hang_on_the_rest_of_a_long_clip(kind: str, tmp_path: P
 
 def test_a_window_scores_without_the_others() -> None:
     """However long a clip is, attention costs a window; what lies in another window changes nothing."""
-    scorer = TrainedScorer(new_head("vadclip"), ("fighting", "arson"), embed_text)
+    scorer = TrainedScorer(new_head("vadclip"), sentences(("fighting", "arson")), embed_text)
     one, values = features(120, 1), np.array(features(120, 1).values)
     values[48:] = features(72, 9).values
     changed = scorer(Features(values, one.edges, ENCODER))
@@ -160,7 +160,7 @@ def test_a_stream_gives_what_the_whole_clip_gets_and_does_not_grow() -> None:
     for row in features(60).values:
         live.append(stream.push(row))
         sizes.add(sum(part.numel() for part in stream._state))
-    whole = TrainedScorer(head, ("fighting", "arson"), embed_text)(features(60)).scores
+    whole = TrainedScorer(head, sentences(("fighting", "arson")), embed_text)(features(60)).scores
     np.testing.assert_allclose(live, whole, atol=1e-5)
     assert len(sizes) == 1
 
@@ -169,7 +169,7 @@ def test_normality_finds_what_was_never_seen() -> None:
     head = new_head("normality")
     values = np.array(features(60, 7).values)
     values[30:36, CLIP:] += 6
-    scores = TrainedScorer(head, (), embed_text)(Features(values, np.arange(61.0), ENCODER)).scores
+    scores = TrainedScorer(head, {}, embed_text)(Features(values, np.arange(61.0), ENCODER)).scores
     assert scores[30:36].min() > 0.9
     assert np.median(scores[:28]) < 0.5
 
@@ -179,6 +179,28 @@ def test_classes_are_words_that_a_user_may_change(tmp_path: Path) -> None:
     words = ("a spilled drink", "a dog on the track")
     track = load_scorer(make_settings(scorer_weights=str(tmp_path), classes=words), Tower())(features())
     assert track.labels == words
+
+
+@pytest.mark.parametrize("kind", ["text", "mil"])
+def test_a_file_of_sentences_names_the_classes(kind: str, tmp_path: Path) -> None:
+    """A new class works with no training; one of several sentences is their mean."""
+    save_head(new_head("mil", ("fighting",)), tmp_path)
+    file = tmp_path / "classes.yaml"
+    file.write_text("a spilled drink: [juice on the floor, a wet floor]\ndog: a dog on the track\n")
+    settings = make_settings(scorer=kind, scorer_weights=str(tmp_path), classes_file=file)
+    values = np.array(features(6).values)
+    values[3, :CLIP] = embed_text(["a dog on the track"])[0]
+    track = load_scorer(settings, Tower())(Features(values, np.arange(7.0), ENCODER))
+    assert track.labels == ("a spilled drink", "dog")
+    if kind == "text":
+        assert track.classes is not None
+        assert track.classes[3].argmax() == 1
+    file.write_text("dog: 3\ncat: [1, 2]\n")
+    with pytest.raises(SettingsError, match="a list of sentences for dog, cat"):
+        load_scorer(settings, Tower())
+    file.write_text("just words")
+    with pytest.raises(SettingsError, match="expected lines such as"):
+        load_scorer(settings, Tower())
 
 
 def test_features_of_another_encoder_are_refused(tmp_path: Path) -> None:
@@ -253,11 +275,11 @@ def test_one_label_a_video_is_enough_to_find_the_moment(kind: str) -> None:
     head, rows = new_head(kind), []
     knobs = {"length": 32, "fill": "repeat"} if kind == "rtfm" else {}
     train_head(
-        head, bags(40, 0), bags(20, 1000), names=head.names(head.config.labels, embed_text), tell=rows.append,
+        head, bags(40, 0), bags(20, 1000), names=head.names(sentences(head.config.labels), embed_text), tell=rows.append,
         recipe=recipe(epochs=ENOUGH[kind], **knobs),
     )  # fmt: skip
     assert len(rows) == ENOUGH[kind]
-    scorer = TrainedScorer(head, head.config.labels, embed_text)
+    scorer = TrainedScorer(head, sentences(head.config.labels), embed_text)
     inside, outside, right = [], [], []
     for bag in bags(12, 5000):
         track = scorer(Features(bag.load(0), np.arange(31.0), ENCODER))
@@ -268,7 +290,10 @@ def test_one_label_a_video_is_enough_to_find_the_moment(kind: str) -> None:
         outside.append(track.scores[:7])
         if track.classes is not None:
             named = [track.labels.index(name) for name in ("fighting", "arson")]
-            right.append(("fighting", "arson")[int(track.classes[15 if kind == "causal" else 12, named].argmax())] == bag.classes[0])
+            right.append(
+                ("fighting", "arson")[int(track.classes[15 if kind == "causal" else 12, named].argmax())]
+                == bag.classes[0]
+            )
     assert roc_auc_score(
         np.repeat([1, 0], [sum(map(len, inside)), sum(map(len, outside))]), np.concatenate([*inside, *outside])
     ) > 0.9  # fmt: skip
@@ -286,7 +311,7 @@ def test_a_loss_reaches_what_it_should(kind: str) -> None:
     batch = batch_of(
         some, head.config.labels, recipe(noise=0.1, drift=0.1), np.random.default_rng(0), torch.device("cpu")
     )
-    names = head.names(head.config.labels, embed_text)
+    names = head.names(sentences(head.config.labels), embed_text)
     LOSSES[kind](head(batch.values, batch.mask, names), batch, recipe()).backward()
     unused = ("conv1d3", "conv1d4", "simAdj", "disAdj", "clipmodel")
     for name, parameter in head.named_parameters():

@@ -45,6 +45,7 @@ class Settings(BaseModel):
     scorer: str = "mil"
     scorer_weights: str = ""  # folder with head.json and head.safetensors; "": nano's
     classes: tuple[str, ...] = ()  # class names the class branch chooses from; (): the scorer's own
+    classes_file: Path | None = None  # YAML, name: [sentences]: the same, with what is put to the text tower
 
     # segments, seconds and scores in [0, 1]
     smooth_seconds: float = Field(2.0, ge=0)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -18,7 +19,7 @@ from vlad.types import Scorer
 from vlad.weights import nano_part
 
 from .causal import CausalHead
-from .head import Calibration, EmbedText, Head, HeadConfig, TrainedScorer
+from .head import Calibration, Classes, EmbedText, Head, HeadConfig, TrainedScorer, sentences
 from .hl_net import HlNetHead
 from .mil import MilHead
 from .normality import NormalityHead
@@ -55,7 +56,7 @@ def _trained(settings: Settings, encoder: TextTower) -> Scorer:
         raise WeightsError(
             f"scorer {settings.scorer} needs its trained folder: --set scorer_weights=DIR; train one with `vlad finetune`"
         )
-    scorer = load_folder(settings.scorer_weights or "nano", settings.classes, encoder.embed_text)
+    scorer = load_folder(settings.scorer_weights or "nano", classes_of(settings), encoder.embed_text)
     if settings.scorer not in (scorer.name, "mil"):
         raise SettingsError(
             f"{settings.scorer_weights} holds a {scorer.name} head, not {settings.scorer}; leave the setting scorer out"
@@ -64,10 +65,31 @@ def _trained(settings: Settings, encoder: TextTower) -> Scorer:
 
 
 def _text(settings: Settings, encoder: TextTower) -> Scorer:
-    return TextScorer(encoder.embed_text, settings.classes)
+    return TextScorer(encoder.embed_text, classes_of(settings))
 
 
 SCORERS: dict[str, Callable[[Settings, TextTower], Scorer]] = {**dict.fromkeys(HEADS, _trained), "text": _text}
+
+
+def classes_of(settings: Settings) -> Classes | None:
+    """The classes a user names, in a file or as words; None where the scorer's own stand. Raises SettingsError that names every fault."""
+    if settings.classes_file is None:
+        return sentences(settings.classes) if settings.classes else None
+    path = settings.classes_file
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"{path}: classes_file cannot be read ({str(error).splitlines()[0]})") from None
+    if not isinstance(found, dict) or not found:
+        raise SettingsError(f"{path}: expected lines such as `fighting: [two people fight, a fist fight]`")
+    told = {
+        str(k): (v,) if isinstance(v, str) else tuple(v or (str(k),)) if isinstance(v, list) else ()
+        for k, v in found.items()
+    }
+    faults = [k for k, v in told.items() if not v or not all(isinstance(text, str) for text in v)]
+    if faults:
+        raise SettingsError(f"{path}: expected a sentence or a list of sentences for {', '.join(faults)}")
+    return told
 
 
 def load_scorer(settings: Settings, encoder: TextTower) -> Scorer:
@@ -77,8 +99,8 @@ def load_scorer(settings: Settings, encoder: TextTower) -> Scorer:
     return SCORERS[settings.scorer](settings, encoder)
 
 
-def load_folder(name: str, labels: Sequence[str], embed_text: EmbedText) -> TrainedScorer:
-    """A scorer from a folder, or nano's: its head, what it was calibrated and adapted to. labels: () for its own. Raises WeightsError."""
+def load_folder(name: str, classes: Classes | None, embed_text: EmbedText) -> TrainedScorer:
+    """A scorer from a folder, or nano's: its head, what it was calibrated and adapted to. classes: None for its own. Raises WeightsError."""
     folder = nano_part("mil") if name == "nano" else Path(name)
     head = load_head(folder)
     try:
@@ -89,7 +111,9 @@ def load_folder(name: str, labels: Sequence[str], embed_text: EmbedText) -> Trai
         raise WeightsError(
             f"scorer {folder}: its calibration or scene cannot be read ({error}); make it again"
         ) from None
-    return TrainedScorer(head, labels or head.config.labels, embed_text, calibration=calibration, scene=scene)
+    return TrainedScorer(
+        head, classes or sentences(head.config.labels), embed_text, calibration=calibration, scene=scene
+    )
 
 
 def load_head(folder: Path) -> Head:

@@ -6,15 +6,13 @@ as they arrive and gives what the whole clip would have got.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional
 
-from .head import EmbedText, HeadConfig, Output, balanced, sentences
+from .head import Classes, EmbedText, HeadConfig, Output, balanced, embedded
 
 DILATIONS = (1, 2, 4, 8)
 
@@ -48,9 +46,9 @@ class CausalHead(nn.Module):
         self.temperature = nn.Parameter(torch.tensor(2.3))
         nn.init.constant_(self.score.bias, -2.0)  # type: ignore[arg-type]
 
-    def names(self, labels: Sequence[str], embed_text: EmbedText) -> torch.Tensor | None:
+    def names(self, classes: Classes, embed_text: EmbedText) -> torch.Tensor | None:
         """Embedded class names [C, clip], where features have a CLIP part."""
-        return torch.from_numpy(embed_text(sentences(labels))) if self.direction is not None else None
+        return embedded(classes, embed_text) if self.direction is not None else None
 
     def start(self, bags: int = 1) -> list[torch.Tensor]:
         """The state before the first snippet: zeros."""

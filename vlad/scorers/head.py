@@ -26,6 +26,7 @@ from vlad.types import Features, ScoreTrack
 from .scene import Scene
 
 EmbedText = Callable[[list[str]], npt.NDArray[np.float32]]
+Classes = Mapping[str, Sequence[str]]  # a name and its sentences
 TOGETHER = 64  # windows scored in one batch
 
 
@@ -63,7 +64,7 @@ class Head(Protocol):
 
     config: HeadConfig
 
-    def names(self, labels: Sequence[str], embed_text: EmbedText) -> torch.Tensor | None:
+    def names(self, classes: Classes, embed_text: EmbedText) -> torch.Tensor | None:
         """What `__call__` wants to know of class names: their embeddings, their tokens, or nothing."""
 
     def __call__(self, values: torch.Tensor, mask: torch.Tensor | None, names: torch.Tensor | None) -> Output: ...
@@ -75,9 +76,15 @@ class Head(Protocol):
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> Any: ...
 
 
-def sentences(labels: Sequence[str]) -> list[str]:
-    """How class names are put to a text tower."""
-    return [f"a security camera shows {label}" for label in labels]
+def sentences(labels: Sequence[str]) -> Classes:
+    """How class names are put to a text tower where no file of sentences says it."""
+    return {label: (f"a security camera shows {label}",) for label in labels}
+
+
+def embedded(classes: Classes, embed_text: EmbedText) -> torch.Tensor:
+    """The mean of each class's sentences, of length one: float32 [C, clip] (the prompt ensembles of Radford et al. 2021)."""
+    rows = [torch.from_numpy(embed_text(list(told))).mean(0) for told in classes.values()]
+    return functional.normalize(torch.stack(rows), dim=-1)
 
 
 def balanced(values: torch.Tensor, clip: int) -> torch.Tensor:
@@ -140,15 +147,15 @@ class TrainedScorer:
     """A trained head with the class names it chooses from. scene: what it learnt of one camera's footage since, or None."""
 
     def __init__(
-        self, head: Head, labels: Sequence[str], embed_text: EmbedText, *, calibration: Calibration | None = None,
+        self, head: Head, classes: Classes, embed_text: EmbedText, *, calibration: Calibration | None = None,
         scene: Scene | None = None,
     ) -> None:  # fmt: skip
         head.eval()
-        self.head, self.labels, self.name = head, tuple(labels), head.config.kind
+        self.head, self.labels, self.name = head, tuple(classes), head.config.kind
         self.calibration, self.scene = calibration or Calibration(), scene
         self.enter = self.calibration.enter
         with torch.inference_mode():
-            self._names = head.names(self.labels, embed_text)
+            self._names = head.names(classes, embed_text)
 
     def __call__(self, features: Features) -> ScoreTrack:
         """Raises MismatchError for features of another encoder."""

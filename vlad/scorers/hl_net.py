@@ -5,13 +5,21 @@ Three graphs over snippets with sight and sound; a causal head, distilled from t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import nn
 from torch.nn import functional
 
-from .head import EmbedText, GraphConvolution, HeadConfig, Output, balanced, nearness, similarity, softmax_inside
+from .head import (
+    Classes,
+    EmbedText,
+    GraphConvolution,
+    HeadConfig,
+    Output,
+    balanced,
+    nearness,
+    similarity,
+    softmax_inside,
+)
 
 
 class HlNetHead(nn.Module):
@@ -41,7 +49,7 @@ class HlNetHead(nn.Module):
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
 
-    def names(self, labels: Sequence[str], embed_text: EmbedText) -> None:
+    def names(self, classes: Classes, embed_text: EmbedText) -> None:
         """Knows no classes."""
 
     def forward(

@@ -6,12 +6,10 @@ embeddings choose among classes, so a user may change them without training.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import nn
 
-from .head import EmbedText, HeadConfig, Output, balanced, sentences
+from .head import Classes, EmbedText, HeadConfig, Output, balanced, embedded
 
 
 class MilHead(nn.Module):
@@ -32,9 +30,9 @@ class MilHead(nn.Module):
         self.temperature = nn.Parameter(torch.tensor(2.3))  # log of the scale of the cosine
         nn.init.constant_(self.score.bias, -2.0)
 
-    def names(self, labels: Sequence[str], embed_text: EmbedText) -> torch.Tensor:
+    def names(self, classes: Classes, embed_text: EmbedText) -> torch.Tensor:
         """Embedded class names [C, clip]."""
-        return torch.from_numpy(embed_text(sentences(labels)))
+        return embedded(classes, embed_text)
 
     def forward(
         self, values: torch.Tensor, mask: torch.Tensor | None = None, names: torch.Tensor | None = None

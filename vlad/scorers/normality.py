@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from .head import EmbedText, HeadConfig, Output, balanced
+from .head import Classes, EmbedText, HeadConfig, Output, balanced
 
 DISTANCES = 3
 HIDDEN = 128
@@ -52,7 +52,7 @@ class NormalityHead(nn.Module):
             nn.Conv1d(HIDDEN, space, 1),
         )  # fmt: skip
 
-    def names(self, labels: Sequence[str], embed_text: EmbedText) -> None:
+    def names(self, classes: Classes, embed_text: EmbedText) -> None:
         """Knows no classes."""
 
     def standard(self, values: torch.Tensor) -> torch.Tensor:

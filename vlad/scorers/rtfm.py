@@ -5,12 +5,10 @@ A pyramid of dilated convolutions and a non-local block; the length of a snippet
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import nn
 
-from .head import EmbedText, HeadConfig, Output, balanced
+from .head import Classes, EmbedText, HeadConfig, Output, balanced
 
 HIDDEN = 512
 
@@ -58,7 +56,7 @@ class RtfmHead(nn.Module):
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
 
-    def names(self, labels: Sequence[str], embed_text: EmbedText) -> None:
+    def names(self, classes: Classes, embed_text: EmbedText) -> None:
         """Knows no classes."""
 
     def forward(

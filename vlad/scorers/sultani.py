@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import nn
 
-from .head import EmbedText, HeadConfig, Output, balanced
+from .head import Classes, EmbedText, HeadConfig, Output, balanced
 
 
 class SultaniHead(nn.Module):
@@ -26,7 +24,7 @@ class SultaniHead(nn.Module):
                 nn.init.xavier_normal_(layer.weight)
                 nn.init.zeros_(layer.bias)
 
-    def names(self, labels: Sequence[str], embed_text: EmbedText) -> None:
+    def names(self, classes: Classes, embed_text: EmbedText) -> None:
         """Knows no classes."""
 
     def forward(

@@ -6,13 +6,11 @@ attention finds its own span of time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import nn
 from torch.nn import functional
 
-from .head import EmbedText, HeadConfig, Output, balanced
+from .head import Classes, EmbedText, HeadConfig, Output, balanced
 from .vadclip import CLIP_B16, DEFAULTS, TEMPERATURE, TextTower, prompted, tokens_of
 
 SOFTNESS = 16.0  # snippets over which an attention span fades (Sukhbaatar et al. 2019)
@@ -66,9 +64,9 @@ class TpwngHead(nn.Module):
         self.guide = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, width))
         self.score = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 128), nn.GELU(), nn.Linear(128, 1))
 
-    def names(self, labels: Sequence[str], embed_text: EmbedText) -> torch.Tensor:
+    def names(self, classes: Classes, embed_text: EmbedText) -> torch.Tensor:
         """Tokens [1 + C, L], normal first."""
-        return tokens_of(labels, self.text)
+        return tokens_of(tuple(classes), self.text)
 
     def forward(
         self, values: torch.Tensor, mask: torch.Tensor | None = None, names: torch.Tensor | None = None

@@ -5,12 +5,10 @@ Attention that is half global and half local, then two memories: one learns what
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import nn
 
-from .head import EmbedText, HeadConfig, Output, balanced, nearness
+from .head import Classes, EmbedText, HeadConfig, Output, balanced, nearness
 
 INNER = 512
 
@@ -73,7 +71,7 @@ class UrDmuHead(nn.Module):
         self.mu, self.variance = nn.Linear(INNER, INNER), nn.Linear(INNER, INNER)
         self.score = nn.Sequential(nn.Linear(2 * INNER, 128), nn.ReLU(), nn.Linear(128, 1))
 
-    def names(self, labels: Sequence[str], embed_text: EmbedText) -> None:
+    def names(self, classes: Classes, embed_text: EmbedText) -> None:
         """Knows no classes."""
 
     def forward(

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from vlad.weights import nano_part
 
-from .head import EmbedText, GraphConvolution, HeadConfig, Output, balanced, nearness, similarity
+from .head import Classes, EmbedText, GraphConvolution, HeadConfig, Output, balanced, nearness, similarity
 
 NORMAL = "normal"
 TEMPERATURE = 0.07
@@ -129,9 +129,9 @@ class VadClipHead(nn.Module):
         blocked = torch.zeros(config.window, config.window).masked_fill_(place[:, None] != place[None], -torch.inf)
         self.register_buffer("attention_mask", blocked, persistent=False)
 
-    def names(self, labels: Sequence[str], embed_text: EmbedText) -> torch.Tensor:
+    def names(self, classes: Classes, embed_text: EmbedText) -> torch.Tensor:
         """Tokens [1 + C, L], normal first."""
-        return tokens_of(labels, self.text)
+        return tokens_of(tuple(classes), self.text)
 
     def _video(self, values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """float [B, window, width] and mask to [B, window, clip]; as published, what lies behind a bag's end is seen by the rest."""

@@ -1,0 +1,259 @@
+"""Recipes, training from files, adaptation, calibration: what a researcher does with features on disk."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_scorers import CLIP, ENCODER, MOTION, bags, embed_text, features, new_head, recipe
+from typer.testing import CliRunner
+from vlad.finetune.adapt import MEMORY, fit, load_memory, remember
+from vlad.finetune.calibrate import (
+    BLOCK,
+    blocks,
+    conformal_threshold,
+    cross_validated,
+    fit_map,
+    read_truth,
+    reliability,
+)
+from vlad.finetune.recipe import load_head_recipe
+from vlad.finetune.scorer import shortened, split, train_head
+
+from vlad.cli import app
+from vlad.errors import InputError, SettingsError
+from vlad.scorers import load_folder
+from vlad.scorers.head import TrainedScorer, save_head, sentences
+from vlad.types import Features, ScoreTrack
+
+RECIPES = ("ucf-crime", "xd-violence", "shanghaitech", "custom")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize(
+    "head", ["mil", "sultani", "rtfm", "ur-dmu", "vadclip", "tpwng", "hl-net", "causal", "normality"]
+)
+def test_every_recipe_takes_every_head(name: str, head: str) -> None:
+    found = load_head_recipe(name, ["data.features=somewhere", f"head={head}", "scorer.lr=3e-4"])
+    assert found.head == head
+    assert found.scorer.lr == 3e-4
+
+
+def test_a_recipe_tells_all_its_faults_at_once(tmp_path: Path) -> None:
+    with pytest.raises(
+        SettingsError, match=r"'oops' is no change.*device.*data\.features.*scorer\.epochs.*scorer\.colour"
+    ):
+        load_head_recipe("custom", ["oops", "device=[1]", "scorer.epochs=none", "scorer.colour=red"])
+    with pytest.raises(SettingsError, match="choose one of mil, sultani"):
+        load_head_recipe("custom", ["head=best"])
+    (tmp_path / "r.yaml").write_text("head: [")
+    with pytest.raises(SettingsError, match="not YAML"):
+        load_head_recipe(str(tmp_path / "r.yaml"))
+    with pytest.raises(SettingsError, match="no such recipe"):
+        load_head_recipe(str(tmp_path / "absent.yaml"))
+
+
+def put_bags(folder: Path, count: int = 24) -> Path:
+    """Features of synthetic videos and their CSV."""
+    folder.mkdir()
+    rows = [("path", "label")]
+    for bag in bags(count, 0):
+        np.save(folder / f"v{bag.name}.npy", bag.load(0))
+        rows.append((str(folder / f"v{bag.name}.npy"), *(bag.classes or ("normal",))))
+    with open(folder / "list.csv", "w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return folder / "list.csv"
+
+
+def train(table: Path, out: Path, *changes: str) -> Any:
+    given = [
+        f"data.features={table}",
+        f"data.encoder={ENCODER}",
+        "data.clip=0",
+        "data.text=",
+        f"out={out}",
+        "head=sultani",
+    ]
+    return CliRunner().invoke(app, ["finetune", "custom", *given, "scorer.epochs=3", "scorer.batch=4", *changes])
+
+
+def test_features_on_disk_become_a_scorer_and_scores(tmp_path: Path) -> None:
+    table = put_bags(tmp_path / "features")
+    done = train(table, tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert result["train"] + len(result["select"]) == 24
+    assert len(result["data"]) == 24
+    assert 0 <= result["selection"] <= 1
+    assert result["recipe"]["scorer"]["seed"] == 0
+    assert len((tmp_path / "out" / "log.jsonl").read_text().splitlines()) == 3
+    assert (tmp_path / "out" / "curves.png").stat().st_size > 1000
+    assert not list((tmp_path / "out").glob("checkpoint*"))
+    scored = CliRunner().invoke(app, ["score", str(tmp_path / "out"), str(table), "-o", str(tmp_path / "scores")])
+    assert scored.exit_code == 0, scored.output
+    assert np.load(tmp_path / "scores" / "v3.npy").shape == (30,)
+
+
+def test_what_cannot_be_trained_on_is_told(tmp_path: Path) -> None:
+    table = put_bags(tmp_path / "features", 6)
+    np.save(tmp_path / "features" / "v2.npy", np.zeros((4, 3), np.float32))
+    np.save(tmp_path / "features" / "v4.npy", np.full((4, CLIP + MOTION), np.nan))
+    with pytest.raises(InputError, match=r"v4.npy: holds NaN.*1 files have not 20 numbers a snippet: v2 \(3\)"):
+        raise_from(train(table, tmp_path / "out"))
+    with pytest.raises(InputError, match="unknown classes arson"):
+        raise_from(train(put_bags(tmp_path / "more"), tmp_path / "out", "data.classes={fighting: fighting}"))
+    normal = tmp_path / "more" / "normal.csv"
+    normal.write_text("\n".join(["path,label", *(f"{tmp_path}/more/v{i}.npy,normal" for i in (1, 3, 5, 7))]))
+    with pytest.raises(InputError, match="sultani needs normal and anomalous videos"):
+        raise_from(train(normal, tmp_path / "out"))
+    assert train(normal, tmp_path / "calm", "head=normality", "options={space: 4, bank: 8}").exit_code == 0
+    with pytest.raises(SettingsError, match="vadclip reads class names"):
+        raise_from(train(tmp_path / "more" / "list.csv", tmp_path / "out", "head=vadclip"))
+
+
+def raise_from(result: Any) -> None:
+    assert result.exit_code != 0
+    raise result.exception
+
+
+def test_no_test_set_can_be_selected_on(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no change"):
+        raise_from(train(put_bags(tmp_path / "f", 4), tmp_path / "out", "--select", "test"))
+
+
+def test_a_bag_is_shortened_by_means_and_stretched_by_repeats() -> None:
+    values = np.arange(10, dtype=np.float32)[:, None]
+    assert shortened(values, 5, "mask")[:, 0].tolist() == [0.5, 2.5, 4.5, 6.5, 8.5]
+    assert len(shortened(values, 32, "mask")) == 10
+    assert shortened(values[:2], 4, "repeat")[:, 0].tolist() == [0, 0, 1, 1]
+
+
+def test_the_held_out_slice_has_both_kinds() -> None:
+    train_bags, select = split(bags(20, 0), 0.1, 0)
+    assert {bool(b.classes) for b in select} == {False, True}
+    assert not {b.name for b in select} & {b.name for b in train_bags}
+    with pytest.raises(InputError, match="only one anomalous video"):
+        split([b for b in bags(20, 0) if not b.classes] + bags(1, 0), 0.1, 0)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainedScorer, Path]:
+    """A head that finds both bursts, with its memory."""
+    folder, head = tmp_path_factory.mktemp("head"), new_head("mil")
+    names = head.names(sentences(head.config.labels), embed_text)
+    train_head(head, bags(40, 0), bags(20, 1000), names=names, recipe=recipe())
+    save_head(head, folder)
+    remember(
+        head,
+        embed_text,
+        [b.load(0) for b in bags(40, 0)],
+        [(b.load(0), bool(b.classes)) for b in bags(20, 1000)],
+        folder,
+    )
+    return TrainedScorer(head, sentences(head.config.labels), embed_text), folder
+
+
+def site(seed: int, what: str = "") -> Features:
+    """A clip of a place where arson is rehearsed daily; `what` happens besides."""
+    values = np.array(features(40, seed).values)
+    for start, name in ((8, "arson"), (26, what)):
+        if name:
+            values[start : start + 6, :CLIP] = embed_text([f"a security camera shows {name}"])[0]
+            values[start : start + 6, CLIP:] += 1
+    return Features(values, np.arange(41.0), ENCODER)
+
+
+def test_a_scene_is_learnt_from_few_clips_and_nothing_forgotten(trained: tuple[TrainedScorer, Path]) -> None:
+    scorer, folder = trained
+    memory = load_memory(folder)
+    clip = site(900, "fighting")
+    before = scorer(clip).scores
+    assert before[9:13].mean() > 0.5  # the rehearsal alarms
+    scene, old, new = fit(scorer, memory, [site(i) for i in range(5)], [site(i, "fighting") for i in range(10, 15)])
+    assert new >= old - 0.005
+    scorer.scene = scene
+    after = scorer(clip).scores
+    scorer.scene = None
+    assert after[9:13].mean() < 0.3
+    assert after[27:31].mean() > 0.5
+
+
+def test_one_kind_of_clips_is_enough_and_none_is_refused(trained: tuple[TrainedScorer, Path], tmp_path: Path) -> None:
+    scorer, folder = trained
+    memory = load_memory(folder)
+    for normal, anomalous in (([site(1)], []), ([], [site(2, "fighting")])):
+        scene, old, new = fit(scorer, memory, normal, anomalous)
+        assert torch.isfinite(scene.weights).all()
+        assert new >= old - 0.005
+    done = CliRunner().invoke(app, ["adapt", str(folder), "-o", str(tmp_path / "out")])
+    assert isinstance(done.exception, InputError)
+    (folder / MEMORY).rename(tmp_path / MEMORY)
+    with pytest.raises(InputError, match="train this scorer"):
+        load_memory(folder)
+    (tmp_path / MEMORY).rename(folder / MEMORY)
+
+
+def track(scores: Any, seconds: float = 1.0) -> ScoreTrack:
+    scores = np.asarray(scores, np.float32)
+    return ScoreTrack(scores, np.arange(len(scores) + 1) * seconds)
+
+
+def test_blocks_are_minutes_by_their_highest_score() -> None:
+    scores = np.zeros(130)
+    scores[[10, 70, 125]] = 0.3, 0.6, 0.9
+    assert blocks([track(scores)], 0.0).tolist() == pytest.approx([0.3, 0.9])  # what is over belongs to the last minute
+    assert blocks([track([0.2, 0.4])], 0.0).tolist() == pytest.approx([0.4])
+
+
+def test_the_threshold_keeps_its_promise_on_footage_it_never_saw() -> None:
+    """Over many draws of calibration and test, the mean rate stays at or below what was asked, and not far below."""
+    rng, rates = np.random.default_rng(0), []
+    for _ in range(400):
+        threshold = conformal_threshold(rng.beta(2, 5, 120), rate=3.0)
+        rates.append((rng.beta(2, 5, 500) >= threshold).mean() * 3600 / BLOCK)
+    assert 2.0 < np.mean(rates) <= 3.0
+
+
+def test_too_little_footage_promises_nothing() -> None:
+    with pytest.raises(InputError, match="10 minutes of normal footage cannot promise 1 alarms an hour; it takes 59"):
+        conformal_threshold(np.linspace(0, 1, 10), rate=1.0)
+    assert conformal_threshold(np.linspace(0, 0.5, 59), rate=1.0) > 0.5
+    assert conformal_threshold(np.ones(19), rate=60.0) <= 1.0
+
+
+@pytest.mark.parametrize("snippets", [40, 400])  # Platt; isotonic
+def test_scores_become_probabilities(snippets: int) -> None:
+    rng = np.random.default_rng(0)
+    tracks, spans = [], []
+    for _ in range(12):
+        chance = rng.beta(0.4, 2, snippets)
+        truth = rng.random(snippets) < chance
+        edges = np.flatnonzero(np.diff(truth.astype(int), prepend=0, append=0)).reshape(-1, 2)
+        tracks.append(track(chance**3))  # a score that is far too low
+        spans.append([(float(a), float(b)) for a, b in edges])
+    raw, mapped, labels = cross_validated(tracks, spans)
+    assert reliability(mapped, labels)[1] < reliability(raw, labels)[1] / 2
+    points = fit_map(raw, labels)
+    assert (np.diff(points["y"]) >= -1e-9).all()
+
+
+def test_truth_of_clips(tmp_path: Path) -> None:
+    file = tmp_path / "own.csv"
+    file.write_text("path,label,start,end\na.mp4,fighting,1,2\na.mp4,fighting,5,6.5\nb.mp4,normal,,\n")
+    assert read_truth(file) == {"a.mp4": [(1.0, 2.0), (5.0, 6.5)], "b.mp4": []}
+    file.write_text("path,label,start,end\na.mp4,fighting,,\n")
+    with pytest.raises(InputError, match="expected a CSV path,label,start,end"):
+        read_truth(file)
+
+
+def test_a_folder_keeps_its_calibration(trained: tuple[TrainedScorer, Path], tmp_path: Path) -> None:
+    _, folder = trained
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "calibration.json").write_text(json.dumps({"enter": 0.7, "leave": 0.3, "x": [0, 1], "y": [0, 0.5]}))
+    scorer, plain = (load_folder(str(f), None, embed_text) for f in (tmp_path, folder))
+    assert (scorer.enter, plain.enter) == (0.7, None)
+    np.testing.assert_allclose(scorer(features()).scores, plain(features()).scores / 2, atol=1e-6)
