@@ -4,6 +4,7 @@
     vlad eval speed  [seconds=30] [work=runs/eval]
     vlad eval memory [seconds=3600] [work=runs/eval]
     vlad eval scorers [heads=mil,...] [seeds=3] ...                  (see scorers.py)
+    vlad eval fewshot [sites=10] [shots=1,5] ...                     (see fewshot.py)
     vlad eval detection --dataset NAME --scores CSV_OR_FOLDER ...    (see detection.py)
 
 In: options as key=value. Out: a table, WORK/NAME.json, and exit status 1 where a bar is missed.
@@ -29,7 +30,7 @@ from vlad.errors import SettingsError
 from vlad.pipeline import Analyzer, versions
 from vlad.segments import iou
 
-from . import benchmarks, detection, explanations, metrics, scorers, speed
+from . import benchmarks, detection, explanations, fewshot, metrics, scorers, speed
 from .metrics import Figure, bootstrap
 
 DEFAULTS = {
@@ -43,6 +44,11 @@ DEFAULTS = {
     "speed": {"seconds": "30", "work": "runs/eval"},
     "memory": {"seconds": "3600", "work": "runs/eval"},
 }
+OTHERS: dict[str, Callable[[Sequence[str]], int]] = {
+    "detection": detection.main,
+    "scorers": scorers.main,
+    "fewshot": fewshot.main,
+}  # verbs with options of their own
 
 
 @dataclass(frozen=True)
@@ -71,13 +77,11 @@ def plain(value: float) -> Figure:
 
 def main(argv: Sequence[str]) -> int:
     """Run one of the verbs; 1 where a bar is missed. Raises SettingsError for wrong options."""
-    if argv[:1] == ["detection"]:
-        return detection.main(argv[1:])
-    if argv[:1] == ["scorers"]:
-        return scorers.main(argv[1:])
+    if argv and argv[0] in OTHERS:
+        return OTHERS[argv[0]](argv[1:])
     verb, given = (argv[0] if argv else ""), dict(a.split("=", 1) for a in argv[1:] if "=" in a)
     if verb not in DEFAULTS:
-        raise SettingsError(f"eval: expected one of {', '.join([*DEFAULTS, 'detection', 'scorers'])}; got {verb!r}")
+        raise SettingsError(f"eval: expected one of {', '.join([*DEFAULTS, *OTHERS])}; got {verb!r}")
     if set(given) - set(DEFAULTS[verb]) or len(given) != len(argv) - 1:
         raise SettingsError(f"eval {verb}: expected key=value with keys {', '.join(DEFAULTS[verb])}; got {argv[1:]}")
     options = {**DEFAULTS[verb], **given}

@@ -28,7 +28,7 @@ def test_python_names_the_face() -> None:
         assert used <= set(vlad.__all__)
 
 
-@pytest.mark.parametrize("verb", sorted(set(re.findall(r"vlad (analyze|demo|doctor|models list|models pull)\b", TEXT))))
+@pytest.mark.parametrize("verb", sorted(set(re.findall(r"vlad (analyze|demo|doctor|models list|models pull|features|score|adapt|calibrate|import)\b", TEXT))))
 def test_every_verb_answers_to_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main([*verb.split(), "--help"])
@@ -43,6 +43,10 @@ def test_presets_and_targets_are_real() -> None:
 
 def test_every_name_of_the_tree_exists() -> None:
     tree = next(body for _, body in BLOCKS if body.startswith("vlad/ "))
+    above = ROOT
     for line in tree.splitlines():
         name = line.split()[0]
-        assert (ROOT / "vlad" / name if line.startswith(" ") else ROOT / name).exists(), name
+        above = above if line.startswith(" ") else ROOT / name
+        assert (above / name if line.startswith(" ") else above).exists(), line
+    for name in re.findall(r"\b(\w+\.(?:py|yaml))\b", tree):
+        assert list(ROOT.glob(f"*/{name}")), name
