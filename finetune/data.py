@@ -2,7 +2,7 @@
 
 In: a folder of arrays, a list of their paths, or VadCLIP's CSV `path,label`. Out: `FeatureFile`s, whose arrays are read when asked for.
 Layouts: NAME.npy [T, D]; NAME__0.npy to NAME__9.npy, one a crop (0 the centre); NAME_i3d.npy [T, crops, D]; audio NAME__vggish.npy
-[T, 128]. Knows no model.
+or NAME__logmel.npy [T, 128]. Knows no model.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from vlad.errors import InputError
 NORMAL = "normal"
 XD_CODES = {"B1": "fighting", "B2": "shooting", "B4": "riot", "B5": "abuse", "B6": "car accident", "G": "explosion"}
 CROP = re.compile(r"(?P<name>.+)__(?P<crop>\d)")
-AUDIO = "__vggish"
+VGGISH, LOGMEL = "__vggish", "__logmel"  # sound as others and as `vlad features --sound` write it
 Floats = npt.NDArray[np.float32]
 
 
@@ -79,7 +79,9 @@ def with_audio(file: FeatureFile) -> Callable[[int], Floats]:
     Lengths may differ by two snippets, as published ones do; the shorter counts.
     """
     if file.audio is None:
-        raise InputError(f"{file.name}: no {file.name}{AUDIO}.npy; name the folder of sound as data.audio")
+        raise InputError(
+            f"{file.name}: no {file.name}{VGGISH}.npy or {LOGMEL}.npy; name the folder of sound as data.audio"
+        )
     sound = read_array(file.audio)
 
     def load(crop: int) -> Floats:
@@ -127,17 +129,18 @@ def find_features(source: Path, *, root: Path | None = None, audio: Path | None 
     """The videos of a folder, a list file or a CSV, by name.
 
     root: where the files of a list lie, whatever folder it names (published lists name their author's disk). audio: folder of
-    NAME__vggish.npy. Raises InputError that names every missing file at once.
+    NAME__vggish.npy or NAME__logmel.npy. Raises InputError that names every missing file at once.
     """
     rows = _listed(source, root)
     sounds = {
-        p.stem.removesuffix(AUDIO): p
-        for p in (audio or source if source.is_dir() else source.parent).rglob(f"*{AUDIO}.npy")
+        p.stem.removesuffix(kind): p
+        for kind in (LOGMEL, VGGISH)
+        for p in (audio or (source if source.is_dir() else source.parent)).rglob(f"*{kind}.npy")
     }
     videos: dict[str, dict[int, Path]] = {}
     labels: dict[str, str] = {}
     for path, label in rows:
-        if path.stem.endswith(AUDIO):
+        if path.stem.endswith((VGGISH, LOGMEL)):
             continue
         crop = CROP.fullmatch(path.stem)
         name = crop["name"] if crop else path.stem.removesuffix("_i3d")

@@ -1,9 +1,9 @@
 """Videos to features on disk, as researchers keep them.
 
-    vlad features FOLDER_OR_LIST... -o DIR [--preset clip-b16] [--crops 1|5|10] [--set KEY=VALUE]
+    vlad features FOLDER_OR_LIST... -o DIR [--preset clip-b16] [--crops 1|5|10] [--sound] [--set KEY=VALUE]
 
-In: folders, clips, lists of paths, or a CSV with a column path. Out: NAME.npy, or NAME__0.npy to NAME__9.npy, float32 [T, D], and
-manifest.jsonl with each clip's hash, length and fingerprint. What is there with the same fingerprint is not made again, so a run that
+In: folders, clips, lists of paths, or a CSV with a column path. Out: NAME.npy, or NAME__0.npy to NAME__9.npy, float32 [T, D],
+with --sound NAME__logmel.npy [T, 128] where a clip has any, and manifest.jsonl with each clip's hash, length and fingerprint. What is there with the same fingerprint is not made again, so a run that
 was killed goes on; a broken clip is told at the end. Knows no label.
 """
 
@@ -28,9 +28,9 @@ from vlad.config import Settings
 from vlad.encoder import ClipEncoder, load_encoder
 from vlad.errors import InputError, OutputError, VladError
 from vlad.pipeline import fingerprint
-from vlad.video import open_video
+from vlad.video import open_video, sound_of
 
-from .data import read_list
+from .data import LOGMEL, read_list
 
 VIDEOS = {".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv"}
 PLACES = ((0.5, 0.5), (0, 0), (0, 1), (1, 0), (1, 1))  # of a crop: the centre and the corners
@@ -75,22 +75,26 @@ def find_videos(sources: Sequence[Path]) -> dict[str, Path]:
     return videos
 
 
-def _features(path: Path, encoder: ClipEncoder, settings: Settings, crops: int) -> tuple[list[Floats], dict[str, Any]]:
-    """float32 [T, D] for each crop, and what the manifest says of the clip. Memory does not grow with the clip's frames."""
+def _features(
+    path: Path, encoder: ClipEncoder, settings: Settings, crops: int
+) -> tuple[list[Floats], npt.NDArray[np.float64], dict[str, Any]]:
+    """float32 [T, D] for each crop, the edges [T + 1] (s), and what the manifest says. Memory does not grow with the clip's frames."""
     size = encoder.size if crops == 1 else round(encoder.size / SHARE)
     with open_video(path, settings, size=size) as clip:
         if crops == 1:
-            made = [encoder(clip).values]
+            whole = encoder(clip)
+            made, edges = [whole.values], whole.edges
         else:
             parts: list[list[Floats]] = [[] for _ in range(crops)]
-            snippets = iter(clip)
+            snippets, ends = iter(clip), [0.0]
             while some := list(islice(snippets, TOGETHER)):
                 for k, of_crop in enumerate(parts):
                     of_crop.append(
                         encoder(replace(s, frames=np.ascontiguousarray(crop(s.frames, k))) for s in some).values
                     )
-            made = [np.concatenate(of_crop) for of_crop in parts]
-        return made, {"sha256": clip.sha256, "duration": clip.video.duration, "warnings": list(clip.warnings)}
+                ends += [s.end for s in some]
+            made, edges = [np.concatenate(of_crop) for of_crop in parts], np.array(ends)
+        return made, edges, {"sha256": clip.sha256, "duration": clip.video.duration, "warnings": list(clip.warnings)}
 
 
 def _write(path: Path, values: Floats) -> None:
@@ -114,12 +118,12 @@ def _done(folder: Path, key: str) -> set[str]:
     return names
 
 
-def run(sources: Sequence[Path], folder: Path, settings: Settings, *, crops: int = 1) -> int:
+def run(sources: Sequence[Path], folder: Path, settings: Settings, *, crops: int = 1, sound: bool = False) -> int:
     """Extract and say how it went; 1 where a clip could not be read. Raises VladError for what stops the whole run."""
     videos, encoder = find_videos(sources), load_encoder(settings)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        failed, seconds, taken = extract(videos, encoder, settings, folder, crops)
+        failed, seconds, taken = extract(videos, encoder, settings, folder, crops, sound=sound)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error.strerror}); name another folder with -o") from None
     for line in failed:
@@ -130,10 +134,10 @@ def run(sources: Sequence[Path], folder: Path, settings: Settings, *, crops: int
 
 
 def extract(
-    videos: dict[str, Path], encoder: ClipEncoder, settings: Settings, folder: Path, crops: int
+    videos: dict[str, Path], encoder: ClipEncoder, settings: Settings, folder: Path, crops: int, *, sound: bool = False
 ) -> tuple[list[str], float, float]:
     """Make what is not there yet: one line for each clip that failed, and the seconds of video and of work."""
-    key = f"{fingerprint(encoder.name, settings)}-crops{crops}"
+    key = f"{fingerprint(encoder.name, settings)}-crops{crops}" + "+sound" * sound
     if (folder / MANIFEST).is_file() and not (folder / MANIFEST).read_text().endswith("\n"):
         with open(folder / MANIFEST, "a") as manifest:
             manifest.write("\n")  # after a line that was cut off
@@ -146,13 +150,17 @@ def extract(
         task = bar.add_task("features", total=len(videos), completed=len(videos) - len(left))
         for name, path in left.items():
             try:
-                made, facts = _features(path, encoder, settings, crops)
+                made, edges, facts = _features(path, encoder, settings, crops)
+                heard = sound_of(path, edges, settings) if sound else None
             except VladError as error:
                 failed.append(str(error))
             else:
                 files = [f"{name}.npy"] if crops == 1 else [f"{name}__{k}.npy" for k in range(crops)]
                 for file, values in zip(files, made, strict=True):
                     _write(folder / file, values)
+                if heard is not None:
+                    files.append(f"{name}{LOGMEL}.npy")
+                    _write(folder / files[-1], heard)
                 row = {
                     "name": name,
                     "path": str(path),

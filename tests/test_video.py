@@ -2,6 +2,7 @@
 
 import os
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -12,7 +13,7 @@ from vlad.config import Settings, make_settings
 from vlad.errors import InputError, LimitError, VideoError
 from vlad.readers import Clock
 from vlad.types import Video
-from vlad.video import frames_at, open_video, sha256_file
+from vlad.video import frames_at, open_video, sha256_file, sound_of
 
 SETTINGS = make_settings()
 
@@ -158,3 +159,47 @@ def test_leaving_early_ends_the_child(clip: Path) -> None:
 def test_the_clock_rises_whatever_the_stamps_say() -> None:
     clock = Clock(0.1)
     assert [clock.time(s) for s in (5.0, 5.1, 5.1, None, 1.0, 1.5)] == pytest.approx([0, 0.1, None, 0.2, 0.3, 0.8])
+
+
+def with_tone(path: Path, *, tone_from: float, seconds: float, delay: float = 0.0) -> Path:
+    """A grey clip with AAC sound: silence, then a tone of 1 kHz; `delay` seconds of sound are missing at the start."""
+    with av.open(str(path), "w") as out:
+        picture = out.add_stream("libx264", rate=10, options={"preset": "ultrafast"})
+        picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
+        voice = out.add_stream("aac", rate=44100)
+        for i in range(int(seconds * 10)):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 90, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = i, Fraction(1, 10)
+            out.mux(picture.encode(frame))
+        out.mux(picture.encode(None))
+        times = np.arange(int(seconds * 44100)) / 44100
+        wave = (np.sin(2 * np.pi * 1000 * times) * (times >= tone_from) * 0.5).astype(np.float32)
+        for first in range(int(delay * 44100), len(wave) - 1024, 1024):
+            sound = av.AudioFrame.from_ndarray(wave[None, first : first + 1024], format="fltp", layout="mono")
+            sound.sample_rate, sound.pts, sound.time_base = 44100, first, Fraction(1, 44100)
+            out.mux(voice.encode(sound))
+        out.mux(voice.encode(None))
+    return path
+
+
+def test_sound_lies_on_the_pictures_clock(tmp_path: Path) -> None:
+    edges = np.arange(0, 9.0)
+    heard = sound_of(with_tone(tmp_path / "tone.mp4", tone_from=5.0, seconds=8), edges, make_settings())
+    assert heard is not None
+    assert heard.shape == (8, 128)
+    loud = heard[:, :64].max(axis=1)
+    assert loud[:4].max() < np.log(0.1)
+    assert loud[5:7].min() > np.log(1.0)
+    band = int(heard[6, :64].argmax())
+    assert 18 <= band <= 24  # 1 kHz of 64 bands that are even in mel from 125 to 7,500 Hz
+
+
+def test_late_sound_and_no_sound(tmp_path: Path, clip: Path) -> None:
+    edges = np.arange(0, 7.0)
+    heard = sound_of(with_tone(tmp_path / "late.mp4", tone_from=0.0, seconds=6, delay=3.0), edges, make_settings())
+    assert heard is not None
+    np.testing.assert_allclose(heard[:2, :64], np.log(0.01), atol=1e-6)
+    assert heard[4, :64].max() > np.log(1.0)
+    assert sound_of(clip, edges, make_settings()) is None
+    with pytest.raises(InputError, match="no such file"):
+        sound_of(tmp_path / "absent.mp4", edges, make_settings())

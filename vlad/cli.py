@@ -241,11 +241,12 @@ def features(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for NAME.npy and manifest.jsonl.")],
     preset: Preset = "nano",
     crops: Annotated[int, typer.Option(callback=_crops, help="1, 5 or 10 a frame.")] = 1,
+    sound: Annotated[bool, typer.Option("--sound", help="Also NAME__logmel.npy, of clips with a sound track.")] = False,
     set_: Changes = None,
 ) -> None:
     """Videos to features on disk, as researchers keep them; goes on where it was stopped."""
     settings = vlad.make_settings(preset, **_changes(set_ or []))
-    raise typer.Exit(_verb("vlad.finetune.extract", "run")(sources, out, settings, crops=crops))
+    raise typer.Exit(_verb("vlad.finetune.extract", "run")(sources, out, settings, crops=crops, sound=sound))
 
 
 @app.command(context_settings=PASS_ON)

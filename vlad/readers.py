@@ -60,6 +60,24 @@ CODECS = frozenset(
         "vvc",
     ]
 )
+SOUNDS = (
+    "aac",
+    "mp3",
+    "mp2",
+    "ac3",
+    "eac3",
+    "opus",
+    "vorbis",
+    "flac",
+    "alac",
+    "amrnb",
+    "amrwb",
+    "wmav1",
+    "wmav2",
+    "pcm_",
+)
+# Log-mel pictures as VGGish takes them (Hershey et al. 2017): 16 kHz, 25 ms every 10 ms, 64 bands from 125 to 7,500 Hz
+RATE, WINDOW, HOP, BANDS, LOW, HIGH, FLOOR = 16000, 400, 160, 64, 125.0, 7500.0, 0.01
 MAX_DEMUX_ERRORS = 200  # in a row, before the rest of the file counts as unreadable
 JUMP_BACK = 0.5  # seconds; timestamps that fall further start a new run of time (a recorder was restarted)
 Pixels = npt.NDArray[np.uint8]
@@ -110,8 +128,8 @@ class Facts:
     gaps: list[tuple[float, float]] = field(default_factory=list)
 
 
-def send(out: BinaryIO, kind: bytes, facts: dict[str, Any], pixels: Pixels | None = None) -> None:
-    """One message: P(robe), S(nippet), F(rame), E(nd) or X (refused), each with JSON and perhaps pixels."""
+def send(out: BinaryIO, kind: bytes, facts: dict[str, Any], pixels: npt.NDArray[Any] | None = None) -> None:
+    """One message: P(robe), S(nippet), F(rame), A(udio), E(nd) or X (refused), each with JSON and perhaps pixels."""
     text = json.dumps(facts).encode()
     raw = b"" if pixels is None else pixels.tobytes()
     out.write(HEADER.pack(kind, len(text), len(raw)))
@@ -331,6 +349,50 @@ def frames_at(source: PyAvFile, times: list[float]) -> Iterator[tuple[float, Pix
         yield held[0], source.pixels(held[1])
 
 
+def mel_filters() -> npt.NDArray[np.float32]:
+    """Triangles over the frequencies of a window's spectrum, even on the mel scale (HTK's): float32 [WINDOW // 2 + 1, BANDS]."""
+
+    def mel(hertz: Any) -> Any:
+        return 1127.0 * np.log1p(np.asarray(hertz) / 700.0)
+
+    edges = np.linspace(mel(LOW), mel(HIGH), BANDS + 2)
+    place = mel(np.arange(WINDOW // 2 + 1) * RATE / WINDOW)[:, None]
+    rise = (place - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    fall = (edges[2:] - place) / (edges[2:] - edges[1:-1])
+    return np.minimum(rise, fall).clip(0).astype(np.float32)  # type: ignore[no-any-return]
+
+
+def sound(source: PyAvFile) -> Iterator[tuple[float, npt.NDArray[np.float32]]]:
+    """(seconds from the first picture, log-mel float32 [N, BANDS] every HOP) of the first sound track, about a second at a time; nothing without one."""
+    tracks = [s for s in source.container.streams.audio if s.codec_context is not None]
+    tracks = [s for s in tracks if s.codec_context.codec.canonical_name.startswith(SOUNDS)]
+    if not tracks:
+        return
+    track, filters, shape = tracks[0], mel_filters(), np.hanning(WINDOW).astype(np.float32)
+    zero = float((source.stream.start_time or 0) * source.stream.time_base)
+    resampler = source.av.AudioResampler(format="flt", layout="mono", rate=RATE)
+    kept, start = np.zeros(0, np.float32), None
+    for packet in source.container.demux(track):
+        try:
+            frames = [new for frame in packet.decode() for new in resampler.resample(frame)]
+        except (source.av.error.FFmpegError, ValueError):
+            continue  # a damaged packet costs its own sound
+        for frame in frames:
+            if frame.time is not None and (
+                start is None or abs(frame.time - zero - start - len(kept) / RATE) > JUMP_BACK
+            ):
+                kept, start = kept[:0], frame.time - zero
+            kept = np.concatenate([kept, frame.to_ndarray().ravel()])
+        count = (len(kept) - WINDOW) // HOP + 1
+        if start is not None and (count >= RATE // HOP or (packet.dts is None and count > 0)):
+            pieces = np.lib.stride_tricks.sliding_window_view(kept, WINDOW)[: count * HOP : HOP]
+            power = np.abs(np.fft.rfft(pieces * shape, axis=1)).astype(np.float32)
+            yield start, np.log(power @ filters + FLOOR)
+            kept, start = kept[count * HOP :], start + count * HOP / RATE
+            if start > source.max_seconds:
+                raise Refused("limit", f"it is longer than {source.max_seconds:g} s (Settings.max_seconds)")
+
+
 def reason(error: BaseException) -> str:
     """The first line of an error, without the path that FFmpeg repeats."""
     text = str(getattr(error, "strerror", None) or error).strip()
@@ -347,9 +409,15 @@ def limit_memory(extra: int) -> None:
 
 
 def serve(request: dict[str, Any], out: BinaryIO) -> None:
-    """Answer one request: every snippet of a file, or single frames of it."""
+    """Answer one request: every snippet of a file, its sound, or single frames of it."""
     limits = {name: request[name] for name in ("size", "max_pixels", "max_seconds")}
-    if request["times"] is not None:
+    if request.get("sound"):
+        file = PyAvFile(request["path"], **limits)
+        send(out, b"P", file.probe())
+        for start, bands in sound(file):
+            send(out, b"A", {"start": start, "step": HOP / RATE, "shape": bands.shape}, bands)
+        send(out, b"E", {})
+    elif request["times"] is not None:
         single = PyAvFile(request["path"], **limits)
         send(out, b"P", single.probe())
         for time, pixels in frames_at(single, request["times"]):

@@ -4,4 +4,14 @@ from vlad.sim.events import ANOMALIES, NORMALS
 from vlad.sim.stage import Event
 from vlad.sim.world import World, simulate, simulate_clip, simulate_site, training_world, write_video
 
-__all__ = ["ANOMALIES", "NORMALS", "Event", "World", "simulate", "simulate_clip", "simulate_site", "training_world", "write_video"]
+__all__ = [
+    "ANOMALIES",
+    "NORMALS",
+    "Event",
+    "World",
+    "simulate",
+    "simulate_clip",
+    "simulate_site",
+    "training_world",
+    "write_video",
+]
