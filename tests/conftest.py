@@ -1,11 +1,19 @@
 """What the tests share: one rendered clip, and a cache folder of their own."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from vlad.sim import World, simulate, write_video
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; two torches with two threads each wait for one another
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """pytest-xdist does not count what was left out, so it is said here."""
+    return f"chosen: -m {config.getoption('markexpr')!r}; every other test is not run"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -73,6 +73,7 @@ def test_demo_prints_segments_explanations_and_the_truth(run: Run, tmp_path: Pat
     assert (tmp_path / "report.html").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_two_runs_share_a_cache(clip: Path, tmp_path: Path) -> None:
     env = {**os.environ, "VLAD_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     both = [
@@ -126,6 +127,7 @@ def test_ctrl_c_leaves_what_is_finished_and_nothing_half_written(clip: Path, tmp
             json.loads((tmp_path / "out" / name).read_text())
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line(clip: Path, tmp_path: Path) -> None:
     limited = f"ulimit -f 8; exec {sys.executable} -m vlad analyze {clip} --no-explain -o {tmp_path / 'out'}"
     env = {**os.environ, "VLAD_CACHE": str(tmp_path / "cache")}
