@@ -63,6 +63,10 @@ def conformal_threshold(highest: Floats, rate: float) -> float:
             f"{len(highest)} minutes of normal footage cannot promise {rate:g} alarms an hour; it takes {need}, or a higher rate"
         )
     ordered = np.sort(highest)[::-1]
+    if most < len(ordered) and ordered[most] >= 1:
+        raise InputError(
+            f"{most + 1} minutes of normal footage reach score 1, no threshold promises {rate:g} alarms an hour; adapt first"
+        )
     return float(np.nextafter(ordered[most], 2)) if most < len(ordered) else 0.0
 
 
@@ -185,7 +189,7 @@ def run(
     threshold = conformal_threshold(highest, rate)
     hours = sum(float(t.edges[-1]) for t in tracks) / 3600
     facts: dict[str, Any] = {
-        "enter": min(threshold, 1.0), "leave": min(threshold, 1.0) * 0.4, "false_alarms_per_hour": rate, "blocks": len(highest),
+        "enter": threshold, "false_alarms_per_hour": rate, "blocks": len(highest),
         "hours": hours, **points,
     }  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)

@@ -119,6 +119,26 @@ def raise_from(result: Any) -> None:
     raise result.exception
 
 
+def test_sound_lies_beside_sight(tmp_path: Path) -> None:
+    table, sounds = put_bags(tmp_path / "features", 8), tmp_path / "sounds"
+    sounds.mkdir()
+    for k in range(8):
+        np.save(sounds / f"v{k}__{'logmel' if k % 2 else 'vggish'}.npy", np.zeros((29 + k % 3, 128), np.float32))
+    options = ["head=hl-net", f"data.audio={sounds}", "scorer.epochs=1", "scorer.length=16"]
+    assert train(table, tmp_path / "out", *options).exit_code == 0
+    config = json.loads((tmp_path / "out" / "head.json").read_text())
+    assert (config["width"], config["audio"]) == (CLIP + MOTION + 128, 128)
+    given = ["score", str(tmp_path / "out"), str(table), "-o", str(tmp_path / "scores"), "--audio", str(sounds)]
+    assert CliRunner().invoke(app, given).exit_code == 0
+    assert len(list((tmp_path / "scores").glob("*.npy"))) == 8
+    np.save(sounds / "v0__vggish.npy", np.zeros((9, 128), np.float32))
+    (sounds / "v1__logmel.npy").unlink()
+    with pytest.raises(
+        InputError, match=r"v0__vggish.npy: sound \[9, 128\] does not fit 30.*v1: no v1__vggish.npy or __logmel.npy"
+    ):
+        raise_from(train(table, tmp_path / "out", *options))
+
+
 def test_no_test_set_can_be_selected_on(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no change"):
         raise_from(train(put_bags(tmp_path / "f", 4), tmp_path / "out", "--select", "test"))
@@ -222,6 +242,8 @@ def test_too_little_footage_promises_nothing() -> None:
         conformal_threshold(np.linspace(0, 1, 10), rate=1.0)
     assert conformal_threshold(np.linspace(0, 0.5, 59), rate=1.0) > 0.5
     assert conformal_threshold(np.ones(19), rate=60.0) <= 1.0
+    with pytest.raises(InputError, match="2 minutes of normal footage reach score 1"):
+        conformal_threshold(np.ones(59), rate=2.0)
 
 
 @pytest.mark.parametrize("snippets", [40, 400])  # Platt; isotonic
@@ -253,7 +275,7 @@ def test_a_folder_keeps_its_calibration(trained: tuple[TrainedScorer, Path], tmp
     _, folder = trained
     for file in folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    (tmp_path / "calibration.json").write_text(json.dumps({"enter": 0.7, "leave": 0.3, "x": [0, 1], "y": [0, 0.5]}))
+    (tmp_path / "calibration.json").write_text(json.dumps({"enter": 0.7, "x": [0, 1], "y": [0, 0.5]}))
     scorer, plain = (load_folder(str(f), None, embed_text) for f in (tmp_path, folder))
     assert (scorer.enter, plain.enter) == (0.7, None)
     np.testing.assert_allclose(scorer(features()).scores, plain(features()).scores / 2, atol=1e-6)

@@ -1,0 +1,89 @@
+"""The table of heads and the figures of adapting, on tracks whose figures are known."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from vlad.eval import fewshot, scorers
+from vlad.eval.metrics import Scored
+from vlad.eval.run import main
+
+from vlad.errors import SettingsError
+from vlad.sim import simulate_site
+from vlad.types import Features, ScoreTrack
+
+NAMES = ("fighting", "arson")
+
+
+def clip(events: tuple[tuple[str, int, int], ...]) -> scorers.Clip:
+    labels = np.zeros(480, np.uint8)
+    for _, a, b in events:
+        labels[a:b] = 1
+    return scorers.Clip(Features(np.zeros((30, 60), np.float32), np.arange(31.0) * 16 / 15, "x@1"), labels, events)
+
+
+CLIPS = [clip((("fighting", 160, 240),)), clip(()), clip((("arson", 0, 80), ("arson", 320, 400))), clip(())]
+
+
+def knowing(features: Features) -> ScoreTrack:
+    """The truth, a snippet of 16 frames at a time."""
+    (own,) = [c for c in CLIPS if c.features is features]
+    scores, classes = np.zeros(30, np.float32), np.full((30, 2), 0.5, np.float32)
+    for label, a, b in own.events:
+        scores[a // 16 : b // 16] = 1
+        classes[a // 16 : b // 16] = np.eye(2)[NAMES.index(label)]
+    return ScoreTrack(scores, features.edges, NAMES, classes)
+
+
+def test_one_who_knows_scores_full_marks() -> None:
+    row = scorers.figures(CLIPS, knowing, NAMES, fps=15.0)
+    assert row["facts"]["auc"] == pytest.approx(1.0)
+    assert row["facts"]["ap_step"] == pytest.approx(1.0)
+    assert row["facts"]["map_standard"]["mean"] == pytest.approx(100.0)
+    assert row["facts"]["positives"] == 240
+
+
+def test_the_constant_control_knows_nothing() -> None:
+    row = scorers.figures(CLIPS, scorers.constant, NAMES, fps=15.0)
+    assert row["facts"]["auc"] == pytest.approx(0.5)
+    assert row["facts"]["map_standard"] is None
+
+
+def test_gain_is_after_less_before() -> None:
+    truth = np.array([1, 0, 0, 1]), np.array([0, 1, 1, 0])
+    right, wrong = Scored(np.array([0.9, 0.1, 0.2, 0.8]), *truth), Scored(np.array([0.1, 0.9, 0.8, 0.2]), *truth)
+    assert fewshot.difference([(wrong, right)]) == 1.0
+
+
+def test_unknown_options_are_refused() -> None:
+    for verb in ("scorers", "fewshot"):
+        with pytest.raises(SettingsError, match=f"eval {verb}: expected key=value with keys"):
+            main([verb, "colour=red"])
+    with pytest.raises(SettingsError, match="heads of mil"):
+        main(["scorers", "heads=best"])
+
+
+def test_a_site_is_one_camera_with_its_own_habit() -> None:
+    """Background and habit stay; whether something is out of place is what was asked for; the seed is the whole truth."""
+    one, other, normal = (
+        simulate_site(3, 1, anomalous=True),
+        simulate_site(3, 2, anomalous=True),
+        simulate_site(3, 4, anomalous=False),
+    )
+    np.testing.assert_array_equal(one.scene.background, other.scene.background)
+    assert one.anomalous
+    assert not normal.anomalous
+    habits = {e.label for k in range(12) for e in simulate_site(3, k, anomalous=False).events} & set(scorers.ANOMALIES)
+    assert len(habits) == 1
+    assert not habits & {e.label for k in range(12) for e in simulate_site(3, k, anomalous=True).events if e.anomalous}
+    again = simulate_site(3, 1, anomalous=True)
+    np.testing.assert_array_equal(one.frame(20.0), again.frame(20.0))
+
+
+@pytest.mark.slow
+def test_a_head_is_trained_and_measured_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = ["train=12", "select=6", "test=4", "seeds=1", "heads=sultani", "data="]
+    assert main(["scorers", *sizes, f"work={tmp_path}", f"videos={tmp_path / 'videos'}"]) == 0
+    said = capsys.readouterr().out
+    assert "sultani" in said
+    assert "motion energy" in said
