@@ -31,7 +31,7 @@ from vlad.device import choose_device
 from vlad.encoder import ClipEncoder, load_encoder
 from vlad.errors import InputError, SettingsError
 from vlad.scorers import HEADS
-from vlad.scorers.head import Head, HeadConfig, save_head, sentences
+from vlad.scorers.head import EmbedText, Head, HeadConfig, save_head, sentences
 from vlad.scorers.normality import NormalityHead
 from vlad.scorers.vadclip import text_shape
 
@@ -41,7 +41,9 @@ from .losses import LOSSES, Batch, top_mean
 from .recipe import HeadRecipe, ScorerRecipe, load_head_recipe
 
 Floats = npt.NDArray[np.float32]
-WITH_TEXT = ("mil", "causal", "vadclip", "tpwng")  # heads that read class names
+NAMED = ("mil", "vadclip", "tpwng")  # heads that cannot do without class names
+SOUND = 128  # numbers of sound a snippet
+CHECKPOINT = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ def train_head(
     steps = max(1, max(len(own) for own, _ in kinds) // recipe.batch)
     trained = [p for p in head.parameters() if p.requires_grad]
     run = Training(head, torch.optim.AdamW(trained, lr=recipe.lr, weight_decay=recipe.weight_decay))
-    checkpoint = work / "checkpoint.safetensors" if work else None
+    checkpoint = work / CHECKPOINT if work else None
     if checkpoint and checkpoint.is_file():
         run.load(checkpoint)
     bar = Progress(disable=not sys.stderr.isatty())
@@ -295,37 +297,20 @@ def new_head(config: HeadConfig, encoder: ClipEncoder | None, text: str) -> Head
 
 def run(recipe: HeadRecipe) -> float:
     """Train by a recipe into its folder; the selection score."""
-    kind, data = recipe.head, recipe.data
-    files = find_features(
-        Path(data.features), root=Path(data.root) if data.root else None, audio=Path(data.audio) if data.audio else None
-    )
-    bags, width, hashes = read_bags(files, data.classes, kind == "hl-net" and bool(data.audio))
-    if kind == "normality":
-        bags = [b for b in bags if not b.classes]
-    train, select = split(bags, data.select, recipe.scorer.seed)
-    if kind != "normality" and len({bool(b.classes) for b in train}) < 2:
+    bags, width, hashes = _bags_of(recipe)
+    train, select = split(bags, recipe.data.select, recipe.scorer.seed)
+    both = {bool(b.classes) for b in train} == {False, True}
+    if recipe.head != "normality" and not both:
         raise InputError(
-            f"{data.features}: {kind} needs normal and anomalous videos; head=normality learns from normal ones alone"
+            f"{recipe.data.features}: {recipe.head} needs normal and anomalous videos; head=normality learns from normal ones alone"
         )
-    labels = tuple(dict.fromkeys([*data.classes.values(), *sorted({c for b in bags for c in b.classes})]))
-    encoder = text_encoder(data.text) if kind in WITH_TEXT and data.text else None
-    if kind in ("vadclip", "tpwng") and encoder is None:
-        raise SettingsError(
-            f"{kind} reads class names: name a preset whose text tower does, such as data.text=clip-b16"
-        )
-    config = HeadConfig(
-        kind, data.encoder if data.encoder != "manifest" else manifest_encoder(Path(data.features)), width,
-        data.clip if encoder else 0, labels, audio=128 if data.audio and kind == "hl-net" else 0,
-        smooth=recipe.average, window=recipe.window, options=recipe.options,
-    )  # fmt: skip
-    if kind == "mil" and encoder is None:
-        raise SettingsError("mil reads class names: name a preset whose text tower does, such as data.text=clip-b16")
-    torch.manual_seed(recipe.scorer.seed)
-    head = new_head(config, encoder, data.text)
-    names = head.names(sentences(labels), encoder.embed_text) if encoder else None
-    out, device = Path(recipe.out), choose_device(recipe.device)
+    words = recipe.data.classes.values()
+    head, embed_text = _head_of(
+        recipe, width, tuple(dict.fromkeys([*words, *sorted({c for b in bags for c in b.classes})]))
+    )
+    out = Path(recipe.out)
     out.mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, Any]] = _resumed(out / "log.jsonl", fresh=not (out / "checkpoint.safetensors").is_file())
+    rows = _resumed(out / "log.jsonl", fresh=not (out / CHECKPOINT).is_file())
 
     def tell(row: dict[str, Any]) -> None:
         rows.append(row)
@@ -334,29 +319,51 @@ def run(recipe: HeadRecipe) -> float:
 
     if isinstance(head, NormalityHead):
         fit_normal(head, train, recipe.scorer.seed)
-    score = train_head(head, train, select, names=names, recipe=recipe.scorer, device=device, work=out, tell=tell)
+    score = train_head(
+        head, train, select, names=head.names(sentences(head.config.labels), embed_text), recipe=recipe.scorer,
+        device=choose_device(recipe.device), work=out, tell=tell,
+    )  # fmt: skip
     if isinstance(head, NormalityHead):
         head.learn_scale([torch.tensor(b.load(0)) for b in select])
     save_head(head, out)
-    if {bool(b.classes) for b in select} == {False, True}:
-        remember(
-            head,
-            encoder.embed_text if encoder else _wordless,
-            [b.load(0) for b in train],
-            [(b.load(0), bool(b.classes)) for b in select],
-            out,
-        )
+    if both:
+        remember(head, embed_text, [b.load(0) for b in train], [(b.load(0), bool(b.classes)) for b in select], out)
     result = {
         "recipe": recipe.model_dump(), "selection": score, "train": len(train), "select": sorted(b.name for b in select),
-        "parameters": sum(p.numel() for p in head.parameters() if p.requires_grad),
-        "data": hashes,
+        "parameters": sum(p.numel() for p in head.parameters() if p.requires_grad), "data": hashes,
     }  # fmt: skip
     (out / "result.json").write_text(json.dumps(result, indent=1) + "\n")
     draw_curves(rows, out / "curves.png")
     if recipe.tensorboard:
         to_tensorboard(rows, out)
-    (out / "checkpoint.safetensors").unlink(missing_ok=True)
+    (out / CHECKPOINT).unlink(missing_ok=True)
     return score
+
+
+def _bags_of(recipe: HeadRecipe) -> tuple[list[Bag], int, dict[str, str]]:
+    """Bags of the recipe's features, their width, and the hash of each; only normal ones where no other may be seen."""
+    data = recipe.data
+    root, audio = (Path(name) if name else None for name in (data.root, data.audio))
+    files = find_features(Path(data.features), root=root, audio=audio)
+    bags, width, hashes = read_bags(files, data.classes, recipe.head == "hl-net" and audio is not None)
+    return [b for b in bags if recipe.head != "normality" or not b.classes], width, hashes
+
+
+def _head_of(recipe: HeadRecipe, width: int, labels: tuple[str, ...]) -> tuple[Head, EmbedText]:
+    """The untrained head, from the recipe's seed, and what reads class names for it."""
+    kind, data = recipe.head, recipe.data
+    if kind in NAMED and not (data.text and data.clip):
+        raise SettingsError(
+            f"{kind} reads class names: name a preset whose text tower does, such as data.text=clip-b16 data.clip=512"
+        )
+    encoder = text_encoder(data.text) if kind in (*NAMED, "causal") and data.text and data.clip else None
+    config = HeadConfig(
+        kind, data.encoder if data.encoder != "manifest" else manifest_encoder(Path(data.features)), width,
+        data.clip if encoder or kind != "causal" else 0, labels, audio=SOUND if data.audio and kind == "hl-net" else 0,
+        smooth=recipe.average, window=recipe.window, options=recipe.options,
+    )  # fmt: skip
+    torch.manual_seed(recipe.scorer.seed)
+    return new_head(config, encoder, data.text), encoder.embed_text if encoder else _wordless
 
 
 def _wordless(texts: list[str]) -> Floats:
