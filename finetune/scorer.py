@@ -71,16 +71,17 @@ def shortened(values: Floats, length: int, fill: str) -> Floats:
 
 
 def batch_of(
-    bags: Sequence[Bag], labels: Sequence[str], recipe: ScorerRecipe, rng: np.random.Generator, device: torch.device
+    bags: Sequence[Bag], config: HeadConfig, recipe: ScorerRecipe, rng: np.random.Generator, device: torch.device
 ) -> Batch:
-    """Bags side by side, one crop of each, normal ones first, with the recipe's noise."""
-    arrays = [shortened(b.load(int(rng.integers(b.crops))), recipe.length, recipe.fill) for b in bags]
+    """Bags side by side, one crop of each, normal ones first, with the recipe's noise; none longer than what the head sees at once."""
+    length = min((n for n in (recipe.length, config.window) if n), default=0)
+    arrays = [shortened(b.load(int(rng.integers(b.crops))), length, recipe.fill) for b in bags]
     values = pad_sequence([torch.tensor(a) for a in arrays], batch_first=True).to(device)
     lengths = torch.tensor([len(a) for a in arrays], device=device)
     if recipe.drift or recipe.noise:
         shift = values.std(dim=(0, 1)) * torch.randn(len(bags), 1, values.shape[2], device=device)
         values = values + recipe.drift * shift + recipe.noise * torch.randn_like(values)
-    classes = torch.tensor([[float(label in b.classes) for label in labels] for b in bags], device=device)
+    classes = torch.tensor([[float(label in b.classes) for label in config.labels] for b in bags], device=device)
     return Batch(values, torch.arange(values.shape[1], device=device)[None] < lengths[:, None], classes)
 
 
@@ -189,7 +190,7 @@ def _epoch(
     device: torch.device,
 ) -> float:  # fmt: skip
     """One epoch, drawn from its own seed, so that a run that goes on is the run that was not stopped; its mean loss."""
-    labels, loss_of = run.head.config.labels, LOSSES[run.head.config.kind]
+    loss_of = LOSSES[run.head.config.kind]
     rng = np.random.default_rng([recipe.seed, run.epoch])
     torch.manual_seed(recipe.seed * 100_003 + run.epoch)
     run.head.train()
@@ -199,7 +200,7 @@ def _epoch(
         for group in run.optimiser.param_groups:
             group["lr"] = recipe.lr * (0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * done)))
         bags = [bag for kind in kinds for bag in _draw(kind, recipe.batch, share, rng)]
-        batch = batch_of(bags, labels, recipe, rng, device)
+        batch = batch_of(bags, run.head.config, recipe, rng, device)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             out = run.head(batch.values, batch.mask, names)
         loss = loss_of(_in_float(out), batch, recipe)

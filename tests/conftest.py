@@ -8,7 +8,9 @@ import pytest
 
 from vlad.sim import World, simulate, write_video
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; two torches with two threads each wait for one another
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # tests run side by side; two torches with two threads each wait for one another
 
 
 def pytest_report_header(config: pytest.Config) -> str:

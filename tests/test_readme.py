@@ -28,7 +28,16 @@ def test_python_names_the_face() -> None:
         assert used <= set(vlad.__all__)
 
 
-@pytest.mark.parametrize("verb", sorted(set(re.findall(r"vlad (analyze|demo|doctor|models list|models pull|features|score|adapt|calibrate|import)\b", TEXT))))
+@pytest.mark.parametrize(
+    "verb",
+    sorted(
+        set(
+            re.findall(
+                r"vlad (analyze|demo|doctor|models list|models pull|features|score|adapt|calibrate|import)\b", TEXT
+            )
+        )
+    ),
+)
 def test_every_verb_answers_to_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main([*verb.split(), "--help"])
