@@ -288,7 +288,7 @@ def test_one_label_a_video_is_enough_to_find_the_moment(kind: str) -> None:
         with torch.no_grad():
             texts = prompted(head.clipmodel, head.text_prompt_embeddings, names, prefix=4, postfix=4)
         said = torch.nn.functional.normalize(texts[1:], dim=-1).numpy()
-    knobs: dict[str, Any] = {"rtfm": {"length": 32, "fill": "repeat"}, "tpwng": {"lr": 5e-4, "least": 0.8}}.get(
+    knobs: dict[str, Any] = {"rtfm": {"length": 32, "fill": "repeat"}, "tpwng": {"lr": 5e-4, "guidance": 0.8, "least": 0.8}}.get(
         kind, {}
     )
     train_head(
