@@ -11,7 +11,7 @@ import torch
 
 from vlad import motion
 from vlad.config import make_settings
-from vlad.encoder import AHEAD, ClipEncoder, load_encoder
+from vlad.encoder import AHEAD, ClipEncoder, fuse, load_encoder
 from vlad.errors import WeightsError
 from vlad.types import Snippet
 
@@ -121,3 +121,20 @@ def test_a_still_clip_does_not_move_and_a_lamp_is_no_movement() -> None:
 
 def test_one_frame_has_no_movement() -> None:
     assert motion.descriptors(snippets(1)[0].frames[:1]).tolist() == [0.0] * motion.MOTION_DIM
+
+
+def test_a_fused_tower_is_the_same_function() -> None:
+    torch.manual_seed(0)
+    inner = torch.nn.Sequential(torch.nn.Conv2d(8, 4, 1), torch.nn.BatchNorm2d(4), torch.nn.Conv2d(4, 4, 1))
+    tower = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, bias=False), torch.nn.BatchNorm2d(8), torch.nn.ReLU(), inner)
+    with torch.no_grad():
+        for norm in (tower[1], inner[1]):
+            for values in (norm.running_mean, norm.weight, norm.bias):
+                torch.nn.init.normal_(values)
+            torch.nn.init.uniform_(norm.running_var, 0.5, 2)
+        tower.eval()
+        pictures = torch.randn(2, 3, 16, 16)
+        before = tower(pictures)
+        fuse(tower)
+        torch.testing.assert_close(tower(pictures), before)
+    assert not [m for m in tower.modules() if isinstance(m, torch.nn.BatchNorm2d)]

@@ -13,6 +13,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ import numpy as np
 import numpy.typing as npt
 import open_clip
 import torch
+from torch import nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from vlad import motion
 from vlad.config import Settings
@@ -43,11 +46,13 @@ class ClipEncoder:
         self, model: Any, tokenizer: Callable[[list[str]], torch.Tensor], *, name: str, weights: str,
         use_motion: bool, squash: bool, device: torch.device, dtype: torch.dtype = torch.float32,
     ) -> None:  # fmt: skip
+        model.eval()
+        fuse(model.visual)
         # A model made in float32 keeps its norms there and its products run in `dtype`; their weights are turned once, not at each call.
         self._mixed = dtype != torch.float32 and next(model.visual.parameters()).dtype == torch.float32
         if self._mixed:
             open_clip.model.convert_weights_to_lp(model, dtype)
-        self.model = model.eval().to(device, memory_format=torch.channels_last)
+        self.model = model.to(device, memory_format=torch.channels_last)
         self.tokenizer, self.use_motion, self.squash, self.device, self.dtype = (
             tokenizer,
             use_motion,
@@ -136,6 +141,17 @@ class ClipEncoder:
             change = [within.std(axis=0), motion.descriptors(snippet.frames)] if self.use_motion else []
             rows.append(np.concatenate([mean, *change]))
         return rows
+
+
+def fuse(module: nn.Module) -> None:
+    """Put each batch norm into the convolution before it, in place: the same function, several times faster on a CPU."""
+    children = list(module.named_children())
+    for (name, first), (after, second) in pairwise(children):
+        if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+            setattr(module, name, fuse_conv_bn_eval(first, second))
+            setattr(module, after, getattr(second, "act", nn.Identity()))  # timm's norms end in an activation
+    for _, child in children:
+        fuse(child)
 
 
 def _batches(snippets: Iterable[Snippet], frames: int) -> Iterator[list[Snippet]]:
