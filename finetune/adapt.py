@@ -182,6 +182,6 @@ def run(scorer: str, out: Path, settings: Settings, *, normal: Sequence[Path], a
     save_scene(scene, out)
     return [
         f"{len(found[0])} normal and {len(found[1])} anomalous clips of the scene",
-        f"old videos' score: {before:.4f} before, {after:.4f} after" + ("" if after != before else " (no change kept)"),
+        f"old videos' score: {before:.4f} before, {after:.4f} after" + ("" if scene.weights.any() else " (no change kept)"),
         f"in {out}; use it with --set scorer_weights={out}",
     ]

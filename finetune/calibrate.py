@@ -40,14 +40,15 @@ Floats = npt.NDArray[np.float64]
 
 
 def blocks(tracks: Sequence[ScoreTrack], seconds: float) -> Floats:
-    """The highest smoothed score of each whole minute; a clip shorter than that is one block: float64 [N]."""
-    found = []
-    for t in tracks:
-        smoothed, middle = smooth(t, seconds), (t.edges[:-1] + t.edges[1:]) / 2
-        count = max(1, int(t.edges[-1] // BLOCK))
-        place = np.minimum((middle // BLOCK).astype(int), count - 1)
-        found += [float(smoothed[place == k].max()) for k in range(count) if (place == k).any()]
-    return np.array(found)
+    """The highest smoothed score of each minute of footage, the clips put one behind the other: float64 [N].
+
+    What is over belongs to the last minute, so that no block is shorter; less than a minute in all is none.
+    """
+    smoothed = np.concatenate([smooth(t, seconds) for t in tracks])
+    ends = np.cumsum(np.concatenate([np.diff(t.edges) for t in tracks]))
+    count = int(ends[-1] // BLOCK)
+    place = np.minimum((ends - 1e-9) // BLOCK, count - 1)
+    return np.array([smoothed[place == k].max() for k in range(count)])
 
 
 def conformal_threshold(highest: Floats, rate: float) -> float:

@@ -225,7 +225,8 @@ def test_blocks_are_minutes_by_their_highest_score() -> None:
     scores = np.zeros(130)
     scores[[10, 70, 125]] = 0.3, 0.6, 0.9
     assert blocks([track(scores)], 0.0).tolist() == pytest.approx([0.3, 0.9])  # what is over belongs to the last minute
-    assert blocks([track([0.2, 0.4])], 0.0).tolist() == pytest.approx([0.4])
+    assert blocks([track([0.2] * 40), track([0.4] * 40)], 0.0).tolist() == pytest.approx([0.4])  # 40 s and 20 s, and the rest
+    assert len(blocks([track([0.2, 0.4])], 0.0)) == 0
 
 
 def test_the_threshold_keeps_its_promise_on_footage_it_never_saw() -> None:
