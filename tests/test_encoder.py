@@ -138,3 +138,15 @@ def test_a_fused_tower_is_the_same_function() -> None:
         fuse(tower)
         torch.testing.assert_close(tower(pictures), before)
     assert not [m for m in tower.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+
+
+def test_quantiles_are_numpys() -> None:
+    values = np.random.default_rng(0).gamma(1, 5, (48, 64)).astype(np.float32)
+    np.testing.assert_allclose(motion._quantiles(values), np.quantile(values, motion.QUANTILES), rtol=1e-5)
+
+
+def test_threads_are_given_back() -> None:
+    before = torch.get_num_threads()
+    with pytest.raises(ValueError, match="no snippets"):
+        load_encoder(make_settings())(iter(()))
+    assert torch.get_num_threads() == before

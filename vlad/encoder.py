@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,10 @@ class ClipEncoder:
             dtype,
         )
         # Frames a call. A transformer's activations grow with it, and on a CPU they should stay in the cache.
-        self.batch = 8 if device.type == "cpu" and not hasattr(model.visual, "trunk") else 32
+        small = hasattr(model.visual, "trunk")
+        self.batch = 8 if device.type == "cpu" and not small else 32
+        # A small tower is no dearer than decoding, which wants its share of the cores; a transformer takes all there are.
+        self.threads = max(1, (os.cpu_count() or 2) // 2) if small and device.type == "cpu" else 0
         size = model.visual.image_size
         self.size = int(size if isinstance(size, int) else min(size))
         mean, std = (
@@ -123,9 +127,10 @@ class ClipEncoder:
         """Features of a clip's snippets, taken one after another; decoding goes on meanwhile."""
         rows: list[npt.NDArray[np.float32]] = []
         edges = [0.0]
-        for batch in _batches(_ahead(snippets), self.batch):
-            edges += [s.end for s in batch]
-            rows += self._rows(batch)
+        with _threads(self.threads):
+            for batch in _batches(_ahead(snippets), self.batch):
+                edges += [s.end for s in batch]
+                rows += self._rows(batch)
         if not rows:
             raise ValueError("no snippets to encode")
         return Features(np.stack(rows), np.array(edges), self.name)
@@ -141,6 +146,17 @@ class ClipEncoder:
             change = [within.std(axis=0), motion.descriptors(snippet.frames)] if self.use_motion else []
             rows.append(np.concatenate([mean, *change]))
         return rows
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """At most `count` threads for torch inside; 0 leaves it as it is."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(count or before, before))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def fuse(module: nn.Module) -> None:
