@@ -24,6 +24,7 @@ def steps(log: Path) -> list[int]:
     return [json.loads(line)["step"] for line in log.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_clip_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     def train(minutes: float) -> int:
         recipe = load_recipe(changes=[f"clip.{c}" for c in [*TINY, f"minutes={minutes}"]]).clip

@@ -101,6 +101,7 @@ def test_a_damaged_cache_entry_is_computed_again(
     assert (tmp_path / "out/scene.csv").read_text() == before
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_what_is_finished_and_nothing_half_written(clip: Path, tmp_path: Path) -> None:
     names = []
     for index in range(12):
