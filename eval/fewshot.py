@@ -29,6 +29,7 @@ from . import benchmarks
 from .metrics import Scored, bootstrap, frame_auc
 
 OPTIONS = {"scorer": "nano", "sites": "10", "first": "100", "shots": "1,5", "work": "runs/fewshot"}
+STDERR = 2  # stdout is for the table
 MOST = 5  # clips of each kind that are kept for adapting
 TEST = 4  # clips of each kind that are measured
 
@@ -55,7 +56,7 @@ def adapted(scorer: str, site: int, shots: int, folder: Path) -> Path:
             for part in (name, path)
         ]
         subprocess.run(
-            [sys.executable, "-m", "vlad", "adapt", scorer, "-o", str(out), *options], check=True, stdout=sys.stderr
+            [sys.executable, "-m", "vlad", "adapt", scorer, "-o", str(out), *options], check=True, stdout=STDERR
         )
     return out
 

@@ -62,6 +62,7 @@ OPTIONS = {
     "heads": ",".join(HEADS), "seeds": "3", "train": "420", "select": "80", "test": "200", "data": os.environ.get("VLAD_DATA", ""),
     "work": "runs/scorers", "videos": "runs/eval/sim",
 }  # fmt: skip
+STDERR = 2  # stdout is for the table
 FPS = 15.0  # of the simulated world
 REAL = ("ucf_stride16", "ped2", "fights")
 Floats = npt.NDArray[np.float64]
@@ -117,7 +118,7 @@ def train(kind: str, seed: int, table: Path, encoder: str, share: float, out: Pa
             f"scorer.seed={seed}", "scorer.batch=16", *SMALL.get(kind, []),
         ]  # fmt: skip
         begin = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "vlad", "finetune", "custom", *options], check=True, stdout=sys.stderr)
+        subprocess.run([sys.executable, "-m", "vlad", "finetune", "custom", *options], check=True, stdout=STDERR)
         done.write_text(str(time.perf_counter() - begin))
     return float(done.read_text())
 
