@@ -10,7 +10,6 @@ there, and taken back step by step until their score is as good as it was.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,15 +24,15 @@ from torch.nn import functional
 from vlad.config import Settings
 from vlad.errors import InputError
 from vlad.pipeline import Analyzer
-from vlad.scorers.head import EmbedText, Head, TrainedScorer, sentences
+from vlad.scorers import CALIBRATION, folder_of
+from vlad.scorers.head import Calibration, EmbedText, Head, TrainedScorer, sentences
 from vlad.scorers.normality import coreset
 from vlad.scorers.scene import Scene, save_scene
 from vlad.types import Features
-from vlad.weights import nano_part
 
 from .data import Floats
 from .extract import find_videos
-from .score import load
+from .score import copy_scorer, load
 
 MEMORY = "memory.safetensors"
 KEPT = 32  # directions of features in which snippets are compared
@@ -165,9 +164,10 @@ def run(scorer: str, out: Path, settings: Settings, *, normal: Sequence[Path], a
     """Adapt into `out`; what was found, a line each. Raises VladError."""
     if not normal and not anomalous:
         raise InputError("no clips; name some of the new scene with --normal, with --anomalous, or both")
-    source = nano_part("mil") if scorer == "nano" else Path(scorer)
-    loaded, memory = load(scorer, settings), load_memory(source)
-    loaded.scene = None  # adapting starts from what was trained
+    # Adapting starts from what was trained: other classes, an older scene or calibration have no part in it.
+    settings = settings.model_copy(update={"classes": (), "classes_file": None})
+    loaded, memory = load(scorer, settings), load_memory(folder_of(scorer))
+    loaded.scene, loaded.calibration = None, Calibration()
     analyzer = Analyzer(settings, scorer=loaded)
     found: list[list[Features]] = []
     for clips in (normal, anomalous):
@@ -176,12 +176,11 @@ def run(scorer: str, out: Path, settings: Settings, *, normal: Sequence[Path], a
     for features in found[0] + found[1]:
         loaded(features)  # raises MismatchError for another encoder's
     scene, before, after = fit(loaded, memory, *found)
-    for file in source.iterdir():
-        if file.suffix in (".json", ".safetensors") and source.resolve() != out.resolve():
-            shutil.copy(file, out / file.name)
+    copy_scorer(scorer, out, without=CALIBRATION)  # a threshold of other scores promises nothing
     save_scene(scene, out)
     return [
         f"{len(found[0])} normal and {len(found[1])} anomalous clips of the scene",
-        f"old videos' score: {before:.4f} before, {after:.4f} after" + ("" if scene.weights.any() else " (no change kept)"),
+        f"old videos' score: {before:.4f} before, {after:.4f} after"
+        + ("" if scene.weights.any() else " (no change kept)"),
         f"in {out}; use it with --set scorer_weights={out}",
     ]

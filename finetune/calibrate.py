@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,13 +25,13 @@ from sklearn.linear_model import LogisticRegression
 from vlad.config import Settings
 from vlad.errors import InputError
 from vlad.pipeline import Analyzer
+from vlad.scorers import CALIBRATION
 from vlad.scorers.head import Calibration
 from vlad.segments import smooth
 from vlad.types import ScoreTrack
-from vlad.weights import nano_part
 
 from .extract import find_videos
-from .score import load
+from .score import copy_scorer, load
 
 BLOCK = 60.0  # seconds; an alarm in a block counts once
 BINS = 10
@@ -166,6 +165,7 @@ def run(
 ) -> list[str]:
     """Calibrate into `out`; what was found, a line each. Raises VladError."""
     loaded = load(scorer, settings)
+    loaded.calibration = Calibration()  # an older one has no part in it
     analyzer = Analyzer(settings, scorer=loaded)
 
     def scored(paths: Sequence[Path]) -> list[ScoreTrack]:
@@ -194,11 +194,8 @@ def run(
         "hours": hours, **points,
     }  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
-    source = nano_part("mil") if scorer == "nano" else Path(scorer)
-    for file in source.iterdir():
-        if file.suffix in (".json", ".safetensors") and source.resolve() != out.resolve():
-            shutil.copy(file, out / file.name)
-    (out / "calibration.json").write_text(json.dumps(facts, indent=1) + "\n")
+    copy_scorer(scorer, out, without=CALIBRATION)
+    (out / CALIBRATION).write_text(json.dumps(facts, indent=1) + "\n")
     if chart:
         draw(*chart, out / "reliability.png")
     over = int((highest >= threshold).sum())

@@ -8,6 +8,7 @@ float32 [T], or [T, 1 + C] where the scorer names classes: normal first, then ea
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from vlad.config import Settings
 from vlad.encoder import ClipEncoder, load_encoder
 from vlad.errors import InputError
-from vlad.scorers import classes_of, load_folder
+from vlad.scorers import classes_of, folder_of, load_folder
 from vlad.scorers.head import TrainedScorer
 from vlad.types import Features, ScoreTrack
 
@@ -37,6 +38,16 @@ def load(folder: str, settings: Settings) -> TrainedScorer:
         return encoder[0].embed_text(texts)
 
     return load_folder(folder, classes_of(settings), embed_text)
+
+
+def copy_scorer(name: str, out: Path, *, without: str) -> None:
+    """A scorer's files into `out`, but for the file `without`, which no longer holds; `out` may be the scorer's own folder."""
+    source = folder_of(name)
+    if source.resolve() != out.resolve():
+        for file in source.iterdir():
+            if file.suffix in (".json", ".safetensors"):
+                shutil.copy(file, out / file.name)
+    (out / without).unlink(missing_ok=True)
 
 
 def rows(track: ScoreTrack) -> Floats:

@@ -109,9 +109,18 @@ class Training:
     kept: dict[str, torch.Tensor] | None = None
     since: int = 0  # epochs since the best
 
+    def weights(self) -> dict[str, torch.Tensor]:
+        """What training changes; a frozen text tower, a hundred times as large, is left out."""
+        frozen = {name for name, p in self.head.named_parameters() if not p.requires_grad}
+        return {k: v.detach().clone() for k, v in self.head.state_dict().items() if k not in frozen}
+
+    def put(self, weights: dict[str, torch.Tensor]) -> None:
+        """`weights` back into the head."""
+        self.head.load_state_dict({**self.head.state_dict(), **weights})
+
     def save(self, path: Path) -> None:
         """Weights, the best so far, the optimiser's moments: tensors, no pickle."""
-        state = {f"head.{k}": v for k, v in self.head.state_dict().items()}
+        state = {f"head.{k}": v for k, v in self.weights().items()}
         state |= {f"kept.{k}": v for k, v in (self.kept or {}).items()}
         for index, moments in self.optimiser.state_dict()["state"].items():
             state |= {f"optimiser.{index}.{k}": torch.as_tensor(v) for k, v in moments.items()}
@@ -132,7 +141,7 @@ class Training:
         def part(prefix: str) -> dict[str, torch.Tensor]:
             return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
-        self.head.load_state_dict(part("head."))
+        self.put(part("head."))
         self.kept = part("kept.") or None
         moments: dict[int, dict[str, torch.Tensor]] = {}
         for key, value in part("optimiser.").items():
@@ -172,14 +181,14 @@ def train_head(
             run.since += 1
             if score >= run.best:
                 run.best, run.since = score, 0
-                run.kept = {k: v.detach().clone() for k, v in head.state_dict().items()}
+                run.kept = run.weights()
             tell({"stage": head.config.kind, "epoch": run.epoch, "loss": round(loss, 4), "selection": round(score, 4)})
             run.epoch += 1
             if checkpoint:
                 run.save(checkpoint)
             bar.update(task, completed=run.epoch)
     assert run.kept is not None
-    head.load_state_dict(run.kept)
+    run.put(run.kept)
     head.to(torch.device("cpu"))
     head.eval()
     return run.best

@@ -5,12 +5,13 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
 from vlad.config import make_settings
 from vlad.errors import InputError
-from vlad.video import Clip, frames_at, open_video
+from vlad.video import Clip, frames_at, open_video, sound_of
 
 pytestmark = pytest.mark.data
 ROOT = Path(os.environ.get("VLAD_DATA", "."))
@@ -71,3 +72,15 @@ def test_a_bad_file_costs_one_line_at_most(path: Path) -> None:
         assert path.name not in CLOSED
     assert time.monotonic() - started < 60
     assert max(peak) < 1 << 30
+
+
+@pytest.mark.skipif("VLAD_DATA" not in os.environ, reason="VLAD_DATA names no folder")
+def test_their_sound_is_read_or_refused_in_one_line() -> None:
+    for path in FILES:
+        try:
+            heard = sound_of(path, np.arange(0.0, 11.0), make_settings())
+        except InputError as error:
+            assert "\n" not in str(error)
+            assert "decoder stopped" not in str(error), path  # it did not crash either
+            continue
+        assert heard is None or (heard.shape == (10, 128) and np.isfinite(heard).all()), path

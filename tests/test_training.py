@@ -21,12 +21,14 @@ from vlad.finetune.calibrate import (
     reliability,
 )
 from vlad.finetune.recipe import load_head_recipe
+from vlad.finetune.score import copy_scorer
 from vlad.finetune.scorer import shortened, split, train_head
 
 from vlad.cli import app
 from vlad.errors import InputError, SettingsError
 from vlad.scorers import load_folder
 from vlad.scorers.head import TrainedScorer, save_head, sentences
+from vlad.scorers.scene import save_scene
 from vlad.types import Features, ScoreTrack
 
 RECIPES = ("ucf-crime", "xd-violence", "shanghaitech", "custom")
@@ -216,6 +218,23 @@ def test_one_kind_of_clips_is_enough_and_none_is_refused(trained: tuple[TrainedS
     (tmp_path / MEMORY).rename(folder / MEMORY)
 
 
+def test_a_scene_holds_for_its_own_classes_and_older_thresholds_do_not(
+    trained: tuple[TrainedScorer, Path], tmp_path: Path
+) -> None:
+    scorer, folder = trained
+    scene, _, _ = fit(scorer, load_memory(folder), [site(1)], [])
+    (tmp_path / "old").mkdir()
+    (tmp_path / "new").mkdir()
+    copy_scorer(str(folder), tmp_path / "old", without="calibration.json")
+    (tmp_path / "old" / "calibration.json").write_text('{"enter": 0.9}')
+    copy_scorer(str(tmp_path / "old"), tmp_path / "new", without="calibration.json")
+    save_scene(scene, tmp_path / "new")
+    assert load_folder(str(tmp_path / "old"), None, embed_text).enter == 0.9
+    assert load_folder(str(tmp_path / "new"), None, embed_text).enter is None
+    with pytest.raises(SettingsError, match="adapted under its own classes"):
+        load_folder(str(tmp_path / "new"), sentences(["a spilled drink"]), embed_text)
+
+
 def track(scores: Any, seconds: float = 1.0) -> ScoreTrack:
     scores = np.asarray(scores, np.float32)
     return ScoreTrack(scores, np.arange(len(scores) + 1) * seconds)
@@ -225,7 +244,9 @@ def test_blocks_are_minutes_by_their_highest_score() -> None:
     scores = np.zeros(130)
     scores[[10, 70, 125]] = 0.3, 0.6, 0.9
     assert blocks([track(scores)], 0.0).tolist() == pytest.approx([0.3, 0.9])  # what is over belongs to the last minute
-    assert blocks([track([0.2] * 40), track([0.4] * 40)], 0.0).tolist() == pytest.approx([0.4])  # 40 s and 20 s, and the rest
+    assert blocks([track([0.2] * 40), track([0.4] * 40)], 0.0).tolist() == pytest.approx(
+        [0.4]
+    )  # 40 s and 20 s, and the rest
     assert len(blocks([track([0.2, 0.4])], 0.0)) == 0
 
 

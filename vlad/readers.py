@@ -194,11 +194,12 @@ class PyAvFile:
             duration = self.container.duration / 1e6
         return {"duration": duration if duration and duration > 0 else None, "codec": self.facts.codec}
 
-    def _packets(self) -> Iterator[Any]:
+    def packets(self, stream: Any) -> Iterator[Any]:
+        """Packets of one of its streams; what cannot be read is counted and passed over."""
         failures = 0
         while failures < MAX_DEMUX_ERRORS:
             try:
-                for packet in self.container.demux(self.stream):
+                for packet in self.container.demux(stream):
                     failures = 0
                     yield packet
                 return
@@ -209,7 +210,7 @@ class PyAvFile:
     def __iter__(self) -> Iterator[tuple[float, Any]]:
         """(seconds, frame) in rising order. A run of bad packets leaves a gap and the rest goes on."""
         broken = False
-        for packet in self._packets():
+        for packet in self.packets(self.stream):
             try:
                 frames = packet.decode()
             except (self.av.error.FFmpegError, ValueError):
@@ -372,7 +373,7 @@ def sound(source: PyAvFile) -> Iterator[tuple[float, npt.NDArray[np.float32]]]:
     zero = float((source.stream.start_time or 0) * source.stream.time_base)
     resampler = source.av.AudioResampler(format="flt", layout="mono", rate=RATE)
     kept, start = np.zeros(0, np.float32), None
-    for packet in source.container.demux(track):
+    for packet in source.packets(track):
         try:
             frames = [new for frame in packet.decode() for new in resampler.resample(frame)]
         except (source.av.error.FFmpegError, ValueError):

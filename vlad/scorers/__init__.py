@@ -99,9 +99,17 @@ def load_scorer(settings: Settings, encoder: TextTower) -> Scorer:
     return SCORERS[settings.scorer](settings, encoder)
 
 
+def folder_of(name: str) -> Path:
+    """The folder of a scorer, nano's by that name. Raises WeightsError where nano's was altered."""
+    return nano_part("mil") if name == "nano" else Path(name)
+
+
 def load_folder(name: str, classes: Classes | None, embed_text: EmbedText) -> TrainedScorer:
-    """A scorer from a folder, or nano's: its head, what it was calibrated and adapted to. classes: None for its own. Raises WeightsError."""
-    folder = nano_part("mil") if name == "nano" else Path(name)
+    """A scorer from a folder, or nano's: its head, what it was calibrated and adapted to. classes: None for its own.
+
+    Raises WeightsError for what does not load, SettingsError for other classes than those a scene was learnt under.
+    """
+    folder = folder_of(name)
     head = load_head(folder)
     try:
         facts = json.loads((folder / CALIBRATION).read_text()) if (folder / CALIBRATION).is_file() else {}
@@ -111,6 +119,10 @@ def load_folder(name: str, classes: Classes | None, embed_text: EmbedText) -> Tr
         raise WeightsError(
             f"scorer {folder}: its calibration or scene cannot be read ({error}); make it again"
         ) from None
+    if scene is not None and classes is not None and tuple(classes) != tuple(head.config.labels):
+        raise SettingsError(
+            f"scorer {folder}: it was adapted under its own classes; leave classes and classes_file out"
+        )
     return TrainedScorer(
         head, classes or sentences(head.config.labels), embed_text, calibration=calibration, scene=scene
     )
