@@ -103,10 +103,13 @@ def sim_scored(result: SimResult, scores: npt.NDArray[np.float64]) -> Scored:
     return Scored(scores, *counts(result.world.labels(times), times, result.track.edges))
 
 
-def real_frames(analyzer: Analyzer, data: Path, name: str, *, on_progress: Progress) -> list[tuple[Scored, Scored]]:
-    """The test videos of `frames/NAME` with frame labels: under our scores, and under movement energy."""
+def real_frames(
+    analyzer: Analyzer, data: Path, name: str, *, on_progress: Progress, places: Sequence[int] | None = None
+) -> list[tuple[Scored, Scored]]:
+    """The test videos of `frames/NAME` with frame labels: under our scores, and under movement energy. places: which of them; None for all."""
     with open(data / "frames" / "manifest.csv", newline="") as file:
         rows = [r for r in csv.DictReader(file) if r["set"] == name and r["split"] != "train"]
+    rows = rows if places is None else [rows[i] for i in places]
     found = []
     for done, row in enumerate(rows):
         features, video, _ = analyzer.features(data / "frames" / row["file"])

@@ -4,7 +4,8 @@
     vlad eval speed  [seconds=30] [work=runs/eval]
     vlad eval memory [seconds=3600] [work=runs/eval]
     vlad eval scorers [heads=mil,...] [seeds=3] ...                  (see scorers.py)
-    vlad eval fewshot [sites=10] [shots=1,5] ...                     (see fewshot.py)
+    vlad eval fewshot [sites=10] [shots=1,5,10] ...                  (see fewshot.py)
+    vlad eval calibration [rates=2,4] [rounds=10] ...                (see calibration.py)
     vlad eval detection --dataset NAME --scores CSV_OR_FOLDER ...    (see detection.py)
 
 In: options as key=value. Out: a table, WORK/NAME.json, and exit status 1 where a bar is missed.
@@ -30,7 +31,7 @@ from vlad.errors import SettingsError
 from vlad.pipeline import Analyzer, versions
 from vlad.segments import iou
 
-from . import benchmarks, detection, explanations, fewshot, metrics, scorers, speed
+from . import benchmarks, calibration, detection, explanations, fewshot, metrics, scorers, speed
 from .metrics import Figure, bootstrap
 
 DEFAULTS = {
@@ -48,6 +49,7 @@ OTHERS: dict[str, Callable[[Sequence[str]], int]] = {
     "detection": detection.main,
     "scorers": scorers.main,
     "fewshot": fewshot.main,
+    "calibration": calibration.main,
 }  # verbs with options of their own
 
 

@@ -13,7 +13,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from vlad.config import make_settings
 from vlad.device import choose_device
 from vlad.encoder import ClipEncoder, load_encoder
 from vlad.errors import InputError, SettingsError
+from vlad.motion import MOTION_DIM
 from vlad.scorers import HEADS
 from vlad.scorers.head import EmbedText, Head, HeadConfig, save_head, sentences
 from vlad.scorers.normality import NormalityHead
@@ -292,7 +293,9 @@ def text_encoder(name: str) -> ClipEncoder:
 
 
 def new_head(config: HeadConfig, encoder: ClipEncoder | None, text: str) -> Head:
-    """An untrained head; those with a text tower of their own take the encoder's."""
+    """An untrained head; those with a text tower of their own take the encoder's, and normality knows which features tell of movement."""
+    if config.kind == "normality" and config.clip and not config.audio and config.width > config.clip + MOTION_DIM:
+        return HEADS[config.kind](replace(config, options={"motion": MOTION_DIM, **config.options}))  # type: ignore[no-any-return]
     if config.kind not in ("vadclip", "tpwng"):
         return HEADS[config.kind](config)  # type: ignore[no-any-return]
     assert encoder is not None

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from vlad.eval import fewshot, scorers
+from vlad.eval import calibration, fewshot, footage, scorers
 from vlad.eval.metrics import Scored
 from vlad.eval.run import main
 
@@ -36,7 +36,7 @@ def knowing(features: Features) -> ScoreTrack:
 
 
 def test_one_who_knows_scores_full_marks() -> None:
-    row = scorers.figures(CLIPS, knowing, NAMES, fps=15.0)
+    row, _ = scorers.figures(CLIPS, knowing, NAMES, fps=15.0)
     assert row["facts"]["auc"] == pytest.approx(1.0)
     assert row["facts"]["ap_step"] == pytest.approx(1.0)
     assert row["facts"]["map_standard"]["mean"] == pytest.approx(100.0)
@@ -44,7 +44,7 @@ def test_one_who_knows_scores_full_marks() -> None:
 
 
 def test_the_constant_control_knows_nothing() -> None:
-    row = scorers.figures(CLIPS, scorers.constant, NAMES, fps=15.0)
+    row, _ = scorers.figures(CLIPS, scorers.constant, NAMES, fps=15.0)
     assert row["facts"]["auc"] == pytest.approx(0.5)
     assert row["facts"]["map_standard"] is None
 
@@ -56,7 +56,7 @@ def test_gain_is_after_less_before() -> None:
 
 
 def test_unknown_options_are_refused() -> None:
-    for verb in ("scorers", "fewshot"):
+    for verb in ("scorers", "fewshot", "calibration"):
         with pytest.raises(SettingsError, match=f"eval {verb}: expected key=value with keys"):
             main([verb, "colour=red"])
     with pytest.raises(SettingsError, match="heads of mil"):
@@ -87,3 +87,27 @@ def test_a_head_is_trained_and_measured_end_to_end(tmp_path: Path, capsys: pytes
     said = capsys.readouterr().out
     assert "sultani" in said
     assert "motion energy" in said
+
+
+def test_alarms_are_counted_by_the_minute_and_by_the_segment() -> None:
+    """Two alarms in one minute of an hour are one minute; a clip's rest goes into the next minute."""
+    scores = np.zeros(3600, np.float32)
+    scores[[65, 66, 67, 100, 101, 102, 1000, 1001, 1002]] = 1
+    track = ScoreTrack(scores, np.arange(3601.0))
+    assert calibration.alarming([track], 0.9, 0.0) == (2.0, 3.0)
+    parts = [ScoreTrack(scores[a : a + 90], np.arange(91.0)) for a in range(0, 3600, 90)]
+    assert calibration.alarming(parts, 0.9, 0.0)[0] == 2.0
+
+
+def test_calibration_error_is_nought_for_true_probabilities() -> None:
+    scores = np.repeat([0.25, 0.75], 400)
+    truth = np.concatenate([np.arange(400) % 4 == 0, np.arange(400) % 4 != 0]).astype(float)
+    assert calibration.error(scores, truth) == pytest.approx(0.0)
+    assert calibration.error(np.ones(800), truth) == pytest.approx(0.5)
+
+
+def test_folds_hold_every_video_once_and_both_kinds() -> None:
+    videos = [{"n_pos": str(i % 3)} for i in range(65)]
+    found = footage.folds(videos)
+    assert sorted(i for fold in found for i in fold) == list(range(65))
+    assert all(5 <= sum(videos[i]["n_pos"] != "0" for i in fold) <= 10 for fold in found)

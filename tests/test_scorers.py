@@ -181,6 +181,23 @@ def test_normality_finds_what_was_never_seen() -> None:
     assert np.median(scores[:28]) < 0.5
 
 
+def test_normality_hears_movement_beside_looks_of_many_numbers() -> None:
+    """What is odd in three numbers of movement alone does not drown in sixty of looks."""
+    generator = torch.Generator().manual_seed(0)
+    normal = torch.randn(400, 63, generator=generator)
+    found = []
+    for motion in (3, 0):
+        head = HEADS["normality"](HeadConfig("normality", ENCODER, 63, 0, (), options={"motion": motion, "bank": 64}))
+        head.learn_space(normal[:300], generator)
+        head.learn_scale([normal[300:]])
+        odd = normal[300:340].clone()
+        odd[20:, -3:] += 4
+        with torch.no_grad():
+            logits = head.eval()(odd[None]).logits[0]
+        found.append(float((logits[20:].mean() - logits[:20].mean()) / logits[:20].std()))
+    assert found[0] > 2 * found[1]
+
+
 def test_classes_are_words_that_a_user_may_change(tmp_path: Path) -> None:
     save_head(new_head("mil", ("fighting",)), tmp_path)
     words = ("a spilled drink", "a dog on the track")
@@ -288,9 +305,10 @@ def test_one_label_a_video_is_enough_to_find_the_moment(kind: str) -> None:
         with torch.no_grad():
             texts = prompted(head.clipmodel, head.text_prompt_embeddings, names, prefix=4, postfix=4)
         said = torch.nn.functional.normalize(texts[1:], dim=-1).numpy()
-    knobs: dict[str, Any] = {"rtfm": {"length": 32, "fill": "repeat"}, "tpwng": {"lr": 5e-4, "guidance": 0.8, "least": 0.8}}.get(
-        kind, {}
-    )
+    knobs: dict[str, Any] = {
+        "rtfm": {"length": 32, "fill": "repeat"},
+        "tpwng": {"lr": 5e-4, "guidance": 0.8, "least": 0.8},
+    }.get(kind, {})
     train_head(
         head, bags(40, 0, said), bags(20, 1000, said), names=names, tell=rows.append, recipe=recipe(epochs=ENOUGH[kind], **knobs)
     )  # fmt: skip
