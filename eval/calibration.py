@@ -86,7 +86,9 @@ def _table(worlds: Sequence[World], paths: Sequence[Path], file: Path) -> None:
         rows.writerow(("path", "label", "start", "end"))
         for world, path in zip(worlds, paths, strict=True):
             events = [(e.label, e.start, e.end) for e in world.events if e.anomalous]
-            rows.writerows((str(path.resolve()), *event) for event in events or [("normal", "", "")])
+            rows.writerows((str(path.resolve()), *event) for event in events)
+            if not events:
+                rows.writerow((str(path.resolve()), "normal", "", ""))
 
 
 def promise(plain: Analyzer, scorer: str, rate: str, paths: Sequence[Path], rounds: int, work: Path) -> tuple[Figure, Figure]:  # fmt: skip

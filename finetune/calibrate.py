@@ -35,6 +35,7 @@ from .score import copy_scorer, load
 
 BLOCK = 60.0  # seconds; an alarm in a block counts once
 BINS = 10
+FOLDS = 5
 Floats = npt.NDArray[np.float64]
 
 
@@ -126,17 +127,23 @@ def snippets_of(tracks: Sequence[ScoreTrack], spans: Sequence[Sequence[tuple[flo
 
 
 def cross_validated(
-    tracks: Sequence[ScoreTrack], spans: Sequence[Sequence[tuple[float, float]]], folds: int = 5
-) -> tuple[Floats, Floats, Floats]:
-    """Scores, probabilities by maps that never saw the clip, and truth of every snippet."""
-    order = np.random.default_rng(0).permutation(len(tracks))
+    tracks: Sequence[ScoreTrack], spans: Sequence[Sequence[tuple[float, float]]]
+) -> tuple[Floats, Floats, Floats] | None:
+    """Scores, probabilities by maps that never saw the clip, and truth of every snippet; None with fewer than two anomalous clips.
+
+    Anomalous clips are dealt out evenly, so that every map sees one.
+    """
+    folds = min(FOLDS, sum(map(bool, spans)))
+    if folds < 2:
+        return None
+    order = np.random.default_rng(0).permutation(len(tracks)).tolist()
+    order.sort(key=lambda i: not spans[i])
     parts: list[tuple[Floats, Floats, Floats]] = []
-    for fold in range(min(folds, len(tracks))):
-        out = set(order[fold::folds].tolist())
-        ours, theirs = [i for i in range(len(tracks)) if i not in out], sorted(out)
-        known = snippets_of([tracks[i] for i in ours], [spans[i] for i in ours])
+    for fold in range(folds):
+        theirs = sorted(order[fold::folds])
+        ours = [i for i in range(len(tracks)) if i not in theirs]
+        points = fit_map(*snippets_of([tracks[i] for i in ours], [spans[i] for i in ours]))
         scores, truth = snippets_of([tracks[i] for i in theirs], [spans[i] for i in theirs])
-        points = fit_map(*known)
         parts.append((scores, np.interp(scores, points["x"], points["y"]), truth))
     return tuple(np.concatenate(p) for p in zip(*parts, strict=True))  # type: ignore[return-value]
 
@@ -180,10 +187,19 @@ def run(
         tracks, spans = scored(paths), list(truth.values())
         if not any(spans) or len(tracks) < 2:
             raise InputError(f"{validation}: a map of probabilities takes two clips or more, one of them anomalous")
-        points = fit_map(*snippets_of(tracks, spans))
-        raw, mapped, labels = chart = cross_validated(tracks, spans)
-        before, after = reliability(raw, labels)[1], reliability(mapped, labels)[1]
-        lines.append(f"calibration error on held-out clips: {before:.3f} before, {after:.3f} after")
+        known = snippets_of(tracks, spans)
+        if len(set(known[1])) < 2:
+            raise InputError(
+                f"{validation}: its spans cover {'every' if known[1].any() else 'no'} snippet; a map takes both kinds"
+            )
+        points = fit_map(*known)
+        chart = cross_validated(tracks, spans)
+        if chart:
+            raw, mapped, labels = chart
+            before, after = reliability(raw, labels)[1], reliability(mapped, labels)[1]
+            lines.append(f"calibration error on held-out clips: {before:.3f} before, {after:.3f} after")
+        else:
+            lines.append("calibration error not measured: that takes two anomalous clips or more")
         probability = Calibration(x=tuple(points["x"]), y=tuple(points["y"])).mapped
     tracks = [probability(t) for t in scored(list(find_videos(normal).values()))]
     highest = blocks(tracks, settings.smooth_seconds)

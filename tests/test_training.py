@@ -278,10 +278,13 @@ def test_scores_become_probabilities(snippets: int) -> None:
         edges = np.flatnonzero(np.diff(truth.astype(int), prepend=0, append=0)).reshape(-1, 2)
         tracks.append(track(chance**3))  # a score that is far too low
         spans.append([(float(a), float(b)) for a, b in edges])
-    raw, mapped, labels = cross_validated(tracks, spans)
+    held_out = cross_validated(tracks, spans)
+    assert held_out is not None
+    raw, mapped, labels = held_out
     assert reliability(mapped, labels)[1] < reliability(raw, labels)[1] / 2
     points = fit_map(raw, labels)
     assert (np.diff(points["y"]) >= -1e-9).all()
+    assert cross_validated(tracks, [spans[0], *([[]] * (len(tracks) - 1))]) is None
 
 
 def test_truth_of_clips(tmp_path: Path) -> None:
