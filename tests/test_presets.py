@@ -16,7 +16,6 @@ import vlad
 from vlad.config import PRESETS, make_settings
 from vlad.encoder import load_encoder
 from vlad.explainers.llava import load_llava
-from vlad.prompting import load_prompt
 from vlad.weights import SOURCES
 
 TOWERS = {"clip-b16": (768, 12, 16, 512), "clip-l14": (1024, 24, 14, 768)}  # width, layers, patch, embedding
@@ -25,7 +24,7 @@ LANGUAGE = {"clip-b16": (896, 4864, 24, 14, 2, True), "clip-l14": (3584, 18944, 
 SIZES = {"clip-b16": 0.9e9, "clip-l14": 8.0e9}
 CHAT = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }} {% for c in m['content'] %}"
-    "{% if c['type'] == 'image' %}<image>{% else %}{{ c['text'] }}{% endif %}{% endfor %}<|im_end|>{% endfor %}"
+    "{% if c['type'] == 'image' %}<image>{% elif c['type'] == 'video' %}<video>{% else %}{{ c['text'] }}{% endif %}{% endfor %}<|im_end|>{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
@@ -154,7 +153,7 @@ def test_four_bits_without_the_package_say_so(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(util, "find_spec", lambda name, *a: None if name == "bitsandbytes" else find(name, *a))
     settings = make_settings("clip-l14")
     with pytest.raises(WeightsError, match="explainer_bits=16"):
-        load_llava(str(tmp_path), "", load_prompt("explain"), settings, name="x")
+        load_llava(str(tmp_path), "", settings, name="x")
 
 
 @pytest.mark.slow

@@ -40,7 +40,7 @@ def test_every_missing_and_unknown_value_is_named(tmp_path: Path) -> None:
         ("no front matter", "begin it with front matter"),
         ("---\nname: [\n---\n## user\n", "not YAML"),
         (GOOD.replace("## user", "## other"), "needs a line '## user'"),
-        (GOOD.replace("{{ label }}", "{{ label "), r"near line \d+"),
+        (GOOD.replace("{{ label }}", "{{ label "), r"t\.md:9: "),
         (GOOD.replace("{{ label }}", "{{ colour }}"), r"undeclared variables \['colour'\]"),
     ],
 )

@@ -58,11 +58,18 @@ class Settings(BaseModel):
     explain: bool = True
     explainer: str = "nano"  # a LLaVA-family hub name or folder, or nano
     adapter: str = ""  # a PEFT adapter's folder; "" with nano: nano's own
-    explainer_bits: Literal[4, 16] = 16  # 4: NF4 by bitsandbytes, for large models on a GPU
+    explainer_bits: Literal[4, 8, 16] = 16  # 4: NF4, 8: LLM.int8; by bitsandbytes, for large models
+    server: str = ""  # base URL of an OpenAI-compatible server, such as http://localhost:8000/v1; explainer: the model's name there
+    server_key: str = Field("", repr=False, exclude=True)  # else OPENAI_API_KEY
+    server_seconds: float = Field(120.0, gt=0)  # wait for an answer at most
+    server_together: int = Field(4, ge=1, le=64)  # requests at once
     prompt: str = "explain"
-    prompts: Path | None = None  # a folder whose templates override the shipped ones
-    explain_frames: int = Field(4, ge=1, le=64)
-    max_new_tokens: int = Field(160, ge=1, le=4096)
+    prompts: Path | None = None  # a folder whose templates override the shipped ones; else VLAD_PROMPTS
+    explain_frames: int = Field(4, ge=1, le=64)  # at most; fewer where the model's context holds fewer
+    explain_together: int = Field(4, ge=1, le=64)  # segments in one batch
+    contrast: bool = False  # show the clip's calmest moment first
+    constrain: bool = True  # to answers of the template's schema, by xgrammar
+    max_new_tokens: int | None = Field(None, ge=1, le=4096)  # of an answer; None: what the template says, else 160
     max_explanations: int = Field(50, ge=0)  # the highest peaks first
 
     @model_validator(mode="after")
@@ -80,6 +87,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "motion": False,
         "scorer": "text",
         "explainer": "llava-hf/llava-onevision-qwen2-0.5b-ov-hf",
+        "explain_frames": 16,
     },
     "clip-l14": {
         "encoder": "ViT-L-14",
@@ -88,6 +96,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "scorer": "text",
         "explainer": "llava-hf/llava-onevision-qwen2-7b-ov-hf",
         "explainer_bits": 4,
+        "explain_frames": 32,
     },
 }
 

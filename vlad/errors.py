@@ -8,6 +8,7 @@
     |- SettingsError          a setting of a wrong type, range or name
     |- WeightsError           weights that are missing, altered, or do not fit
     |  `- MismatchError       features of one encoder handed to a scorer of another
+    |- ModelError             a language model that failed, or a server that is away or answers nonsense
     `- OutputError            a result that cannot be written
 
 The command line prints the message and exits with 1; anything else is a bug and keeps its traceback.
@@ -44,6 +45,10 @@ class WeightsError(VladError):
 
 class MismatchError(WeightsError):
     """Features of one encoder were handed to a scorer of another."""
+
+
+class ModelError(VladError):
+    """A language model failed, or its server is away or answers nonsense."""
 
 
 class OutputError(VladError):

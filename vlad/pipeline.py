@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,13 +18,16 @@ import numpy as np
 import numpy.typing as npt
 
 from vlad.config import Settings, make_settings
-from vlad.errors import InputError
+from vlad.errors import InputError, SettingsError
+from vlad.prompting import load_prompt
 from vlad.segments import find_segments
 from vlad.types import Analysis, Encoder, Explainer, Explanation, Features, Scorer, ScoreTrack, Segment, Snippet, Video
 from vlad.video import Clip, frames_at, open_video
 
 if TYPE_CHECKING:
     from vlad.cache import FeatureCache
+    from vlad.explainers.engine import Engine
+    from vlad.explainers.explain import Chat
 
 PACKAGES = ("vlad", "torch", "open_clip_torch", "transformers", "av", "numpy")
 THUMBNAIL = 240  # pixels of the short side
@@ -142,17 +145,18 @@ class Analyzer:
         *,
         on_progress: Progress | None = None,
         on_text: Callable[[int, str], None] | None = None,
+        values: Mapping[Segment, Mapping[str, str]] | None = None,
     ) -> tuple[Explanation, ...]:
-        """One explanation for each of `segments`, or for those with the highest peaks where there are too many."""
+        """One explanation for each of `segments`, or for those with the highest peaks where there are too many.
+
+        values: more that a template may ask for, by segment.
+        """
         report = on_progress or (lambda stage, done, total: None)
         chosen = sorted(segments, key=lambda s: -s.peak)[: self.settings.max_explanations]
         chosen.sort(key=lambda s: s.start)
         if not chosen:
             return ()
-        if self._explainer is None:
-            from vlad.explainers import load_explainer
-
-            self._explainer = load_explainer(self.settings)
+        explainer = self.explainer
         report("explanations", 0, len(chosen))
 
         def heard(index: int, piece: str) -> None:
@@ -160,9 +164,63 @@ class Analyzer:
             if on_text:
                 on_text(index, piece)
 
-        explanations = tuple(self._explainer(video, track, chosen, on_text=heard))
+        told = {"values": [values.get(s, {}) for s in chosen]} if values else {}  # else a plain function need not know of it
+        explanations = tuple(explainer(video, track, chosen, on_text=heard, **told))
         report("explanations", len(chosen), len(chosen))
         return explanations
+
+    @property
+    def explainer(self) -> Explainer:
+        """The explainer, loaded if it was not."""
+        if self._explainer is None:
+            from vlad.explainers import load_explainer
+
+            self._explainer = load_explainer(self.settings)
+        return self._explainer
+
+    def engine(self) -> Engine:
+        """The language model behind the explainer, for summaries and questions. Raises SettingsError where a plain function explains."""
+        engine: Engine | None = getattr(self.explainer, "engine", None)
+        if engine is None:
+            raise SettingsError("this explainer has no language model to ask")
+        return engine
+
+    def explain_again(
+        self,
+        analysis: Analysis,
+        *,
+        segments: Sequence[Segment] | None = None,
+        on_progress: Progress | None = None,
+        on_text: Callable[[int, str], None] | None = None,
+    ) -> Analysis:
+        """The same analysis with other words for its segments, or for some of them; its scores stay as they are. Raises InputError for another clip."""
+        check_clip(analysis)
+        wanted = analysis.segments if segments is None else tuple(segments)
+        said = {e.segment: {"said": e.text} for e in analysis.explanations}
+        new = self.explain(
+            analysis.video, analysis.track, wanted, on_progress=on_progress, on_text=on_text, values=said
+        )
+        fresh = {e.segment: e for e in new}
+        kept = {e.segment: e for e in analysis.explanations} | fresh
+        ordered = tuple(kept[s] for s in analysis.segments if s in kept)
+        told = {"explainer": new[0].model, "prompt": new[0].prompt} if new else {}
+        return replace(analysis, explanations=ordered, made_by={**analysis.made_by, **told})
+
+    def summarise(self, analysis: Analysis) -> Analysis:
+        """The analysis with a summary by the template `summarise`, from what was said of its segments."""
+        from vlad.explainers.explain import summarise
+
+        prompt = load_prompt("summarise", self.settings.prompts)
+        return replace(analysis, summary=summarise(self.engine(), prompt, analysis, self.settings))
+
+    def chat(self, analysis: Analysis, segment: Segment, *, turns: Sequence[tuple[str, str]] = ()) -> Chat:
+        """Questions about a segment, by the template `chat`. Raises InputError for another clip."""
+        from vlad.explainers.explain import Chat
+
+        check_clip(analysis)
+        return Chat(
+            self.engine(), load_prompt("chat", self.settings.prompts), self.settings, analysis, segment, turns=turns
+        )
 
     def _made_by(
         self, features: Features, explanations: Sequence[Explanation], warnings: Sequence[str]
@@ -177,6 +235,18 @@ class Analyzer:
             | dict(zip(("enter", "leave"), self._thresholds(), strict=True)),
             "warnings": list(warnings),
         }
+
+
+def check_clip(analysis: Analysis) -> None:
+    """Raise InputError unless the clip is where the analysis says, and is the one that was analysed."""
+    path = analysis.video.path
+    try:
+        with open(path, "rb") as file:
+            same = hashlib.file_digest(file, "sha256").hexdigest() == analysis.video.sha256
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); name where the clip is now with --clip") from None
+    if not same:
+        raise InputError(f"{path}: not the clip that was analysed; name that one with --clip")
 
 
 def fingerprint(encoder: str, settings: Settings) -> str:

@@ -1,4 +1,4 @@
-"""A template file and values to chat messages, with the template's hash.
+"""A template file and values to chat messages, with the template's hash; and what is wrong with a template.
 
 In: a name, a folder of the user's, values. Out: messages of the form that processors of transformers 5 take. A template is YAML front
 matter and a Jinja2 body with a `system` and a `user` block; both are hostile until proven otherwise, and so is every value.
@@ -7,9 +7,10 @@ matter and a Jinja2 body with a `system` and a `user` block; both are hostile un
 from __future__ import annotations
 
 import hashlib
+import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from jinja2 import StrictUndefined, TemplateSyntaxError, meta
 from jinja2.exceptions import SecurityError
 from jinja2.exceptions import TemplateError as JinjaError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError
 
 from vlad.errors import TemplateError
 
@@ -27,6 +30,24 @@ RESERVED = re.compile(
     re.I,
 )
 PARTS = re.compile(r"^## (system|user)[ \t]*$", re.M)
+KEYS = {"name", "version", "description", "variables", "generation", "schema", "sample", "tuned_for"}
+GENERATION = {"max_new_tokens": int, "do_sample": bool, "temperature": (int, float), "top_p": (int, float)}
+# What vlad can tell a template; a variable of another name needs a default of its own.
+OFFERED = {
+    "label": "the scorer's class for the span",
+    "times": "seconds of the frames, as text",
+    "start": "of the span, seconds",
+    "end": "of the span, seconds",
+    "peak": "the span's highest score, 0 to 1",
+    "contrast": "seconds of the clip's calmest moment, whose frame is shown first; '' without it",
+    "examples": "descriptions of like moments that a person confirmed; '' without them",
+    "said": "what was said of the span before",
+    "duration": "of the clip, seconds",
+    "segments": "flagged spans and what was said of them, a line each",
+    "question": "a person's question",
+    "reference": "what is known to be true",
+    "answer": "what is to be judged",
+}
 
 
 def plain(value: object) -> str:
@@ -37,7 +58,12 @@ def plain(value: object) -> str:
 
 @dataclass(frozen=True)
 class Prompt:
-    """One template. hash: six hex digits over the whole file; defaults: values of its variables, None where one must be given."""
+    """One template.
+
+    hash: six hex digits over the whole file. defaults: values of its variables, None where one must be given. schema: JSON schema of the
+    answer, None for free text. generation: max_new_tokens, do_sample, temperature, top_p. sample: values to look at it with. tuned_for:
+    the model and footage it was written for, since prompts carry over badly.
+    """
 
     name: str
     version: int
@@ -45,6 +71,12 @@ class Prompt:
     defaults: Mapping[str, Any]
     parts: tuple[tuple[str, str], ...]
     path: str
+    description: str = ""
+    schema: Mapping[str, Any] | None = None
+    generation: Mapping[str, Any] = field(default_factory=dict)
+    sample: Mapping[str, Any] = field(default_factory=dict)
+    tuned_for: str = ""
+    source: str = ""
 
     @property
     def id(self) -> str:
@@ -72,42 +104,250 @@ class Prompt:
             messages.append({"role": role, "content": [*pictures, {"type": "text", "text": text}]})
         return messages
 
+    def tell(self, known: Mapping[str, object], *, images: int) -> list[dict[str, Any]]:
+        """`render` with those of the values it asks for."""
+        return self.render({k: v for k, v in known.items() if k in self.defaults}, images=images)
+
+    def faults(self, answer: object) -> list[str]:
+        """What in a parsed answer breaks the schema, a line each; none without a schema."""
+        if self.schema is None:
+            return []
+        found = Draft202012Validator(self.schema).iter_errors(answer)
+        return [f"{'/'.join(map(str, e.path)) or 'answer'}: {e.message[:200]}" for e in found]
+
+
+def shipped() -> Path:
+    """The folder of the shipped templates."""
+    return Path(str(files("vlad.prompts")))
+
+
+def names(folder: Path | None = None) -> dict[str, Path]:
+    """Every template by name: the folder's own, else the shipped one."""
+    found = {p.stem: p for p in sorted(shipped().glob("*.md"))}
+    return found | ({p.stem: p for p in sorted(folder.glob("*.md"))} if folder else {})
+
+
+def user_folder(folder: Path | None) -> Path | None:
+    """The folder whose templates override the shipped ones: the one named, else VLAD_PROMPTS. Raises TemplateError where it is none."""
+    named = folder or (Path(os.environ["VLAD_PROMPTS"]) if os.environ.get("VLAD_PROMPTS") else None)
+    if named and not named.is_dir():
+        raise TemplateError(f"{named}: not a folder; name one that holds templates such as explain.md")
+    return named
+
 
 def load_prompt(name: str, folder: Path | None = None) -> Prompt:
-    """The template NAME.md of `folder`, else the shipped one. Raises TemplateError with file and line."""
+    """The template NAME.md of `folder` (or of VLAD_PROMPTS), else the shipped one. Raises TemplateError with file and line."""
     if not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
         raise TemplateError(f"prompt {name!r}: expected a plain name such as 'explain'")
-    path = (
-        folder / f"{name}.md"
-        if folder and (folder / f"{name}.md").is_file()
-        else Path(str(files("vlad.prompts") / f"{name}.md"))
-    )
+    own = user_folder(folder)
+    path = own / f"{name}.md" if own and (own / f"{name}.md").is_file() else shipped() / f"{name}.md"
+    return read_prompt(path)
+
+
+def read_prompt(path: Path) -> Prompt:
+    """The template of a file. Raises TemplateError with its first fault, file and line."""
     try:
         source = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise TemplateError(f"prompt {name!r}: {path.name} cannot be read ({error}); see the folder prompts/") from None
-    found = re.match(r"---\n(.*?)\n---\n", source, re.S)
+        raise TemplateError(
+            f"prompt {path.stem!r}: {path.name} cannot be read ({error}); see the folder prompts/"
+        ) from None
+    prompt, faults = parse(source, path)
+    grave = [f for f in faults if f.grave]
+    if prompt is None or grave:
+        raise TemplateError(str(grave[0]))
+    return prompt
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fault of a template: file, line (from 1), what and the way out. grave: it cannot be used."""
+
+    file: str
+    line: int
+    text: str
+    grave: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.text}"
+
+
+def parse(source: str, path: Path) -> tuple[Prompt | None, list[Finding]]:
+    """A template, None where it cannot be used, and every fault of it."""
+    found = re.match(r"---\r?\n(.*?)\r?\n---\r?\n", source, re.S)
+    faults: list[Finding] = []
+
+    def fault(line: int, text: str, *, grave: bool = True) -> None:
+        faults.append(Finding(path.name, line, text, grave))
+
+    def line_of(word: str) -> int:
+        place = re.search(rf"\b{re.escape(word)}\b", source)
+        return source[: place.start()].count("\n") + 1 if place else 1
+
     try:
         head = yaml.safe_load(found.group(1)) if found else None
     except yaml.YAMLError as error:
-        raise TemplateError(f"{path.name}: the front matter is not YAML ({str(error).splitlines()[0]})") from None
+        mark = getattr(error, "problem_mark", None)
+        fault(mark.line + 2 if mark else 2, f"the front matter is not YAML ({str(error).splitlines()[0]})")
+        return None, faults
     if found is None or not isinstance(head, dict) or not isinstance(head.get("variables"), dict):
-        raise TemplateError(
-            f"{path.name}: begin it with front matter between two lines of ---, with name, version and variables"
-        )
+        fault(1, "begin it with front matter between two lines of ---, with name, version and variables")
+        return None, faults
+    for key in sorted(map(str, set(head) - KEYS)):
+        fault(line_of(key), f"unknown key {key}; known are {', '.join(sorted(KEYS))}")
+    if head.get("name", path.stem) != path.stem:
+        fault(line_of("name"), f"its name is {head['name']!r}, its file {path.name}; make them one")
+    if not isinstance(head.get("version", 1), int):
+        fault(line_of("version"), "version: expected a whole number")
+    faults += _generation_faults(head.get("generation", {}), path, line_of)
+    faults += _schema_faults(head.get("schema"), path, line_of("schema"))
     pieces = PARTS.split(source[found.end() :])
     parts = tuple(zip(pieces[1::2], pieces[2::2], strict=True))
     if "user" not in dict(parts):
-        raise TemplateError(f"{path.name}: it needs a line '## user' and the text below it")
+        fault(source[: found.end()].count("\n"), "it needs a line '## user' and the text below it")
+    used: set[str] = set()
     environment = ImmutableSandboxedEnvironment()
-    offset = source[: found.end()].count("\n")
-    try:
-        used = set().union(*(meta.find_undeclared_variables(environment.parse(body)) for _, body in parts))
-    except TemplateSyntaxError as error:
-        raise TemplateError(f"{path.name}: near line {offset + error.lineno}: {error.message}") from None
-    if used - set(head["variables"]):
-        raise TemplateError(
-            f"{path.name}: undeclared variables {sorted(used - set(head['variables']))}; name them under variables:"
-        )
+    place = found.end() + len(pieces[0])
+    for role, body in parts:
+        place = source.index(f"## {role}", place)
+        place = source.index("\n", place) if "\n" in source[place:] else len(source)
+        start = source[:place].count("\n")
+        try:
+            used |= meta.find_undeclared_variables(environment.parse(body))
+        except TemplateSyntaxError as error:
+            fault(start + error.lineno, str(error.message))
+        for token in RESERVED.finditer(body):
+            line = start + body[: token.start()].count("\n") + 1
+            fault(line, f"{token.group()!r} is a word of chat formats; the processor writes these", grave=False)
+    variables = head["variables"]
+    undeclared = sorted(used - set(variables))
+    for name in undeclared:
+        fault(line_of(name), f"undeclared variables {undeclared}; name them under variables:")
+    whole = not any(f.grave for f in faults)
+    for name, default in variables.items() if whole else ():
+        if name not in used:
+            fault(line_of(str(name)), f"variable {name} is declared and not used", grave=False)
+        if default is None and name not in OFFERED:
+            fault(
+                line_of(str(name)),
+                f"variable {name} has no default, and vlad tells only {', '.join(OFFERED)}",
+                grave=False,
+            )
+    if not whole:
+        return None, faults
     digest = hashlib.sha256(source.encode()).hexdigest()[:6]
-    return Prompt(name, int(head.get("version", 1)), digest, head["variables"], parts, path.name)
+    prompt = Prompt(
+        path.stem, int(head.get("version", 1)), digest, variables, parts, path.name, str(head.get("description", "")),
+        head.get("schema"), head.get("generation") or {}, head.get("sample") or {}, str(head.get("tuned_for", "")), source,
+    )  # fmt: skip
+    return prompt, faults
+
+
+def _generation_faults(given: object, path: Path, line_of: Callable[[str], int]) -> Iterator[Finding]:
+    if not isinstance(given, dict):
+        yield Finding(path.name, line_of("generation"), "generation: expected lines such as max_new_tokens: 160")
+        return
+    for key, value in given.items():
+        kind = GENERATION.get(key)
+        if kind is None:
+            yield Finding(path.name, line_of(str(key)), f"generation: unknown {key}; known are {', '.join(GENERATION)}")
+        elif not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):  # type: ignore[arg-type]
+            yield Finding(path.name, line_of(key), f"generation: {key} is {value!r}, of a wrong type")
+
+
+def _schema_faults(schema: object, path: Path, line: int) -> Iterator[Finding]:
+    if schema is None:
+        return
+    try:
+        Draft202012Validator.check_schema(schema)  # type: ignore[arg-type]
+    except SchemaError as error:
+        yield Finding(path.name, line, f"schema: {'/'.join(map(str, error.path))}: {error.message[:200]}")
+        return
+    if not isinstance(schema, dict) or schema.get("type") != "object" or not isinstance(schema.get("properties"), dict):
+        yield Finding(path.name, line, "schema: expected type object with properties")
+        return
+    missing = sorted(set(schema.get("required", ())) - set(schema["properties"]))
+    if missing:
+        yield Finding(path.name, line, f"schema: required {missing} are no properties")
+    verdict = schema["properties"].get("verdict")
+    if verdict is not None and not set(verdict.get("enum", ["?"])) <= {"anomaly", "normal", "unclear"}:
+        yield Finding(path.name, line, "schema: verdict must be an enum of anomaly, normal, unclear")
+
+
+def lint(
+    folder: Path, *, count: Callable[[str], int] | None = None, context: int = 0, picture: int = 0
+) -> list[Finding]:
+    """Every fault of every template of a folder.
+
+    count: tokens of a text for a model that holds `context` of them and spends `picture` on each frame: a template is told that leaves no
+    room for one frame and the answer.
+    """
+    faults: list[Finding] = []
+    seen: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*.md")):
+        if path.name.lower() in ("readme.md",):
+            continue
+        if path.stem.lower() in seen:
+            faults.append(Finding(path.name, 1, f"two files of one name: {seen[path.stem.lower()]} and {path}"))
+        seen[path.stem.lower()] = path
+        try:
+            prompt, own = parse(path.read_text(encoding="utf-8"), path)
+        except (OSError, UnicodeDecodeError) as error:
+            faults.append(Finding(path.name, 1, f"cannot be read ({error})"))
+            continue
+        faults += own
+        if prompt is not None:
+            faults += _sample_faults(prompt, count, context, picture)
+    return faults
+
+
+def _sample_faults(prompt: Prompt, count: Callable[[str], int] | None, context: int, picture: int) -> Iterator[Finding]:
+    unknown = sorted(set(prompt.sample) - set(prompt.defaults))
+    if unknown:
+        yield Finding(prompt.path, 1, f"sample: {unknown} are no variables", grave=False)
+    values = {k: "0" for k, v in prompt.defaults.items() if v is None} | {
+        k: v for k, v in prompt.sample.items() if k in prompt.defaults
+    }
+    try:
+        messages = prompt.render(values, images=0)
+    except TemplateError as error:
+        yield Finding(prompt.path, 1, str(error))
+        return
+    if count:
+        text = sum(count(m["content"][-1]["text"]) for m in messages)
+        answer = int(prompt.generation.get("max_new_tokens", 160))
+        if text + picture + answer > context:
+            yield Finding(
+                prompt.path, 1,
+                f"{text} tokens of text, {picture} of one frame and {answer} of the answer are more than the context of {context}",
+            )  # fmt: skip
+
+
+class Templates:
+    """Templates that follow their files: an edit counts at once, a broken one leaves the last good version in place and says so."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = user_folder(folder)
+        self._good: dict[str, Prompt] = {}
+        self._seen: dict[str, tuple[str, int, int]] = {}
+        self.broken: dict[str, str] = {}  # name -> what is wrong with its file, where the last good version is in use
+
+    def __call__(self, name: str) -> Prompt:
+        """The newest version of a template that can be used. Raises TemplateError where there never was one."""
+        path = names(self.folder).get(name)
+        try:
+            stat = path.stat() if path else None
+        except OSError:
+            stat = None
+        state = (str(path), stat.st_mtime_ns, stat.st_size) if stat else ("", 0, 0)
+        if self._seen.get(name) == state and name in self._good:
+            return self._good[name]
+        self._seen[name] = state
+        try:
+            self._good[name] = load_prompt(name, self.folder)
+            self.broken.pop(name, None)
+        except TemplateError as error:
+            self.broken[name] = str(error)
+            if name not in self._good:
+                raise
+        return self._good[name]

@@ -24,7 +24,7 @@ from jinja2 import Environment, PackageLoader
 from PIL import Image
 
 from vlad.errors import InputError, OutputError
-from vlad.types import Analysis, Explanation, ScoreTrack, Segment, Video
+from vlad.types import Analysis, Explanation, ScoreTrack, Segment, Summary, Video
 
 SCHEMA_PATH = Path(__file__).with_name("analysis.schema.json")
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -42,8 +42,10 @@ def to_dict(analysis: Analysis) -> dict[str, Any]:
         },
         "segments": [dataclasses.asdict(s) for s in analysis.segments],
         "explanations": [
-            {**dataclasses.asdict(e), "times": list(e.times), "fields": dict(e.fields)} for e in analysis.explanations
+            {**dataclasses.asdict(e), "times": list(e.times), "fields": dict(e.fields), "notes": list(e.notes)}
+            for e in analysis.explanations
         ],
+        "summary": dataclasses.asdict(analysis.summary) if analysis.summary else None,
         "made_by": dict(analysis.made_by),
     }  # fmt: skip
 
@@ -61,9 +63,13 @@ def from_dict(facts: Mapping[str, Any]) -> Analysis:
             ),
             tuple(Segment(**s) for s in facts["segments"]),
             tuple(
-                Explanation(**{**e, "segment": Segment(**e["segment"]), "times": tuple(e["times"])}) for e in facts["explanations"]
+                Explanation(
+                    **{**e, "segment": Segment(**e["segment"]), "times": tuple(e["times"]), "notes": tuple(e.get("notes", ()))}
+                )
+                for e in facts["explanations"]
             ),
             facts["made_by"],
+            Summary(**facts["summary"]) if facts.get("summary") else None,
         )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
@@ -106,6 +112,7 @@ def to_csv(analysis: Analysis) -> str:
             "peak_time",
             "label",
             "verdict",
+            "probability",
             "text",
             "what",
             "who",
@@ -117,9 +124,14 @@ def to_csv(analysis: Analysis) -> str:
     for s in analysis.segments:
         e = told.get(s)
         said = (
-            [e.verdict, e.text, *(e.fields.get(f, "") for f in ("what", "who", "where", "when", "why"))]
+            [
+                e.verdict,
+                "" if e.probability is None else round(e.probability, 3),
+                e.text,
+                *(e.fields.get(f, "") for f in ("what", "who", "where", "when", "why")),
+            ]
             if e
-            else [""] * 7
+            else [""] * 8
         )
         numbers = [round(x, 3) for x in (s.start, s.end, s.peak, s.peak_time)]
         rows.writerow([_cell(v) for v in (analysis.video.path, *numbers, s.label, *said)])

@@ -175,7 +175,8 @@ class Explanation:
 
     verdict: 'unclear' also where the answer could not be read. text: one or two sentences for a person.
     fields: some of what, who, where, when, why. times: seconds of the frames the model was shown.
-    prompt: `name@hash`. model: base and adapter. raw: the model's own words, unaltered.
+    prompt: `name@hash`. model: base and adapter. raw: the model's own words, unaltered. probability: of the verdict anomaly, by the
+    model's own token scores, None where it gave none. notes: what went on, such as an answer that was cut off.
     """
 
     segment: Segment
@@ -186,22 +187,39 @@ class Explanation:
     prompt: str = ""
     model: str = ""
     raw: str = ""
+    probability: float | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        _check(
+            self.probability is None or 0 <= self.probability <= 1,
+            f"probability is {self.probability}, expected [0, 1] or None",
+        )
         _check(self.verdict in VERDICTS, f"verdict is {self.verdict!r}, expected one of {VERDICTS}")
         unknown = set(self.fields) - set(FIELDS)
         _check(not unknown, f"fields holds {sorted(unknown)}, expected only {FIELDS}")
 
 
 @dataclass(frozen=True)
+class Summary:
+    """A clip in a few sentences, by a language model. prompt, model, raw: as in an Explanation."""
+
+    text: str
+    prompt: str = ""
+    model: str = ""
+    raw: str = ""
+
+
+@dataclass(frozen=True)
 class Analysis:
-    """Everything that came out of one clip. made_by: JSON-able facts (versions, weights, settings, warnings)."""
+    """Everything that came out of one clip. made_by: JSON-able facts (versions, weights, settings, warnings). summary: None where none was asked for."""
 
     video: Video
     track: ScoreTrack
     segments: tuple[Segment, ...]
     explanations: tuple[Explanation, ...] = ()
     made_by: Mapping[str, Any] = field(default_factory=dict)
+    summary: Summary | None = None
 
     def __post_init__(self) -> None:
         _check(isinstance(self.made_by, Mapping), f"made_by is {type(self.made_by).__name__}, expected a mapping")
@@ -224,7 +242,10 @@ class Scorer(Protocol):
 
 
 class Explainer(Protocol):
-    """Segments of a clip to one explanation each, in order; on_text(index, piece) receives words as they come."""
+    """Segments of a clip to one explanation each, in order; on_text(index, piece) receives words as they come.
+
+    values: more that a template may ask for, a mapping a segment.
+    """
 
     def __call__(
         self,
@@ -233,4 +254,5 @@ class Explainer(Protocol):
         segments: Sequence[Segment],
         *,
         on_text: Callable[[int, str], None] | None = None,
+        values: Sequence[Mapping[str, str]] | None = None,
     ) -> list[Explanation]: ...

@@ -9,23 +9,30 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-import yaml
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
 
 import vlad
-from vlad.errors import OutputError, SettingsError, VladError
+from vlad.errors import VladError
+
+from . import language
+from .common import (
+    Changes,
+    Preset,
+    check_folder,
+    complain,
+    pass_on,
+    printable,
+    progress_bar,
+    quiet,
+    read_changes,
+    show,
+    verb,
+)
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -33,86 +40,11 @@ app = typer.Typer(
 )  # fmt: skip
 models = typer.Typer(no_args_is_help=True, help="Published weights that presets use.")
 app.add_typer(models, name="models")
+app.add_typer(language.prompts, name="prompts")
+for words in (language.explain, language.summarise, language.chat):
+    app.command()(words)
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 INTERRUPTED = 130
-
-Preset = Annotated[str, typer.Option(help="nano, clip-b16 or clip-l14.")]
-Changes = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be repeated.")]
-
-
-def printable(text: str) -> str:
-    """One line that a terminal cannot be steered by: control characters stand as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
-
-
-def _complain(message: str) -> None:
-    print(printable(message), file=sys.stderr)
-
-
-def _changes(pairs: Sequence[str]) -> dict[str, Any]:
-    changes: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise SettingsError(f"--set {pair}: expected KEY=VALUE, such as --set enter=0.6")
-        try:
-            changes[key.strip()] = yaml.safe_load(value) if value else ""
-        except yaml.YAMLError:
-            raise SettingsError(f"--set {pair}: the value cannot be read; put quotes around it") from None
-    return changes
-
-
-def _check_folder(folder: Path) -> None:
-    """Refuse a folder that cannot be written before hours are spent on what should go there."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error.strerror}); name another folder with -o") from None
-
-
-@contextmanager
-def _bar(name: str) -> Iterator[Any]:
-    """A progress bar on stderr, gone when done; yields an on_progress callback."""
-    columns = (
-        TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
-    )  # fmt: skip
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        tasks: dict[str, Any] = {}
-
-        def tell(stage: str, done: float, total: float | None) -> None:
-            if stage not in tasks:
-                tasks[stage] = progress.add_task(f"{printable(name)}: {stage}", total=total)
-            progress.update(tasks[stage], completed=done, total=total)
-
-        yield tell
-
-
-def _table(analysis: vlad.Analysis) -> Table:
-    clip = printable(Path(analysis.video.path).name)
-    title = f"{clip}  {analysis.video.duration:.1f} s, {len(analysis.segments)} flagged"
-    table = Table(title=Text(title), title_justify="left")
-    for column in ("start", "end", "score"):
-        table.add_column(column, justify="right")
-    for column in ("class", "verdict", "explanation"):
-        table.add_column(column)
-    said = {explanation.segment: explanation for explanation in analysis.explanations}
-    for segment in analysis.segments:
-        explanation = said.get(segment)
-        words = (segment.label, explanation.verdict, explanation.text) if explanation else (segment.label, "", "")
-        cells = (f"{segment.start:.1f}", f"{segment.end:.1f}", f"{segment.peak:.2f}", *words)
-        table.add_row(*(Text(printable(cell)) for cell in cells))
-    return table
-
-
-def _show(analysis: vlad.Analysis, written: Sequence[Path]) -> None:
-    console = Console()
-    console.print(_table(analysis))
-    for warning in analysis.made_by.get("warnings", ()):
-        _complain(f"{analysis.video.path}: warning: {warning}")
-    console.print(Text(printable("  ".join(map(str, written)))), soft_wrap=True)
 
 
 @app.command()
@@ -125,28 +57,28 @@ def analyze(
     set_: Changes = None,
 ) -> None:
     """Flag the spans of each clip that do not belong, and write NAME.json, NAME.csv and NAME.html."""
-    changes = _changes(set_ or [])
+    changes = read_changes(set_ or [])
     settings = vlad.make_settings(preset, **({} if explain else {"explain": False}), **changes)
-    _check_folder(out)
-    _quiet()
+    check_folder(out)
+    quiet()
     analyzer = vlad.Analyzer(settings)
     done: list[vlad.Analysis] = []
     code = 0
     try:
         for path in paths:
             try:
-                with _bar(path.name) as tell:
+                with progress_bar(path.name) as tell:
                     analysis = analyzer(path, on_progress=tell)
                 written = vlad.save(analysis, out, settings=settings)
             except VladError as error:
-                _complain(str(error))
+                complain(str(error))
                 code = 1
                 continue
             done.append(analysis)
             if not as_json:
-                _show(analysis, written)
+                show(analysis, written)
     except KeyboardInterrupt:
-        _complain(f"interrupted; {len(done)} of {len(paths)} clips are finished, their results are in {out}")
+        complain(f"interrupted; {len(done)} of {len(paths)} clips are finished, their results are in {out}")
         code = INTERRUPTED
     if as_json:
         to_dict = import_module("vlad.report").to_dict
@@ -161,8 +93,8 @@ def demo(
     seed: Annotated[int, typer.Option(help="Of the rendered scene.")] = 1_000_007,
 ) -> None:
     """Render a CCTV scene with an anomaly, analyse it, and compare with its truth."""
-    _check_folder(out)
-    _quiet()
+    check_folder(out)
+    quiet()
     from vlad import demo as scenes
 
     world = None if clip else scenes.scene(seed)
@@ -171,9 +103,9 @@ def demo(
         print(f"rendering {path} ({world.duration:.0f} s, seed {world.seed})", file=sys.stderr)
         scenes.render(world, path)
     settings = vlad.make_settings()
-    with _bar(path.name) as tell:
+    with progress_bar(path.name) as tell:
         analysis = vlad.Analyzer(settings)(path, on_progress=tell)
-    _show(analysis, scenes.save_report(analysis, out, settings))
+    show(analysis, scenes.save_report(analysis, out, settings))
     for explanation in analysis.explanations:
         start, end = explanation.segment.start, explanation.segment.end
         fields = "; ".join(f"{name}: {value}" for name, value in explanation.fields.items())
@@ -185,7 +117,7 @@ def demo(
 @app.command()
 def doctor() -> None:
     """Say what is installed, which device, which weights are here, and what to run next."""
-    _quiet()
+    quiet()
     from vlad.doctor import report
 
     lines, well = report()
@@ -206,25 +138,10 @@ def models_pull(preset: Annotated[str, typer.Argument(help="nano, clip-b16 or cl
         print(path)
 
 
-def _verb(module: str, name: str) -> Any:
-    """A function of app, eval or finetune, which an installation may lack."""
-    _quiet()
-    try:
-        return getattr(import_module(module), name)
-    except ModuleNotFoundError as error:
-        if error.name != module:
-            raise
-        raise VladError(f"{module} is not part of this installation; install vlad from its repository") from None
-
-
-def _pass_on(module: str, arguments: list[str]) -> None:
-    raise typer.Exit(_verb(module, "main")(arguments) or 0)
-
-
 @app.command("eval", context_settings=PASS_ON)
 def evaluate(context: typer.Context) -> None:
     """Measure: `vlad eval nano`, `vlad eval speed`."""
-    _pass_on("vlad.eval.run", context.args)
+    pass_on("vlad.eval.run", context.args)
 
 
 def _crops(value: int) -> int:
@@ -245,19 +162,19 @@ def features(
     set_: Changes = None,
 ) -> None:
     """Videos to features on disk, as researchers keep them; goes on where it was stopped."""
-    settings = vlad.make_settings(preset, **_changes(set_ or []))
-    raise typer.Exit(_verb("vlad.finetune.extract", "run")(sources, out, settings, crops=crops, sound=sound))
+    settings = vlad.make_settings(preset, **read_changes(set_ or []))
+    raise typer.Exit(verb("vlad.finetune.extract", "run")(sources, out, settings, crops=crops, sound=sound))
 
 
 @app.command(context_settings=PASS_ON)
 def finetune(context: typer.Context) -> None:
     """Train: `vlad finetune nano` rebuilds the embedded weights; `vlad finetune RECIPE key=value...` trains a scorer."""
     if not context.args or context.args[0].startswith("-"):
-        _complain("usage: vlad finetune nano|ucf-crime|xd-violence|shanghaitech|custom|RECIPE.yaml [key=value...]")
+        complain("usage: vlad finetune nano|ucf-crime|xd-violence|shanghaitech|custom|RECIPE.yaml [key=value...]")
         raise typer.Exit(2)
     if context.args[0] == "nano":
-        _pass_on("vlad.finetune.nano", context.args[1:])
-    _pass_on("vlad.finetune.scorer", context.args)
+        pass_on("vlad.finetune.nano", context.args[1:])
+    pass_on("vlad.finetune.scorer", context.args)
 
 
 Clips = Annotated[list[Path] | None, typer.Option(help="Clips, folders of clips, or lists; may be repeated.")]
@@ -275,9 +192,9 @@ def adapt(
     set_: Changes = None,
 ) -> None:
     """Fit a scorer to a new scene from a few clips of it, without forgetting what it knew."""
-    settings = vlad.make_settings(preset, **_changes(set_ or []))
-    _check_folder(out)
-    for line in _verb("vlad.finetune.adapt", "run")(
+    settings = vlad.make_settings(preset, **read_changes(set_ or []))
+    check_folder(out)
+    for line in verb("vlad.finetune.adapt", "run")(
         scorer, out, settings, normal=normal or [], anomalous=anomalous or []
     ):
         print(line)
@@ -298,9 +215,9 @@ def calibrate(
     set_: Changes = None,
 ) -> None:
     """Set the threshold by normal footage, with the guarantee that a conformal quantile gives; with --validation, probabilities."""
-    settings = vlad.make_settings(preset, **_changes(set_ or []))
-    _check_folder(out)
-    made = _verb("vlad.finetune.calibrate", "run")
+    settings = vlad.make_settings(preset, **read_changes(set_ or []))
+    check_folder(out)
+    made = verb("vlad.finetune.calibrate", "run")
     for line in made(scorer, settings, out, normal=normal, rate=rate, validation=validation):
         print(line)
 
@@ -318,9 +235,9 @@ def score(
     set_: Changes = None,
 ) -> None:
     """Score features on disk, for `vlad eval detection`."""
-    settings = vlad.make_settings(preset, **_changes(set_ or []))
-    _check_folder(out)
-    print(_verb("vlad.finetune.score", "run")(scorer, sources, out, settings, audio=audio, fps=fps))
+    settings = vlad.make_settings(preset, **read_changes(set_ or []))
+    check_folder(out)
+    print(verb("vlad.finetune.score", "run")(scorer, sources, out, settings, audio=audio, fps=fps))
 
 
 @app.command("import")
@@ -332,20 +249,8 @@ def import_(
     encoder: Annotated[str, typer.Option(help="What made the features it was trained on.")] = "vadclip-b16",
 ) -> None:
     """Turn published weights into a scorer's folder; nothing in the file is run."""
-    _check_folder(out)
-    print(_verb("vlad.finetune.published", "run")(kind, file, out, labels=labels, encoder=encoder))
-
-
-def _quiet() -> None:
-    """Keep the libraries' bars and hints off a person's terminal, and them off the network."""
-    for name, value in {
-        "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
-        "TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false",
-    }.items():  # fmt: skip
-        os.environ.setdefault(name, value)
-    if not sys.warnoptions:
-        warnings.simplefilter("ignore", FutureWarning)
-        warnings.simplefilter("ignore", UserWarning)
+    check_folder(out)
+    print(verb("vlad.finetune.published", "run")(kind, file, out, labels=labels, encoder=encoder))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -353,7 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(args=None if arguments is None else list(arguments), prog_name="vlad")
     except VladError as error:
-        _complain(str(error))
+        complain(str(error))
         sys.exit(1)
     except BrokenPipeError:  # `vlad ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
