@@ -32,7 +32,8 @@ from .recipe import LlavaRecipe
 IGNORED = -100  # the label that transformers' loss leaves out
 CHAT = (
     "{% for m in messages %}{{ '<' + m['role'] + '>' }}{% for c in m['content'] %}"
-    "{% if c['type'] == 'image' %}<image>{% else %}{{ c['text'] }}{% endif %}{% endfor %}{% endfor %}"
+    "{% if c['type'] == 'image' %}<image>{% else %}{{ c['text'] }}{% endif %}{% endfor %}"
+    "{% if m['role'] == 'assistant' %}<eos>{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<assistant>{% endif %}"
 )
 

@@ -137,7 +137,7 @@ def load_recipe(path: Path | None = None, changes: Sequence[str] = ()) -> NanoRe
     Raises SettingsError that names every fault at once.
     """
     name, values = _read(str(path) if path else "nano")
-    return _checked(NanoRecipe, name, values, _change(values, changes))
+    return checked(NanoRecipe, name, values, _change(values, changes))
 
 
 def load_head_recipe(source: str, changes: Sequence[str] = ()) -> HeadRecipe:
@@ -158,12 +158,18 @@ def load_head_recipe(source: str, changes: Sequence[str] = ()) -> HeadRecipe:
         values[part] = {**own.get(part, {}), **given} if isinstance(given, dict) else given
     for part in ("window", "average"):
         values.setdefault(part, own.get(part, 0))
-    return _checked(HeadRecipe, name, values, faults)
+    return checked(HeadRecipe, name, values, faults)
 
 
 def shipped(name: str) -> Path:
     """The file of a recipe that comes with vlad, whether or not there is one of that name."""
     return Path(str(files("vlad.finetune"))) / f"{name}.yaml"
+
+
+def read_recipe(source: str, changes: Sequence[str]) -> tuple[str, Any, list[str]]:
+    """Name and values of a recipe file or of a shipped one, with changes on top, and what is wrong with these. Raises SettingsError."""
+    name, values = _read(source)
+    return name, values, _change(values, changes)
 
 
 def _read(source: str) -> tuple[str, Any]:
@@ -201,7 +207,8 @@ def _change(values: Any, changes: Sequence[str]) -> list[str]:
 R = TypeVar("R", bound=Recipe)
 
 
-def _checked(kind: type[R], name: str, values: Any, faults: list[str]) -> R:
+def checked(kind: type[R], name: str, values: Any, faults: list[str]) -> R:
+    """Values as a recipe. Raises SettingsError that names every fault at once."""
     try:
         recipe = kind.model_validate(values)
     except ValidationError as error:

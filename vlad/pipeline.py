@@ -164,7 +164,9 @@ class Analyzer:
             if on_text:
                 on_text(index, piece)
 
-        told = {"values": [values.get(s, {}) for s in chosen]} if values else {}  # else a plain function need not know of it
+        told = (
+            {"values": [values.get(s, {}) for s in chosen]} if values else {}
+        )  # else a plain function need not know of it
         explanations = tuple(explainer(video, track, chosen, on_text=heard, **told))
         report("explanations", len(chosen), len(chosen))
         return explanations

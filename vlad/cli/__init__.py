@@ -138,6 +138,17 @@ def models_pull(preset: Annotated[str, typer.Argument(help="nano, clip-b16 or cl
         print(path)
 
 
+@models.command("merge")
+def models_merge(
+    base: Annotated[str, typer.Argument(help="nano, a folder, or a hub name that is here.")],
+    adapter: Annotated[str, typer.Argument(help="Folder of a PEFT adapter for it.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the merged model.")],
+) -> None:
+    """Write an adapter into the weights of its base, for servers that take no adapters."""
+    check_folder(out)
+    print(verb("vlad.finetune.sft", "merge")(base, adapter, out))
+
+
 @app.command("eval", context_settings=PASS_ON)
 def evaluate(context: typer.Context) -> None:
     """Measure: `vlad eval nano`, `vlad eval speed`."""
@@ -170,11 +181,30 @@ def features(
 def finetune(context: typer.Context) -> None:
     """Train: `vlad finetune nano` rebuilds the embedded weights; `vlad finetune RECIPE key=value...` trains a scorer."""
     if not context.args or context.args[0].startswith("-"):
-        complain("usage: vlad finetune nano|ucf-crime|xd-violence|shanghaitech|custom|RECIPE.yaml [key=value...]")
+        complain(
+            "usage: vlad finetune nano|ucf-crime|xd-violence|shanghaitech|custom|llava-lora|llava-qlora|RECIPE.yaml [key=value...]"
+        )
         raise typer.Exit(2)
-    if context.args[0] == "nano":
-        pass_on("vlad.finetune.nano", context.args[1:])
-    pass_on("vlad.finetune.scorer", context.args)
+    pass_on("vlad.finetune.run", context.args)
+
+
+@app.command()
+def instruct(
+    source: Annotated[str, typer.Argument(help="A file of HIVAU, UCA, CUVA, VAU-Bench, LLaVA, verdicts; or sim.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="JSONL of rows for `vlad finetune llava-lora`.")],
+    kind: Annotated[
+        str, typer.Option(help="hivau, uca, cuva, vau-bench, llava or verdicts, where it cannot be told.")
+    ] = "",
+    media: Annotated[
+        Path | None, typer.Option(help="Folder of its clips and pictures; missing ones are named.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="Of the simulated world: questions.")] = 2000,
+    first: Annotated[int, typer.Option(min=0, max=99_999, help="Of the simulated world: first seed.")] = 0,
+) -> None:
+    """Turn instruction data of any of the field's shapes into rows to tune on; UCF-Crime's test videos are left out and counted."""
+    made = verb("vlad.finetune.instruct", "run")
+    for line in made(source, out, kind=kind, media=media, count=count, first=first):
+        print(printable(line))
 
 
 Clips = Annotated[list[Path] | None, typer.Option(help="Clips, folders of clips, or lists; may be repeated.")]

@@ -96,11 +96,11 @@ class Layout:
             for r in requests
         ]
         given: dict[str, Any] = {}
-        if requests[0].pictures:
-            if self.as_video:
-                given = {"videos": [np.stack(list(r.pictures)) for r in requests], "do_sample_frames": False}
-            else:
-                given = {"images": [[Image.fromarray(p) for p in r.pictures] for r in requests]}
+        shown = [r.pictures for r in requests if r.pictures]
+        if shown and self.as_video:
+            given = {"videos": [np.stack(list(pictures)) for pictures in shown], "do_sample_frames": False}
+        elif shown:
+            given = {"images": [Image.fromarray(p) for pictures in shown for p in pictures]}
         return self.processor(text=texts, return_tensors="pt", padding=True, padding_side="left", **given)
 
     def count(self, request: Request) -> int:
