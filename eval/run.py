@@ -6,6 +6,8 @@
     vlad eval scorers [heads=mil,...] [seeds=3] ...                  (see scorers.py)
     vlad eval fewshot [sites=10] [shots=1,5,10] ...                  (see fewshot.py)
     vlad eval calibration [rates=2,4] [rounds=10] ...                (see calibration.py)
+    vlad eval adapter [base=nano] [adapter=nano] ...                 (see adapter.py)
+    vlad eval explanations --predictions FILE --references FILE ...  (see words.py)
     vlad eval detection --dataset NAME --scores CSV_OR_FOLDER ...    (see detection.py)
 
 In: options as key=value. Out: a table, WORK/NAME.json, and exit status 1 where a bar is missed.
@@ -31,7 +33,7 @@ from vlad.errors import SettingsError
 from vlad.pipeline import Analyzer, versions
 from vlad.segments import iou
 
-from . import benchmarks, calibration, detection, explanations, fewshot, metrics, scorers, speed
+from . import adapter, benchmarks, calibration, detection, explanations, fewshot, metrics, scorers, speed, words
 from .metrics import Figure, bootstrap
 
 DEFAULTS = {
@@ -50,6 +52,8 @@ OTHERS: dict[str, Callable[[Sequence[str]], int]] = {
     "scorers": scorers.main,
     "fewshot": fewshot.main,
     "calibration": calibration.main,
+    "explanations": words.main,
+    "adapter": adapter.main,
 }  # verbs with options of their own
 
 

@@ -57,7 +57,7 @@ class Settings(BaseModel):
     # explainer
     explain: bool = True
     explainer: str = "nano"  # a LLaVA-family hub name or folder, or nano
-    adapter: str = ""  # a PEFT adapter's folder; "" with nano: nano's own
+    adapter: str = ""  # a PEFT adapter's folder; "" with nano: nano's own; none: the bare base
     explainer_bits: Literal[4, 8, 16] = 16  # 4: NF4, 8: LLM.int8; by bitsandbytes, for large models
     server: str = ""  # base URL of an OpenAI-compatible server, such as http://localhost:8000/v1; explainer: the model's name there
     server_key: str = Field("", repr=False, exclude=True)  # else OPENAI_API_KEY
@@ -67,6 +67,7 @@ class Settings(BaseModel):
     prompts: Path | None = None  # a folder whose templates override the shipped ones; else VLAD_PROMPTS
     explain_frames: int = Field(4, ge=1, le=64)  # at most; fewer where the model's context holds fewer
     explain_together: int = Field(4, ge=1, le=64)  # segments in one batch
+    examples: Path | None = None  # a bank of confirmed descriptions, of which the nearest are shown to the model
     contrast: bool = False  # show the clip's calmest moment first
     constrain: bool = True  # to answers of the template's schema, by xgrammar
     max_new_tokens: int | None = Field(None, ge=1, le=4096)  # of an answer; None: what the template says, else 160

@@ -164,12 +164,25 @@ class Analyzer:
             if on_text:
                 on_text(index, piece)
 
-        told = (
-            {"values": [values.get(s, {}) for s in chosen]} if values else {}
-        )  # else a plain function need not know of it
+        values = self._with_examples(video, chosen, values)
+        # A plain function need not know of values.
+        told = {"values": [values.get(s, {}) for s in chosen]} if values else {}
         explanations = tuple(explainer(video, track, chosen, on_text=heard, **told))
         report("explanations", len(chosen), len(chosen))
         return explanations
+
+    def _with_examples(
+        self, video: Video, segments: Sequence[Segment], values: Mapping[Segment, Mapping[str, str]] | None
+    ) -> Mapping[Segment, Mapping[str, str]] | None:
+        """Values with the nearest confirmed descriptions, where the settings name a bank of them. Raises InputError, MismatchError."""
+        parts = getattr(self.encoder, "parts", (0, 0)) if self.settings.examples else (0, 0)
+        if self.settings.examples is None or not parts[0]:
+            return values
+        from vlad.explainers.examples import load_bank, told
+
+        bank = load_bank(self.settings.examples, self.encoder.name)
+        found = told(bank, self.features(video.path)[0], segments, parts[0])
+        return {s: {**(values or {}).get(s, {}), **found[s]} for s in segments}
 
     @property
     def explainer(self) -> Explainer:

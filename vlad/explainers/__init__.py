@@ -17,9 +17,10 @@ def load_engine(settings: Settings) -> Engine:
         return load_server(settings)
     from vlad.explainers.llava import load_llava
 
-    if settings.explainer == "nano":
-        return load_llava(str(nano_part("llava")), settings.adapter or str(nano_part("adapter")), settings, name="nano")
-    return load_llava(settings.explainer, settings.adapter, settings, name=settings.explainer)
+    folder, adapter = settings.explainer, settings.adapter
+    if folder == "nano":
+        folder, adapter = str(nano_part("llava")), adapter or str(nano_part("adapter"))
+    return load_llava(folder, "" if adapter == "none" else adapter, settings, name=settings.explainer)
 
 
 def load_explainer(settings: Settings) -> PromptedExplainer:
