@@ -85,12 +85,12 @@ class Told:
 def split(rows: Sequence[Row], share: float) -> tuple[list[Row], list[Row]]:
     """(training, held out), by clip, so that no clip is in both; the same on every machine."""
 
-    def out(row: Row) -> bool:
-        clip = row.video or (row.images[0] if row.images else row.id)
-        return int(hashlib.sha256(Path(clip).name.split("-")[0].encode()).hexdigest()[:8], 16) / 2**32 < share
+    def clip(row: Row) -> str:
+        return Path(row.video or (row.images[0] if row.images else row.id)).name.split("-")[0]
 
-    held = [r for r in rows if out(r)]
-    return [r for r in rows if not out(r)], held
+    ordered = sorted({clip(r) for r in rows}, key=lambda c: hashlib.sha256(c.encode()).hexdigest())
+    out = set(ordered[: max(1, round(share * len(ordered)))])
+    return [r for r in rows if clip(r) not in out], [r for r in rows if clip(r) in out]
 
 
 class Rows:
@@ -330,6 +330,8 @@ def run(recipe: SftRecipe) -> tuple[Told, Told]:
     else:
         before = measure(engine, made, held, questions)
         kept.write_text(json.dumps(asdict(before)))
+        if recipe.bits != 16:  # bitsandbytes packs weights for inference once they have answered; gradients through these are wrong
+            engine = load_base(recipe)
     engine.model = adapted(engine, recipe)
     train(engine, made, ours, out)
     engine.model.eval()

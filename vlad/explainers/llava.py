@@ -242,7 +242,7 @@ def load_llava(folder: str, adapter: str, settings: Settings, *, name: str) -> L
     revision = pinned(folder) or "main"
     options: dict[str, Any] = {"dtype": choose_dtype(device, settings.precision)}
     if settings.explainer_bits != 16:
-        options = {"quantization_config": _few_bits(name, settings.explainer_bits), "device_map": {"": device}}
+        options |= {"quantization_config": _few_bits(name, settings.explainer_bits), "device_map": {"": device}}
     processor = load_processor(folder, name)
     try:
         model: Any = AutoModelForImageTextToText.from_pretrained(
