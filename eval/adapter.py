@@ -57,12 +57,15 @@ def spans(analyzer: Analyzer, videos: int, first: int, folder: Path) -> list[Spa
         features, video, _ = analyzer.features(path)
         track = analyzer.score(features)
         event = next((e for e in world.events if e.anomalous), None)
-        segment = calm_span(world, track) if event is None else _flagged(world, event, track)
-        found.append(Span(video, track, features, segment, event))
+        found.append(Span(video, track, features, first_span(world, track), event))
     return found
 
 
-def _flagged(world: World, event: Event, track: ScoreTrack) -> Segment:
+def first_span(world: World, track: ScoreTrack) -> Segment:
+    """A video's first anomalous event under the scorer's label for it, or a calm span dressed as flagged."""
+    event = next((e for e in world.events if e.anomalous), None)
+    if event is None:
+        return calm_span(world, track)
     start, end = event.start, min(event.end, world.duration)
     inside = (track.edges[1:] > start) & (track.edges[:-1] < end)
     assert track.classes is not None

@@ -7,6 +7,7 @@
     vlad eval fewshot [sites=10] [shots=1,5,10] ...                  (see fewshot.py)
     vlad eval calibration [rates=2,4] [rounds=10] ...                (see calibration.py)
     vlad eval adapter [base=nano] [adapter=nano] ...                 (see adapter.py)
+    vlad eval injection [videos=40] ...                              (see injection.py)
     vlad eval explanations --predictions FILE --references FILE ...  (see words.py)
     vlad eval detection --dataset NAME --scores CSV_OR_FOLDER ...    (see detection.py)
 
@@ -33,7 +34,19 @@ from vlad.errors import SettingsError
 from vlad.pipeline import Analyzer, versions
 from vlad.segments import iou
 
-from . import adapter, benchmarks, calibration, detection, explanations, fewshot, metrics, scorers, speed, words
+from . import (
+    adapter,
+    benchmarks,
+    calibration,
+    detection,
+    explanations,
+    fewshot,
+    injection,
+    metrics,
+    scorers,
+    speed,
+    words,
+)
 from .metrics import Figure, bootstrap
 
 DEFAULTS = {
@@ -54,6 +67,7 @@ OTHERS: dict[str, Callable[[Sequence[str]], int]] = {
     "calibration": calibration.main,
     "explanations": words.main,
     "adapter": adapter.main,
+    "injection": injection.main,
 }  # verbs with options of their own
 
 

@@ -330,7 +330,9 @@ def run(recipe: SftRecipe) -> tuple[Told, Told]:
     else:
         before = measure(engine, made, held, questions)
         kept.write_text(json.dumps(asdict(before)))
-        if recipe.bits != 16:  # bitsandbytes packs weights for inference once they have answered; gradients through these are wrong
+        if (
+            recipe.bits != 16
+        ):  # bitsandbytes packs weights for inference once they have answered; gradients through these are wrong
             engine = load_base(recipe)
     engine.model = adapted(engine, recipe)
     train(engine, made, ours, out)

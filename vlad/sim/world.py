@@ -5,7 +5,7 @@ In: a seed. Out: a `World`, whose frames are a pure function of seed and time, a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -196,8 +196,8 @@ def simulate_clip(seed: int, label: str, *, seconds: float = 3.0, size: tuple[in
     return World(seed, scene, seconds, 15.0, (*others, main))
 
 
-def write_video(world: World, path: Path, *, crf: int = 23) -> None:
-    """Encode every frame of a world as h264 in the container that the path's suffix names."""
+def write_video(world: World, path: Path, *, crf: int = 23, frames: Iterable[Picture] | None = None) -> None:
+    """Encode every frame of a world, or others of its size instead, as h264 in the container that the path's suffix names."""
     import av
 
     height, width = world.scene.background.shape[:2]
@@ -205,6 +205,6 @@ def write_video(world: World, path: Path, *, crf: int = 23) -> None:
     with av.open(str(path), "w") as out:
         stream = out.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for picture in world.frames():
+        for picture in world.frames() if frames is None else frames:
             out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         out.mux(stream.encode(None))
