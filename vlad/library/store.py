@@ -1,0 +1,618 @@
+"""The library itself: every change goes through here, in one transaction with its row in the audit log.
+
+Writers take turns (SQLite: one writer at a time, WAL lets readers go on; PostgreSQL: an advisory lock), so that a job is claimed once and the
+log stays one chain. Files lie in `folder`, by id; nothing outside it is read or written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from alembic import command
+from alembic.config import Config
+from argon2 import PasswordHasher
+from argon2.exceptions import Argon2Error, InvalidHashError
+from sqlalchemy import Engine, create_engine, event, func, or_, select, text, update
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from vlad.errors import InputError, LimitError, OutputError
+from vlad.types import Analysis, ScoreTrack, Segment
+
+from . import audit
+from .tables import (
+    AnalysisRow,
+    AuditRow,
+    ExportRow,
+    Job,
+    Key,
+    NoteRow,
+    SegmentRow,
+    TagRow,
+    Upload,
+    User,
+    VerdictRow,
+    Video,
+)
+
+ROLES = ("reviewer", "admin")
+VERDICTS = ("confirmed", "dismissed")
+TRIES = 2  # of a job before its clip is given up
+SILENCE = 60.0  # seconds without a heartbeat after which a worker is taken for dead
+FREE = 2 << 30  # bytes of disk that are never used up
+LARGEST = 4 << 30  # bytes of one clip
+LOCK = 0x76_6C_61_64  # PostgreSQL's advisory lock of writers
+Floats = npt.NDArray[np.float32]
+
+
+class Library:
+    """A database and a folder. url: SQLAlchemy's, or a folder that holds library.sqlite. Raises InputError where it cannot be opened."""
+
+    def __init__(self, url: str | Path, folder: Path | None = None) -> None:
+        named = str(url)
+        if "://" not in named:
+            folder = folder or Path(named)
+            folder.mkdir(parents=True, exist_ok=True)
+            named = f"sqlite:///{(folder / 'library.sqlite').absolute()}"
+        if folder is None:
+            raise InputError("a library by URL needs a folder for its clips too")
+        self.folder = folder
+        for part in ("clips", "uploads", "embeddings"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        self._sqlite = named.startswith("sqlite")
+        try:
+            self.engine = _open(named)
+            self._migrate()
+        except (SQLAlchemyError, ModuleNotFoundError) as error:
+            line = str(error).splitlines()[0][:200]
+            raise InputError(f"library: cannot be opened ({line}); check the URL, and that its server runs") from None
+        self._hasher = PasswordHasher()
+
+    def _migrate(self) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(files("vlad.library") / "migrations"))
+        with self.engine.begin() as connection:
+            if not self._sqlite:
+                connection.execute(text(f"select pg_advisory_xact_lock({LOCK})"))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session that only looks."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A session whose changes come whole or not at all, alone among writers. Raises OutputError where the database cannot be written."""
+        try:
+            with Session(self.engine.execution_options(write=True), expire_on_commit=False) as session, session.begin():
+                if not self._sqlite:
+                    session.execute(text(f"select pg_advisory_xact_lock({LOCK})"))
+                yield session
+        except OperationalError as error:
+            raise OutputError(f"library: cannot be written ({str(error.orig).splitlines()[0][:160]})") from None
+
+    def log(self, user: str, action: str, target: str = "", **detail: Any) -> None:
+        """A row of the audit log by itself, for what only looks."""
+        with self.write() as session:
+            audit.append(session, user, action, target, **detail)
+
+    # people
+
+    def add_user(self, name: str, password: str, role: str = "reviewer") -> User:
+        """A new user. Raises InputError for a name that is taken, a short password or an unknown role."""
+        if role not in ROLES:
+            raise InputError(f"role {role!r}: choose one of {', '.join(ROLES)}")
+        if not name.strip() or len(name) > 200 or not name.isprintable():
+            raise InputError("name: expected 1 to 200 printable letters")
+        if len(password) < 10:
+            raise InputError("password: expected 10 letters or more")
+        user = User(name=name.strip(), role=role, password=self._hasher.hash(password))
+        try:
+            with self.write() as session:
+                session.add(user)
+                session.flush()
+                audit.append(session, name, "user added", user.id, role=role)
+        except IntegrityError:
+            raise InputError(f"user {name!r}: there is one of that name") from None
+        return user
+
+    def local_user(self) -> User:
+        """The one user of a library on loopback without sign-in; made when first asked for."""
+        with self.write() as session:
+            found = session.scalars(select(User).where(User.name == "local")).first()
+            if found is None:
+                found = User(name="local", role="admin", password="")
+                session.add(found)
+            return found
+
+    def has_users(self) -> bool:
+        """Whether anybody can sign in."""
+        with self.read() as session:
+            return bool(
+                session.scalar(select(func.count()).select_from(User).where(User.password != "", User.closed.is_(None)))
+            )
+
+    def sign_in(self, name: str, password: str) -> User | None:
+        """The user whose password this is, None for any other. Takes as long for a name that nobody has."""
+        with self.read() as session:
+            user = session.scalars(select(User).where(User.name == name, User.closed.is_(None))).first()
+        kept = user.password if user and user.password else _NOBODY
+        try:
+            self._hasher.verify(kept, password)
+        except (Argon2Error, InvalidHashError):
+            self.log(_clean(name)[:200], "sign-in refused")
+            return None
+        self.log(name, "signed in")
+        return user
+
+    def open_key(self, user: User, seconds: float, *, name: str = "", scopes: Sequence[str] = ()) -> str:
+        """A new session (no scopes) or token; the secret, which is not kept."""
+        secret = secrets.token_urlsafe(32)
+        with self.write() as session:
+            session.add(
+                Key(
+                    user_id=user.id,
+                    digest=_digest(secret),
+                    name=name,
+                    scopes=" ".join(scopes),
+                    expires=time.time() + seconds,
+                )
+            )
+            if scopes:
+                audit.append(session, user.name, "token made", "", name=name, scopes=list(scopes))
+        return secret
+
+    def key(self, secret: str) -> Key | None:
+        """The session or token of a secret, with its user; None once it expired or was closed."""
+        with self.read() as session:
+            found = session.scalars(select(Key).where(Key.digest == _digest(secret), Key.expires > time.time())).first()
+            if found is None or found.user.closed is not None:
+                return None
+            return found
+
+    def close_key(self, secret: str) -> None:
+        """End a session or revoke a token."""
+        with self.write() as session:
+            session.execute(update(Key).where(Key.digest == _digest(secret)).values(expires=0.0))
+
+    # clips
+
+    def begin_upload(self, user: User, name: str, size: int, camera: str = "") -> Upload:
+        """A place for a clip that comes in pieces. Raises LimitError where it is too large or the disk too full."""
+        if not 0 < size <= LARGEST:
+            raise LimitError(f"{name}: {size} bytes; a clip has 1 to {LARGEST} bytes")
+        free = shutil.disk_usage(self.folder).free
+        if free - size < FREE:
+            raise LimitError(
+                f"{name}: the disk has {free >> 20} MiB left; {FREE >> 20} MiB stay free. Remove clips, or shorten retention"
+            )
+        upload = Upload(user_id=user.id, name=_clean(name)[:500], size=size, camera=_clean(camera)[:200])
+        with self.write() as session:
+            session.add(upload)
+            session.flush()
+        self._part(upload.id).touch()
+        return upload
+
+    def _part(self, upload_id: str) -> Path:
+        return self.folder / "uploads" / upload_id
+
+    def append(self, user: User, upload_id: str, offset: int, data: bytes) -> int:
+        """Add a piece at the byte where the file ends; how many bytes are there now. Raises InputError for another offset or too much."""
+        with self.write() as session:
+            upload = session.get(Upload, upload_id)
+            if upload is None or upload.user_id != user.id:
+                raise InputError("upload: there is none of that id")
+            if offset != upload.received:
+                raise InputError(f"upload: {upload.received} bytes are here, not {offset}; go on from there")
+            if upload.received + len(data) > upload.size:
+                raise InputError(f"upload: more than the {upload.size} bytes that were announced")
+            with open(self._part(upload_id), "r+b") as file:
+                file.seek(offset)
+                file.write(data)
+                file.truncate()
+            upload.received += len(data)
+            return upload.received
+
+    def finish_upload(self, user: User, upload_id: str, settings: dict[str, Any] | None = None) -> tuple[Video, Job]:
+        """A whole upload becomes a clip with a job in the queue. Raises InputError where bytes are missing."""
+        with self.write() as session:
+            upload = session.get(Upload, upload_id)
+            if upload is None or upload.user_id != user.id:
+                raise InputError("upload: there is none of that id")
+            if upload.received != upload.size:
+                raise InputError(f"upload: {upload.received} of {upload.size} bytes are here; send the rest")
+            video = Video(user_id=user.id, name=upload.name, size=upload.size, camera=upload.camera)
+            session.add(video)
+            session.flush()
+            os.replace(self._part(upload_id), self.clip(video.id))
+            job = Job(video_id=video.id, settings=settings or {})
+            session.add(job)
+            session.delete(upload)
+            audit.append(session, user.name, "uploaded", video.id, name=video.name, size=video.size)
+        return video, job
+
+    def clip(self, video_id: str) -> Path:
+        """Where a clip lies. Raises InputError for what is no id."""
+        if len(video_id) != 32 or not all(c in "0123456789abcdef" for c in video_id):
+            raise InputError("video: no such id")
+        return self.folder / "clips" / video_id
+
+    def videos(self) -> list[Video]:
+        """Every clip that was not removed, newest first."""
+        with self.read() as session:
+            return list(session.scalars(select(Video).where(Video.removed.is_(None)).order_by(Video.created.desc())))
+
+    def remove(self, user: User, video_id: str) -> None:
+        """Remove a clip's file; what was decided of it stays. Raises InputError where a segment of it was exported."""
+        with self.write() as session:
+            video = session.get(Video, video_id)
+            if video is None or video.removed is not None:
+                raise InputError("video: no such id")
+            exported = (
+                select(func.count())
+                .select_from(SegmentRow)
+                .where(SegmentRow.video_id == video_id, SegmentRow.exported.is_not(None))
+            )
+            if session.scalar(exported):
+                raise InputError(f"{video.name}: part of it is evidence that was exported; it is kept")
+            video.removed = time.time()
+            audit.append(session, user.name, "removed", video_id, name=video.name)
+        self.clip(video_id).unlink(missing_ok=True)
+
+    def retire(self, days: float) -> int:
+        """Remove clips older than `days`, but for those of which something was exported; how many."""
+        with self.read() as session:
+            old = select(Video.id).where(Video.removed.is_(None), Video.created < time.time() - days * 86_400)
+            kept = select(SegmentRow.video_id).where(SegmentRow.exported.is_not(None))
+            ids = list(session.scalars(old.where(Video.id.not_in(kept))))
+        for video_id in ids:
+            self.remove(User(id="", name="retention", role="admin"), video_id)
+        return len(ids)
+
+    # jobs
+
+    def claim(self, worker: str) -> Job | None:
+        """The oldest waiting job, now this worker's; None where there is none."""
+        with self.write() as session:
+            job = session.scalars(
+                select(Job).where(Job.status == "queued").order_by(Job.created, Job.id).limit(1)
+            ).first()
+            if job is None:
+                return None
+            job.status, job.worker, job.attempts = "running", worker, job.attempts + 1
+            job.started = job.heartbeat = time.time()
+            job.stage, job.done, job.total, job.error = "decoding", 0.0, None, ""
+            _ = job.video.name
+            return job
+
+    def beat(self, job_id: str, worker: str, *, stage: str, done: float, total: float | None) -> bool:
+        """Say that a job goes on; False where it is no longer this worker's, or was cancelled: stop then."""
+        with self.write() as session:
+            changed = session.execute(
+                update(Job)
+                .where(Job.id == job_id, Job.worker == worker, Job.status == "running")
+                .values(stage=stage, done=done, total=total, heartbeat=time.time())
+            )
+            return bool(changed.rowcount)  # type: ignore[attr-defined]
+
+    def finish(self, job_id: str, worker: str) -> bool:
+        """A job is done; False where it was taken away meanwhile."""
+        return self._end(job_id, worker, "done", "")
+
+    def fail(self, job_id: str, worker: str, reason: str) -> bool:
+        """A job failed for a reason that trying again will not change."""
+        return self._end(job_id, worker, "failed", reason[:500])
+
+    def _end(self, job_id: str, worker: str, status: str, error: str) -> bool:
+        with self.write() as session:
+            changed = session.execute(
+                update(Job)
+                .where(Job.id == job_id, Job.worker == worker, Job.status == "running")
+                .values(status=status, error=error, ended=time.time())
+            )
+            return bool(changed.rowcount)  # type: ignore[attr-defined]
+
+    def cancel(self, user: User, job_id: str) -> bool:
+        """Take a job out of the queue, or stop it; False where it is over."""
+        with self.write() as session:
+            changed = session.execute(
+                update(Job)
+                .where(Job.id == job_id, Job.status.in_(("queued", "running")))
+                .values(status="cancelled", ended=time.time())
+            )
+            if changed.rowcount:  # type: ignore[attr-defined]
+                audit.append(session, user.name, "cancelled", job_id)
+            return bool(changed.rowcount)  # type: ignore[attr-defined]
+
+    def again(self, user: User, video_id: str, settings: dict[str, Any] | None = None) -> Job:
+        """A new job for a clip, unless one is under way. Raises InputError."""
+        with self.write() as session:
+            video = session.get(Video, video_id)
+            if video is None or video.removed is not None:
+                raise InputError("video: no such id")
+            waiting = select(Job).where(Job.video_id == video_id, Job.status.in_(("queued", "running")))
+            if session.scalars(waiting).first():
+                raise InputError(f"{video.name}: is in the queue already")
+            job = Job(video_id=video_id, settings=settings or {})
+            session.add(job)
+            audit.append(session, user.name, "analysed again", video_id)
+            return job
+
+    def revive(self, silence: float = SILENCE) -> int:
+        """Put jobs of workers that fell silent back into the queue; one tried TRIES times has failed. How many were found."""
+        with self.write() as session:
+            old = select(Job).where(
+                Job.status == "running", or_(Job.heartbeat.is_(None), Job.heartbeat < time.time() - silence)
+            )
+            found = list(session.scalars(old))
+            for job in found:
+                if job.attempts >= TRIES:
+                    job.status, job.ended = "failed", time.time()
+                    job.error = f"given up: it ended its worker {job.attempts} times"
+                else:
+                    job.status, job.worker = "queued", ""
+            return len(found)
+
+    # what was found
+
+    def keep(
+        self, video_id: str, analysis: Analysis, embeddings: Floats | None = None, embedder: str = ""
+    ) -> list[str]:
+        """The analysis of a clip, in place of an older one; ids of its segments. Segments that somebody decided on stay.
+
+        embeddings: unit vectors float32 [T, D] of its snippets, for search; embedder: of what encoder.
+        """
+        t = analysis.track
+        with self.write() as session:
+            video = session.get(Video, video_id)
+            if video is None:
+                raise InputError("video: no such id")
+            video.sha256, video.duration = analysis.video.sha256, analysis.video.duration
+            video.facts = {**asdict(analysis.video), "path": "", "gaps": [list(g) for g in analysis.video.gaps]}
+            row = session.scalars(select(AnalysisRow).where(AnalysisRow.video_id == video_id)).first()
+            row = row or AnalysisRow(video_id=video_id)
+            row.scores, row.edges = t.scores.astype("<f4").tobytes(), t.edges.astype("<f8").tobytes()
+            row.classes = None if t.classes is None else t.classes.astype("<f4").tobytes()
+            row.labels, row.made_by, row.created = list(t.labels), dict(analysis.made_by), time.time()
+            row.summary, row.embedder = asdict(analysis.summary) if analysis.summary else None, embedder
+            session.add(row)
+            ids = self._replace_segments(session, video_id, analysis)
+        if embeddings is not None:
+            part = self.folder / "embeddings" / f".{video_id}.npy"
+            np.save(part, embeddings.astype(np.float16), allow_pickle=False)
+            os.replace(part, self.folder / "embeddings" / f"{video_id}.npy")
+        return ids
+
+    def _replace_segments(self, session: Session, video_id: str, analysis: Analysis) -> list[str]:
+        said = {e.segment: e for e in analysis.explanations}
+        old = list(
+            session.scalars(select(SegmentRow).where(SegmentRow.video_id == video_id, SegmentRow.gone.is_(None)))
+        )
+        decided = set(session.scalars(select(VerdictRow.segment_id))) | set(session.scalars(select(NoteRow.segment_id)))
+        same = {(round(s.start, 3), round(s.end, 3)): s for s in old}
+        ids = []
+        for s in analysis.segments:
+            row = same.pop((round(s.start, 3), round(s.end, 3)), None) or SegmentRow(video_id=video_id)
+            row.start, row.end, row.peak, row.peak_time, row.label = s.start, s.end, s.peak, s.peak_time, s.label
+            row.explanation = _told(said.get(s))
+            session.add(row)
+            session.flush()
+            ids.append(row.id)
+        for row in same.values():
+            if row.id in decided or row.exported is not None:
+                row.gone = time.time()
+            else:
+                session.delete(row)
+        return ids
+
+    def explain(self, segment_id: str, explanation: dict[str, Any], user: str) -> None:
+        """Other words for a segment."""
+        with self.write() as session:
+            row = self._segment(session, segment_id)
+            row.explanation = explanation
+            audit.append(session, user, "explained again", segment_id, prompt=str(explanation.get("prompt", "")))
+
+    def track(self, video_id: str) -> ScoreTrack:
+        """A clip's timeline. Raises InputError where it has none yet."""
+        with self.read() as session:
+            row = session.scalars(select(AnalysisRow).where(AnalysisRow.video_id == video_id)).first()
+        if row is None:
+            raise InputError("video: not analysed yet")
+        classes = None
+        if row.classes is not None:
+            classes = np.frombuffer(row.classes, "<f4").reshape(-1, len(row.labels))
+        return ScoreTrack(np.frombuffer(row.scores, "<f4"), np.frombuffer(row.edges, "<f8"), tuple(row.labels), classes)
+
+    def segments(
+        self, *, video_id: str = "", status: str = "", label: str = "", camera: str = "", words: str = "", first: int = 0, count: int = 100,
+        by: str = "peak",
+    ) -> tuple[list[SegmentRow], int]:  # fmt: skip
+        """A page of segments and how many there are: by peak (highest first), start, or newest clip first. words: in notes, tags, explanations."""
+        wanted = select(SegmentRow).join(Video).where(SegmentRow.gone.is_(None), Video.removed.is_(None))
+        for column, value in (
+            (SegmentRow.video_id, video_id),
+            (SegmentRow.status, status),
+            (SegmentRow.label, label),
+            (Video.camera, camera),
+        ):
+            wanted = wanted.where(column == value) if value else wanted
+        if words:
+            like = "%" + re.sub(r"([\\%_])", r"\\\1", words.lower()) + "%"
+            noted = select(NoteRow.segment_id).where(func.lower(NoteRow.text).like(like, escape="\\"))
+            tagged = select(TagRow.segment_id).where(func.lower(TagRow.tag).like(like, escape="\\"))
+            wanted = wanted.where(
+                or_(
+                    SegmentRow.id.in_(noted),
+                    SegmentRow.id.in_(tagged),
+                    func.lower(SegmentRow.label).like(like, escape="\\"),
+                )
+            )
+        orders: dict[str, list[Any]] = {
+            "peak": [SegmentRow.peak.desc()], "start": [SegmentRow.start], "newest": [Video.created.desc(), SegmentRow.start]
+        }  # fmt: skip
+        with self.read() as session:
+            total = session.scalar(select(func.count()).select_from(wanted.subquery())) or 0
+            rows = list(session.scalars(wanted.order_by(*orders[by], SegmentRow.id).offset(first).limit(count)))
+            for row in rows:
+                _ = row.video.name
+        return rows, total
+
+    def _segment(self, session: Session, segment_id: str) -> SegmentRow:
+        row = session.get(SegmentRow, segment_id)
+        if row is None:
+            raise InputError("segment: no such id")
+        return row
+
+    # what people say
+
+    def decide(self, user: User, segment_id: str, verdict: str, reason: str = "") -> VerdictRow:
+        """Confirm or dismiss a segment. Raises InputError."""
+        if verdict not in VERDICTS:
+            raise InputError(f"verdict {verdict!r}: choose one of {', '.join(VERDICTS)}")
+        row = VerdictRow(segment_id=segment_id, user_id=user.id, verdict=verdict, reason=_clean(reason)[:2000])
+        with self.write() as session:
+            segment = self._segment(session, segment_id)
+            segment.status = verdict
+            session.add(row)
+            session.flush()
+            audit.append(session, user.name, verdict, segment_id, reason=row.reason)
+        return row
+
+    def undo(self, user: User) -> str | None:
+        """Take back a user's newest verdict that stands; the segment's id, None where there is none."""
+        with self.write() as session:
+            own = select(VerdictRow).where(VerdictRow.user_id == user.id, VerdictRow.undone.is_(None))
+            last = session.scalars(own.order_by(VerdictRow.created.desc()).limit(1)).first()
+            if last is None:
+                return None
+            last.undone = time.time()
+            session.flush()
+            standing = select(VerdictRow).where(VerdictRow.segment_id == last.segment_id, VerdictRow.undone.is_(None))
+            before = session.scalars(standing.order_by(VerdictRow.created.desc()).limit(1)).first()
+            self._segment(session, last.segment_id).status = before.verdict if before else "open"
+            audit.append(session, user.name, "undone", last.segment_id, verdict=last.verdict)
+            return last.segment_id
+
+    def note(self, user: User, segment_id: str, words: str) -> NoteRow:
+        """Write on a segment. Raises InputError for nothing, or too much."""
+        if not _clean(words).strip() or len(words) > 10_000:
+            raise InputError("note: expected 1 to 10,000 letters")
+        row = NoteRow(segment_id=segment_id, user_id=user.id, text=_clean(words))
+        with self.write() as session:
+            self._segment(session, segment_id)
+            session.add(row)
+            audit.append(session, user.name, "noted", segment_id)
+        return row
+
+    def tag(self, user: User, segment_id: str, tag: str, *, on: bool = True) -> None:
+        """Hang a word on a segment, or take it off. Raises InputError."""
+        word = _clean(tag).strip()
+        if not word or len(word) > 60 or not word.isprintable():
+            raise InputError("tag: expected 1 to 60 printable letters")
+        with self.write() as session:
+            self._segment(session, segment_id)
+            found = session.scalars(select(TagRow).where(TagRow.segment_id == segment_id, TagRow.tag == word)).first()
+            if on and found is None:
+                session.add(TagRow(segment_id=segment_id, user_id=user.id, tag=word))
+            elif not on and found is not None:
+                session.delete(found)
+            else:
+                return
+            audit.append(session, user.name, "tagged" if on else "untagged", segment_id, tag=word)
+
+    def about(self, segment_id: str) -> tuple[list[VerdictRow], list[NoteRow], list[str]]:
+        """Verdicts (newest first, those undone too), notes (oldest first) and tags of a segment."""
+        with self.read() as session:
+            verdicts = list(
+                session.scalars(
+                    select(VerdictRow).where(VerdictRow.segment_id == segment_id).order_by(VerdictRow.created.desc())
+                )
+            )
+            notes = list(
+                session.scalars(select(NoteRow).where(NoteRow.segment_id == segment_id).order_by(NoteRow.created))
+            )
+            tags = list(session.scalars(select(TagRow.tag).where(TagRow.segment_id == segment_id).order_by(TagRow.tag)))
+            for who in (*(v.user for v in verdicts), *(n.user for n in notes)):
+                _ = who.name
+        return verdicts, notes, tags
+
+    def exported(self, user: User, segment_ids: Sequence[str], manifest: dict[str, str]) -> ExportRow:
+        """Remember that a case was handed out."""
+        row = ExportRow(user_id=user.id, segments=list(segment_ids), manifest=manifest)
+        with self.write() as session:
+            for segment_id in segment_ids:
+                self._segment(session, segment_id).exported = time.time()
+            session.add(row)
+            session.flush()
+            audit.append(session, user.name, "exported", row.id, segments=list(segment_ids))
+        return row
+
+    def audit_rows(self, *, first: int = 0, count: int = 100) -> list[AuditRow]:
+        """A page of the log, newest first."""
+        with self.read() as session:
+            return list(session.scalars(select(AuditRow).order_by(AuditRow.number.desc()).offset(first).limit(count)))
+
+
+def segment_of(row: SegmentRow) -> Segment:
+    """A row as the value that the line knows."""
+    return Segment(row.start, row.end, row.peak, row.peak_time, row.label)
+
+
+def _told(explanation: Any) -> dict[str, Any] | None:
+    if explanation is None:
+        return None
+    facts = asdict(explanation)
+    facts.pop("segment")
+    return {
+        **facts,
+        "fields": dict(explanation.fields),
+        "times": list(explanation.times),
+        "notes": list(explanation.notes),
+    }
+
+
+def _clean(words: str) -> str:
+    """Text that every database takes: no NUL, no half of a letter."""
+    return words.replace("\x00", "").encode("utf-8", "replace").decode()
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _open(url: str) -> Engine:
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True)
+    engine = create_engine(url, connect_args={"timeout": 30})
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, record: Any) -> None:
+        connection.isolation_level = None  # the driver begins nothing by itself: see below
+        for line in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=NORMAL"):
+            connection.execute(f"PRAGMA {line}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Any) -> None:
+        writes = connection.get_execution_options().get("write")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+_NOBODY = PasswordHasher().hash("nobody has this password")
