@@ -13,7 +13,7 @@ test: .venv/.stamp
 check: .venv/.stamp
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/mypy finetune eval
+	$(BIN)/mypy finetune eval app
 
 .venv/.stamp: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("vlad needs Python 3.11 or later, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'

@@ -75,16 +75,22 @@ class Analyzer:
         """
         report = on_progress or (lambda stage, done, total: None)
         features, video, warnings = self.features(path, on_progress=report)
-        track = self.score(features)
-        s = self.settings
+        found = self.flagged(features, video, warnings)
+        if not self.settings.explain:
+            return found
+        explanations = self.explain(video, found.track, found.segments, on_progress=report, on_text=on_text)
+        told = {"explainer": explanations[0].model, "prompt": explanations[0].prompt} if explanations else {}
+        return replace(found, explanations=explanations, made_by={**found.made_by, **told})
+
+    def flagged(self, features: Features, video: Video, warnings: Sequence[str] = ()) -> Analysis:
+        """The analysis of a clip's features without explanations: scores first, words later."""
+        track, s = self.score(features), self.settings
         enter, leave = self._thresholds()
         segments = find_segments(
             track, smooth_seconds=s.smooth_seconds, enter=enter, leave=leave,
             merge_gap=s.merge_gap, min_length=s.min_length,
         )  # fmt: skip
-        explanations = self.explain(video, track, segments, on_progress=report, on_text=on_text) if s.explain else ()
-        made_by = self._made_by(features, explanations, warnings)
-        return Analysis(video, track, segments, explanations, made_by)
+        return Analysis(video, track, segments, (), self._made_by(features, warnings))
 
     def features(
         self, path: str | os.PathLike[str], *, on_progress: Progress | None = None
@@ -237,15 +243,13 @@ class Analyzer:
             self.engine(), load_prompt("chat", self.settings.prompts), self.settings, analysis, segment, turns=turns
         )
 
-    def _made_by(
-        self, features: Features, explanations: Sequence[Explanation], warnings: Sequence[str]
-    ) -> dict[str, Any]:
+    def _made_by(self, features: Features, warnings: Sequence[str]) -> dict[str, Any]:
         return {
             "versions": versions(),
             "encoder": features.encoder,
             "scorer": str(getattr(self._scorer, "name", self.settings.scorer)),
-            "explainer": explanations[0].model if explanations else "",
-            "prompt": explanations[0].prompt if explanations else "",
+            "explainer": "",
+            "prompt": "",
             "settings": self.settings.model_dump(mode="json", exclude={"cache"})
             | dict(zip(("enter", "leave"), self._thresholds(), strict=True)),
             "warnings": list(warnings),

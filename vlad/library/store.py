@@ -428,6 +428,13 @@ class Library:
             row.explanation = explanation
             audit.append(session, user, "explained again", segment_id, prompt=str(explanation.get("prompt", "")))
 
+    def explained(self, segment_id: str, explanation: dict[str, Any]) -> None:
+        """The first words for a segment, by a worker; a segment that a newer analysis took away is let be."""
+        with self.write() as session:
+            row = session.get(SegmentRow, segment_id)
+            if row is not None:
+                row.explanation = explanation
+
     def track(self, video_id: str) -> ScoreTrack:
         """A clip's timeline. Raises InputError where it has none yet."""
         with self.read() as session:

@@ -1,0 +1,1 @@
+"""The reviewer's page: a server, its workers, and what they show."""

@@ -1,0 +1,185 @@
+"""Takes jobs one after another: decodes, scores, explains, and keeps what it finds after every step.
+
+    python -m vlad.app.worker LIBRARY FOLDER [SETTINGS as JSON]
+
+In: the library's queue. Out: analyses in the library; scores before explanations, each explanation as it is written. A clip that ends this
+process comes back into the queue once, by whoever calls `revive`; a second time it has failed. Knows no page.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vlad.config import Settings, make_settings
+from vlad.errors import VladError
+from vlad.library import Library
+from vlad.library.tables import Job
+from vlad.pipeline import Analyzer
+from vlad.types import Explanation, Features
+
+PULSE = 5.0  # seconds between two heartbeats
+PAUSE = 0.5  # seconds before the queue is looked at again
+log = logging.getLogger("vlad.worker")
+
+
+class Stopped(Exception):
+    """The job was cancelled, or is another worker's by now."""
+
+
+class Pulse:
+    """Beats for a job while it is worked on, also through long steps; `check` raises Stopped once it is no longer ours."""
+
+    def __init__(self, library: Library, job: Job, name: str) -> None:
+        self.library, self.job, self.name = library, job, name
+        self.state: tuple[str, float, float | None] = ("decoding", 0.0, None)
+        self.ours, self.over = True, threading.Event()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.told = 0.0
+
+    def __enter__(self) -> Pulse:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.over.set()
+        self.thread.join()
+
+    def _run(self) -> None:
+        while not self.over.wait(PULSE):
+            self._beat()
+
+    def _beat(self) -> None:
+        stage, done, total = self.state
+        try:
+            self.ours = self.library.beat(self.job.id, self.name, stage=stage, done=done, total=total)
+        except VladError as error:  # a database that is away for a moment ends no analysis
+            log.warning("heartbeat: %s", error)
+
+    def tell(self, stage: str, done: float, total: float | None) -> None:
+        """Where the job is; a person sees it within a second. Raises Stopped."""
+        self.state = (stage, done, total)
+        if stage != "decoding" or time.monotonic() - self.told > 1:  # decoding tells of every snippet
+            self.told = time.monotonic()
+            self._beat()
+        if not self.ours:
+            raise Stopped
+
+
+def embeddings(features: Features, encoder: Any) -> npt.NDArray[np.float32] | None:
+    """Unit image embeddings of a clip's snippets, for search; None without an encoder of words."""
+    width = int(getattr(encoder, "parts", (0, 0))[0])
+    if not width:
+        return None
+    found = features.values[:, :width]
+    unit: npt.NDArray[np.float32] = found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9)
+    return unit
+
+
+def facts_of(explanation: Explanation) -> dict[str, Any]:
+    """An explanation as the library keeps it."""
+    names = ("verdict", "text", "prompt", "model", "raw", "probability")
+    facts: dict[str, Any] = {n: getattr(explanation, n) for n in names}
+    return facts | {
+        "fields": dict(explanation.fields),
+        "times": list(explanation.times),
+        "notes": list(explanation.notes),
+    }
+
+
+class Worker:
+    """One taker of jobs with its loaded models. name: of this process, unlike any other's."""
+
+    def __init__(
+        self, library: Library, settings: Settings, *, name: str = "", analyzer: Analyzer | None = None
+    ) -> None:
+        self.library, self.settings = library, settings
+        self.name = name or f"{os.uname().nodename[:30]}-{os.getpid()}-{time.time_ns() % 10**6}"
+        self.analyzer = analyzer or Analyzer(settings)
+
+    def once(self) -> bool:
+        """Take a job and end it, well or not; False where none waits."""
+        job = self.library.claim(self.name)
+        if job is None:
+            return False
+        try:
+            with Pulse(self.library, job, self.name) as pulse:
+                self._analyse(job, pulse)
+            self.library.finish(job.id, self.name)
+        except Stopped:
+            log.info("job %s was taken away", job.id)
+        except VladError as error:
+            self.library.fail(job.id, self.name, str(error).replace(str(self.library.folder), ""))
+        except Exception as error:
+            log.exception("job %s", job.id)
+            self.library.fail(job.id, self.name, f"internal error ({type(error).__name__}); see the server's log")
+        return True
+
+    def _analyse(self, job: Job, pulse: Pulse) -> None:
+        path = self.library.clip(job.video_id)
+        analyzer = self._with(job.settings)
+        features, video, warnings = analyzer.features(
+            path, on_progress=lambda _, done, total: pulse.tell("decoding", done, total)
+        )
+        pulse.tell("scoring", 0, None)
+        analysis = analyzer.flagged(features, video, warnings)
+        ids = self.library.keep(job.video_id, analysis, embeddings(features, analyzer.encoder), features.encoder)
+        if not analyzer.settings.explain:
+            return
+        order = sorted(range(len(ids)), key=lambda i: -analysis.segments[i].peak)[: analyzer.settings.max_explanations]
+        for number, i in enumerate(order):
+            pulse.tell("explaining", number, len(order))
+            (said,) = analyzer.explain(video, analysis.track, [analysis.segments[i]])
+            self.library.explained(ids[i], facts_of(said))
+
+    def _with(self, changes: dict[str, Any]) -> Analyzer:
+        """The analyzer with a job's own settings, its models shared."""
+        if not changes:
+            return self.analyzer
+        settings = make_settings(**{**self.settings.model_dump(), **changes})
+        return Analyzer(settings, encoder=self.analyzer.encoder)
+
+    def run(self, stop: threading.Event) -> None:
+        """Take jobs until told to stop."""
+        while not stop.is_set():
+            try:
+                if self.once():
+                    continue
+                self.library.revive()
+            except VladError as error:
+                log.warning("%s", error)
+            stop.wait(PAUSE)
+
+
+def main(argv: list[str]) -> int:
+    """One worker process; ends after its job on SIGTERM, and when the process that started it is gone."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    url, folder, *rest = argv
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server's own Ctrl-C tells its workers
+    parent = os.getppid()
+
+    def watch() -> None:
+        while not stop.wait(1.0):
+            if os.getppid() != parent:
+                stop.set()
+
+    threading.Thread(target=watch, daemon=True).start()
+    settings = make_settings(**(json.loads(rest[0]) if rest else {}))
+    Worker(Library(url, Path(folder)), settings).run(stop)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

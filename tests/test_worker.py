@@ -1,0 +1,226 @@
+"""Workers: scores before words, a heartbeat, what is cancelled stops, what kills its worker is given up, and no clip is lost or taken twice."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from vlad.app import worker as workers
+from vlad.app.worker import Worker
+
+from vlad.config import make_settings
+from vlad.errors import VideoError
+from vlad.library import Library
+from vlad.library.tables import Job, User
+from vlad.types import Analysis, Explanation, Features, ScoreTrack, Segment, Video
+
+SEGMENTS = (Segment(1.0, 3.0, 0.7, 2.0, "fighting"), Segment(6.0, 8.0, 0.9, 7.0, "arson"))
+
+
+class Line:
+    """Stands in for an Analyzer: a step at a time, and what happens at each is up to the test."""
+
+    class encoder:
+        name, parts = "e@1", (4, 1)
+
+    def __init__(self, on: Callable[[str], None] = lambda step: None, **changes: Any) -> None:
+        self.on, self.settings = on, make_settings(**changes)
+
+    def features(self, path: Path, *, on_progress: Any) -> Any:
+        self.on("features")
+        for done in (1.0, 2.0):
+            on_progress("features", done, 2.0)
+        return (
+            Features(np.ones((10, 5), np.float32), np.arange(11.0), "e@1"),
+            Video(str(path), "0" * 64, 10.0, 15.0, 8, 8, "h264"),
+            ["1 gap"],
+        )
+
+    def flagged(self, features: Features, video: Video, warnings: Any) -> Analysis:
+        self.on("flagged")
+        return Analysis(
+            video, ScoreTrack(np.full(10, 0.5, np.float32), features.edges), SEGMENTS, (), {"warnings": warnings}
+        )
+
+    def explain(self, video: Video, track: ScoreTrack, segments: Any) -> Any:
+        self.on(f"explain {segments[0].label}")
+        return (
+            Explanation(segments[0], "anomaly", f"It appears to be {segments[0].label}.", {}, (1.0,), "explain@1", "m"),
+        )
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Library:
+    return Library(tmp_path / "library")
+
+
+@pytest.fixture
+def user(library: Library) -> User:
+    return library.local_user()
+
+
+def queue(library: Library, user: User, name: str = "a.mp4", data: bytes = b"x", **settings: Any) -> str:
+    upload = library.begin_upload(user, name, len(data))
+    library.append(user, upload.id, 0, data)
+    return library.finish_upload(user, upload.id, settings)[0].id
+
+
+def job_of(library: Library, video: str) -> Job:
+    with library.read() as session:
+        return session.query(Job).filter(Job.video_id == video).order_by(Job.created.desc()).first()  # type: ignore[return-value]
+
+
+def work(library: Library, line: Any) -> Worker:
+    return Worker(library, line.settings, analyzer=line)
+
+
+def test_scores_are_there_before_words_and_the_highest_peak_is_told_first(library: Library, user: User) -> None:
+    seen: list[tuple[str, int, int]] = []
+
+    def on(step: str) -> None:
+        rows, total = library.segments(by="start")
+        seen.append((step, total, sum(r.explanation is not None for r in rows)))
+
+    video = queue(library, user)
+    assert work(library, Line(on)).once()
+    assert seen == [("features", 0, 0), ("flagged", 0, 0), ("explain arson", 2, 0), ("explain fighting", 2, 1)]
+    rows, _ = library.segments(by="start")
+    assert [r.explanation and r.explanation["text"] for r in rows] == [
+        "It appears to be fighting.",
+        "It appears to be arson.",
+    ]
+    assert job_of(library, video).status == "done"
+    np.testing.assert_allclose(
+        np.linalg.norm(np.load(library.folder / "embeddings" / f"{video}.npy").astype(float), axis=1), 1, atol=1e-3
+    )
+    assert not work(library, Line()).once()
+
+
+def test_a_clip_that_cannot_be_read_fails_with_its_reason_and_without_our_folders(library: Library, user: User) -> None:
+    video = queue(library, user)
+
+    def on(step: str) -> None:
+        raise VideoError(f"{library.clip(video)}: holds no picture")
+
+    work(library, Line(on)).once()
+    job = job_of(library, video)
+    assert (job.status, job.error) == ("failed", f"/clips/{video}: holds no picture")
+
+
+def test_a_bug_fails_the_job_and_not_the_worker(library: Library, user: User) -> None:
+    video, other = queue(library, user), queue(library, user)
+
+    def on(step: str) -> None:
+        if job_of(library, video).status == "running":
+            raise ZeroDivisionError("secret /etc/passwd")
+
+    one = work(library, Line(on))
+    assert one.once()
+    assert one.once()
+    assert job_of(library, video).error == "internal error (ZeroDivisionError); see the server's log"
+    assert job_of(library, other).status == "done"
+
+
+@pytest.mark.parametrize("when", ["features", "explain arson"])
+def test_what_is_cancelled_stops(library: Library, user: User, when: str) -> None:
+    video, steps = queue(library, user), []
+
+    def on(step: str) -> None:
+        steps.append(step)
+        if step == when:
+            library.cancel(user, job_of(library, video).id)
+
+    work(library, Line(on)).once()
+    assert job_of(library, video).status == "cancelled"
+    assert steps[-1] == when
+
+
+def test_a_long_step_still_beats(library: Library, user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "PULSE", 0.05)
+    video = queue(library, user)
+    beats: list[float | None] = []
+
+    def on(step: str) -> None:
+        if step == "flagged":
+            for _ in range(4):
+                time.sleep(0.12)
+                beats.append(job_of(library, video).heartbeat)
+
+    work(library, Line(on)).once()
+    assert len(set(beats)) == 4
+
+
+def test_a_job_has_settings_of_its_own(library: Library, user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+
+    def fake(settings: Any, **shared: Any) -> Line:
+        made.append(settings)
+        return Line(explain=settings.explain)
+
+    monkeypatch.setattr(workers, "Analyzer", fake)
+    queue(library, user, explain=False, enter=0.7)
+    Worker(library, make_settings(), analyzer=Line()).once()  # type: ignore[arg-type]
+    assert (made[0].enter, made[0].explain) == (0.7, False)
+    assert all(r.explanation is None for r in library.segments()[0])
+
+
+def start(library: Library) -> subprocess.Popen[bytes]:
+    settings = '{"explain": false}'
+    url = str(library.engine.url)
+    return subprocess.Popen(
+        [sys.executable, "-m", "vlad.app.worker", url, str(library.folder), settings], stderr=subprocess.DEVNULL
+    )
+
+
+@pytest.mark.slow
+def test_a_hundred_clips_and_workers_killed_in_the_middle(
+    library: Library, user: User, clip: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Two real workers, each killed with -9 while it works, others started: every clip is analysed once, none is lost."""
+    monkeypatch.setenv("VLAD_CACHE", str(tmp_path / "cache"))
+    data = clip.read_bytes()
+    videos = [queue(library, user, f"{i}.mp4", data) for i in range(100)]
+
+    def count() -> dict[str, int]:
+        with library.read() as session:
+            return {
+                s: session.query(Job).filter(Job.status == s).count() for s in ("queued", "running", "done", "failed")
+            }
+
+    first = [start(library), start(library)]
+    while count()["done"] < 10:
+        time.sleep(0.2)
+    for process in first:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    running = count()["running"]
+    assert library.revive(silence=-1) == running
+    second = [start(library), start(library)]
+    end = time.monotonic() + 400
+    while count()["done"] < 100 and time.monotonic() < end:
+        time.sleep(0.5)
+    for process in second:
+        process.terminate()
+        assert process.wait(60) == 0
+    assert count() == {"queued": 0, "running": 0, "done": 100, "failed": 0}
+    assert {library.track(v).scores.size for v in videos} == {library.track(videos[0]).scores.size}
+    rows, total = library.segments(count=1000)
+    per_video = {v: sum(r.video_id == v for r in rows) for v in videos}
+    assert len(set(per_video.values())) == 1
+    assert total == sum(per_video.values())
+
+
+def test_a_worker_ends_when_told_to(library: Library) -> None:
+    stop = threading.Event()
+    thread = threading.Thread(target=work(library, Line()).run, args=(stop,))
+    thread.start()
+    stop.set()
+    thread.join(5)
+    assert not thread.is_alive()
