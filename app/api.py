@@ -1,0 +1,467 @@
+"""REST for everything the page does, under /api, with OpenAPI.
+
+In: requests of a signed-in user or a token. Out: JSON; scores as Float32, segments in pages, media by id with ranges. Errors are one line in
+`detail`: 404 for what is not there, 409 for what does not fit what is, 422 for what makes no sense.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi.responses import FileResponse
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import select
+
+from vlad.errors import InputError, LimitError
+from vlad.explainers.examples import embedding
+from vlad.library import Library
+from vlad.library import verify as verify_log
+from vlad.library.store import segment_of
+from vlad.library.tables import AnalysisRow, Job, SegmentRow, Upload, Video
+from vlad.prompting import names, read_prompt, user_folder
+from vlad.types import Features
+
+from . import media, view
+from .auth import COOKIE, SESSION, Admin, Reader, Writer, may
+from .models import Models
+
+PIECE = 8 << 20  # bytes of one piece of an upload
+PAGE = 500  # rows of a page at most
+router = APIRouter(prefix="/api")
+Id = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+Seconds = Annotated[float, Query(ge=0, le=200_000, allow_inf_nan=False)]
+First = Annotated[int, Query(ge=0, le=10**9)]
+Count = Annotated[int, Query(ge=1, le=PAGE)]
+
+
+class Body(BaseModel):
+    """What a request carries: nothing unknown."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class SignIn(Body):
+    """Name and password."""
+
+    name: str = Field(max_length=200)
+    password: str = Field(max_length=500)
+
+
+class NewUpload(Body):
+    """A clip that will come in pieces. size: bytes."""
+
+    name: str = Field(min_length=1, max_length=500)
+    size: int = Field(gt=0, le=2**53)
+    camera: str = Field("", max_length=200)
+
+
+class Wish(Body):
+    """How a clip is to be analysed."""
+
+    enter: float | None = Field(None, ge=0, le=1)
+    explain: bool = True
+
+
+class Decision(Body):
+    """A verdict on a segment."""
+
+    verdict: Literal["confirmed", "dismissed"]
+    reason: str = Field("", max_length=2000)
+
+
+class Words(Body):
+    """Some text."""
+
+    text: str = Field(min_length=1, max_length=10_000)
+
+
+class Again(Body):
+    """With which template."""
+
+    prompt: str = Field("explain", pattern=r"^[a-z][a-z0-9_-]{0,60}$")
+
+
+class Question(Body):
+    """A question about a segment, after those before it."""
+
+    question: str = Field(min_length=1, max_length=2000)
+    turns: list[tuple[str, str]] = Field([], max_length=20)
+
+
+class NewUser(Body):
+    """Somebody who may sign in."""
+
+    name: str = Field(min_length=1, max_length=200)
+    password: str = Field(min_length=10, max_length=500)
+    role: Literal["reviewer", "admin"] = "reviewer"
+
+
+class NewToken(Body):
+    """A key for programs. days: until it expires."""
+
+    name: str = Field(min_length=1, max_length=200)
+    scopes: list[Literal["read", "write", "admin"]] = Field(min_length=1, max_length=3)
+    days: float = Field(30, gt=0, le=3660)
+
+
+def library(request: Request) -> Library:
+    """The server's library."""
+    found: Library = request.app.state.library
+    return found
+
+
+def models(request: Request) -> Models:
+    """The server's own loaded models, for search and words."""
+    found: Models = request.app.state.models
+    return found
+
+
+def video_of(request: Request, video_id: str) -> Video:
+    """A clip that was not removed. Raises HTTPException 404."""
+    with library(request).read() as session:
+        row = session.get(Video, video_id)
+        if row is None or row.removed is not None:
+            raise HTTPException(404, "video: no such id")
+        return row
+
+
+def row_of(request: Request, segment_id: str) -> SegmentRow:
+    """A segment. Raises HTTPException 404."""
+    with library(request).read() as session:
+        row = session.get(SegmentRow, segment_id)
+        if row is None:
+            raise HTTPException(404, "segment: no such id")
+        _ = row.video.name
+        return row
+
+
+@router.post("/login")
+def login(request: Request, response: Response, body: SignIn) -> dict[str, Any]:
+    """Sign in; the session is in a cookie. 401 for a wrong name or password, 429 beyond five tries a minute."""
+    gate = request.app.state.gate
+    gate._origin(request)
+    gate.try_sign_in(body.name, request.client.host if request.client else "")
+    user = library(request).sign_in(body.name, body.password)
+    if user is None:
+        raise HTTPException(401, "name or password is wrong")
+    secret = library(request).open_key(user, SESSION)
+    response.set_cookie(
+        COOKIE, secret, max_age=int(SESSION), httponly=True, samesite="lax", secure=request.url.scheme == "https"
+    )
+    return view.user(user)
+
+
+@router.post("/logout")
+def logout(request: Request, response: Response, caller: Reader) -> dict[str, bool]:
+    """End this session."""
+    library(request).close_key(request.cookies.get(COOKIE, ""))
+    response.delete_cookie(COOKIE)
+    return {"signed_out": True}
+
+
+@router.get("/me")
+def me(request: Request, caller: Reader) -> dict[str, Any]:
+    """Who is asking, and what they may do."""
+    return {**view.user(caller.user), "scopes": sorted(caller.scopes), "local": request.app.state.gate.local}
+
+
+@router.post("/uploads", status_code=201)
+def begin_upload(request: Request, caller: Writer, body: NewUpload) -> dict[str, Any]:
+    """Announce a clip; then PUT its bytes piece by piece. 413 where it is too large or the disk too full."""
+    upload = library(request).begin_upload(caller.user, body.name, body.size, body.camera)
+    return {"id": upload.id, "received": 0, "piece": PIECE}
+
+
+@router.get("/uploads/{upload_id}")
+def upload_state(request: Request, caller: Writer, upload_id: Id) -> dict[str, Any]:
+    """How many bytes are here: where to go on."""
+    with library(request).read() as session:
+        upload = session.get(Upload, upload_id)
+    if upload is None or upload.user_id != caller.user.id:
+        raise HTTPException(404, "upload: none of that id")
+    return {"id": upload.id, "received": upload.received, "size": upload.size}
+
+
+@router.put("/uploads/{upload_id}")
+async def upload_piece(
+    request: Request, upload_id: Id, offset: Annotated[int, Query(ge=0, le=2**53)]
+) -> dict[str, int]:
+    """Add bytes (the raw body, 8 MiB at most) at `offset`; 409 says from where to go on."""
+    from starlette.concurrency import run_in_threadpool
+
+    caller = await run_in_threadpool(may("write"), request)
+    data = bytearray()
+    async for piece in request.stream():
+        data += piece
+        if len(data) > PIECE:
+            raise HTTPException(413, f"a piece has at most {PIECE} bytes")
+    received = await run_in_threadpool(library(request).append, caller.user, upload_id, offset, bytes(data))
+    return {"received": received}
+
+
+@router.post("/uploads/{upload_id}/finish", status_code=201)
+def finish_upload(request: Request, caller: Writer, upload_id: Id, body: Wish) -> dict[str, Any]:
+    """All bytes are here: the clip goes into the queue."""
+    video, job = library(request).finish_upload(caller.user, upload_id, body.model_dump(exclude_none=True))
+    return view.video(video, job)
+
+
+@router.get("/videos")
+def videos(request: Request, caller: Reader) -> list[dict[str, Any]]:
+    """Every clip, newest first, with its newest job."""
+    found = library(request).videos()
+    with library(request).read() as session:
+        latest = {j.video_id: j for j in session.scalars(select(Job).order_by(Job.created))}
+    return [view.video(v, latest.get(v.id)) for v in found]
+
+
+@router.get("/videos/{video_id}")
+def video(request: Request, caller: Reader, video_id: Id) -> dict[str, Any]:
+    """A clip with its newest job, and what made its analysis."""
+    row = video_of(request, video_id)
+    with library(request).read() as session:
+        job = session.scalars(select(Job).where(Job.video_id == video_id).order_by(Job.created.desc()).limit(1)).first()
+        made = session.scalars(select(AnalysisRow).where(AnalysisRow.video_id == video_id)).first()
+    library(request).log(caller.user.name, "viewed", video_id)
+    settings = made.made_by.get("settings", {}) if made else {}
+    return {
+        **view.video(row, job), "analysed": made is not None, "labels": made.labels if made else [],
+        "threshold": settings.get("enter"), "summary": (made.summary or {}).get("text", "") if made else "",
+        "warnings": made.made_by.get("warnings", []) if made else [],
+    }  # fmt: skip
+
+
+@router.delete("/videos/{video_id}")
+def remove(request: Request, caller: Admin, video_id: Id) -> dict[str, bool]:
+    """Remove a clip's file; what was decided stays. 409 for evidence that was exported."""
+    video_of(request, video_id)
+    library(request).remove(caller.user, video_id)
+    return {"removed": True}
+
+
+@router.post("/videos/{video_id}/analyse", status_code=201)
+def analyse_again(request: Request, caller: Writer, video_id: Id, body: Wish) -> dict[str, Any]:
+    """Analyse a clip again."""
+    video_of(request, video_id)
+    return view.job(library(request).again(caller.user, video_id, body.model_dump(exclude_none=True)))
+
+
+@router.get("/videos/{video_id}/scores")
+def scores(request: Request, caller: Reader, video_id: Id) -> Response:
+    """The timeline: T scores and then T + 1 edges (s), Float32, little endian. 409 until it is analysed."""
+    video_of(request, video_id)
+    track = library(request).track(video_id)
+    data = np.concatenate([track.scores.astype("<f4"), track.edges.astype("<f4")]).tobytes()
+    return Response(data, media_type="application/octet-stream", headers={"Cache-Control": "no-store"})
+
+
+@router.get("/videos/{video_id}/media")
+def clip(request: Request, caller: Reader, video_id: Id) -> Response:
+    """The clip itself, or a range of it."""
+    video_of(request, video_id)
+    return media.clip_response(library(request).clip(video_id), request.headers.get("range"))
+
+
+@router.get("/videos/{video_id}/frame")
+def frame(request: Request, caller: Reader, video_id: Id, t: Seconds) -> Response:
+    """The frame at t seconds, a JPEG."""
+    video_of(request, video_id)
+    return media.frame_response(library(request).clip(video_id), t, request.app.state.settings)
+
+
+@router.get("/videos/{video_id}/sheet")
+def sheet(request: Request, caller: Reader, video_id: Id) -> Response:
+    """A hundred thumbnails, ten a row, evenly over the clip."""
+    row = video_of(request, video_id)
+    if not row.duration:
+        raise HTTPException(409, "not analysed yet")
+    kept = library(request).folder / "sheets" / f"{video_id}.jpg"
+    path = media.sheet(library(request).clip(video_id), row.duration, request.app.state.settings, kept)
+    return FileResponse(path, media_type="image/jpeg", headers=media.PRIVATE)
+
+
+@router.post("/jobs/{job_id}/cancel")
+def cancel(request: Request, caller: Writer, job_id: Id) -> dict[str, bool]:
+    """Take a job out of the queue, or stop it."""
+    return {"cancelled": library(request).cancel(caller.user, job_id)}
+
+
+@router.get("/segments")
+def segments(
+    request: Request, caller: Reader, video: Annotated[str, Query(max_length=32)] = "",
+    status: Literal["", "open", "confirmed", "dismissed"] = "", label: Annotated[str, Query(max_length=200)] = "",
+    camera: Annotated[str, Query(max_length=200)] = "", words: Annotated[str, Query(max_length=200)] = "", first: First = 0, count: Count = 100,
+    by: Literal["peak", "start", "newest"] = "peak",
+) -> dict[str, Any]:  # fmt: skip
+    """A page of segments, and how many there are in all."""
+    rows, total = library(request).segments(
+        video_id=video, status=status, label=label, camera=camera, words=words, first=first, count=count, by=by
+    )
+    return {"total": total, "segments": [view.segment(r) for r in rows]}
+
+
+@router.get("/segments/{segment_id}")
+def segment(request: Request, caller: Reader, segment_id: Id) -> dict[str, Any]:
+    """A segment with its verdicts, notes and tags."""
+    row = row_of(request, segment_id)
+    verdicts, notes, tags = library(request).about(segment_id)
+    return {
+        **view.segment(row), "verdicts": [view.verdict(v) for v in verdicts], "notes": [view.note(n) for n in notes], "tags": tags,
+    }  # fmt: skip
+
+
+@router.post("/segments/{segment_id}/verdict", status_code=201)
+def decide(request: Request, caller: Writer, segment_id: Id, body: Decision) -> dict[str, Any]:
+    """Confirm or dismiss."""
+    row_of(request, segment_id)
+    library(request).decide(caller.user, segment_id, body.verdict, body.reason)
+    return segment(request, caller, segment_id)
+
+
+@router.post("/undo")
+def undo(request: Request, caller: Writer) -> dict[str, str | None]:
+    """Take back one's own newest verdict; which segment it was on, null for none."""
+    return {"segment": library(request).undo(caller.user)}
+
+
+@router.post("/segments/{segment_id}/notes", status_code=201)
+def note(request: Request, caller: Writer, segment_id: Id, body: Words) -> dict[str, Any]:
+    """Write on a segment."""
+    row_of(request, segment_id)
+    library(request).note(caller.user, segment_id, body.text)
+    return segment(request, caller, segment_id)
+
+
+@router.put("/segments/{segment_id}/tags/{tag}")
+def tag(
+    request: Request, caller: Writer, segment_id: Id, tag: Annotated[str, Field(min_length=1, max_length=60)]
+) -> dict[str, Any]:
+    """Hang a word on a segment."""
+    row_of(request, segment_id)
+    library(request).tag(caller.user, segment_id, tag)
+    return segment(request, caller, segment_id)
+
+
+@router.delete("/segments/{segment_id}/tags/{tag}")
+def untag(
+    request: Request, caller: Writer, segment_id: Id, tag: Annotated[str, Field(min_length=1, max_length=60)]
+) -> dict[str, Any]:
+    """Take a word off."""
+    row_of(request, segment_id)
+    library(request).tag(caller.user, segment_id, tag, on=False)
+    return segment(request, caller, segment_id)
+
+
+@router.post("/segments/{segment_id}/explain")
+def explain(request: Request, caller: Writer, segment_id: Id, body: Again) -> dict[str, Any]:
+    """Explain again, with another template."""
+    row = row_of(request, segment_id)
+    video = video_of(request, row.video_id)
+    facts = models(request).explain(library(request), video, row, body.prompt)
+    library(request).explain(segment_id, facts, caller.user.name)
+    return segment(request, caller, segment_id)
+
+
+@router.post("/segments/{segment_id}/chat")
+def chat(request: Request, caller: Writer, segment_id: Id, body: Question) -> dict[str, str]:
+    """An answer to a question about a segment."""
+    row = row_of(request, segment_id)
+    answer = models(request).chat(library(request), video_of(request, row.video_id), row, body.question, body.turns)
+    library(request).log(caller.user.name, "asked", segment_id)
+    return {"answer": answer}
+
+
+@router.get("/search")
+def search(
+    request: Request, caller: Reader, words: Annotated[str, Query(max_length=300)] = "", like: Annotated[str, Query(max_length=32)] = "",
+    camera: Annotated[str, Query(max_length=200)] = "", count: Annotated[int, Query(ge=1, le=100)] = 24,
+) -> dict[str, Any]:  # fmt: skip
+    """Moments that look like the words, or like a segment; `well` is false where nothing stands out."""
+    found = library(request)
+    clips = [v for v in found.videos() if not camera or v.camera == camera]
+    edges = {}
+    for clip_row in found.videos():
+        if clip_row.duration:
+            edges[clip_row.id] = found.track(clip_row.id).edges
+    if like:
+        row = row_of(request, like)
+        track = found.track(row.video_id)
+        kept = found.folder / "embeddings" / f"{row.video_id}.npy"
+        if not kept.is_file():
+            raise HTTPException(409, "this segment's clip cannot be searched for; analyse it again")
+        values = np.load(kept, allow_pickle=False).astype(np.float32)
+        vector = embedding(Features(values, track.edges, "kept@0"), segment_of(row), values.shape[1])
+    elif words.strip():
+        vector = models(request).words(words)
+    else:
+        raise HTTPException(422, "say words, or like=SEGMENT")
+    moments = request.app.state.index_of(edges).nearest(vector, count, among={v.id for v in clips})
+    called = {v.id: v for v in clips}
+    rows = [{**vars(m), "name": called[m.video].name, "camera": called[m.video].camera} for m in moments]
+    return {"well": any(m.well for m in moments), "moments": rows}
+
+
+@router.get("/prompts")
+def prompts(request: Request, caller: Reader) -> list[dict[str, Any]]:
+    """The templates in use."""
+    own = user_folder(request.app.state.settings.prompts)
+    found = []
+    for name, path in sorted(names(own).items()):
+        try:
+            prompt = read_prompt(path)
+            found.append(
+                {
+                    "name": name,
+                    "version": prompt.version,
+                    "hash": prompt.hash,
+                    "description": prompt.description,
+                    "source": prompt.source,
+                    "error": "",
+                }
+            )
+        except InputError as error:
+            found.append({"name": name, "version": 0, "hash": "", "description": "", "source": "", "error": str(error)})
+    return found
+
+
+@router.get("/audit")
+def audit(request: Request, caller: Admin, first: First = 0, count: Count = 100) -> dict[str, Any]:
+    """The log, newest first, and whether it is one chain."""
+    with library(request).read() as session:
+        rows, last, broken = verify_log(session)
+    return {
+        "rows": rows,
+        "digest": last,
+        "broken": broken,
+        "log": [view.audit(r) for r in library(request).audit_rows(first=first, count=count)],
+    }
+
+
+@router.post("/users", status_code=201)
+def add_user(request: Request, caller: Admin, body: NewUser) -> dict[str, Any]:
+    """Somebody who may sign in."""
+    return view.user(library(request).add_user(body.name, body.password, body.role))
+
+
+@router.post("/tokens", status_code=201)
+def add_token(request: Request, caller: Admin, body: NewToken) -> dict[str, str]:
+    """A token for programs, shown once."""
+    return {
+        "token": library(request).open_key(
+            caller.user, body.days * 86_400, name=body.name, scopes=sorted(set(body.scopes))
+        )
+    }
+
+
+def status_of(error: InputError | LimitError) -> int:
+    """404, 409, 413 or 422 by what an error says."""
+    if isinstance(error, LimitError):
+        return 413
+    words = str(error)
+    if "no such id" in words or "none of that id" in words:
+        return 404
+    return (
+        409 if any(w in words for w in ("already", "not analysed", "are here", "evidence", "one of that name")) else 422
+    )

@@ -1,0 +1,115 @@
+"""Clips and pictures of them, to those who may see them: ranges of bytes, single frames, a sheet of thumbnails.
+
+In: an id. Out: a response. Nothing is served by a path, and nothing of a request comes back in a header.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from fastapi import HTTPException
+from fastapi.responses import Response, StreamingResponse
+from PIL import Image
+
+from vlad.config import Settings
+from vlad.errors import VladError
+from vlad.video import frames_at
+
+PIECE = 1 << 18  # bytes
+TILES, WIDTH = 100, 160  # thumbnails of a sheet, pixels of each
+PRIVATE = {
+    "Cache-Control": "private, max-age=3600",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Disposition": "inline",
+}
+
+
+def kind_of(path: Path) -> str:
+    """The type that a browser is told, by the file's first bytes and never by its name."""
+    with open(path, "rb") as file:
+        head = file.read(12)
+    if head[4:8] == b"ftyp":
+        return "video/mp4"
+    return "video/webm" if head[:4] == b"\x1aE\xdf\xa3" else "application/octet-stream"
+
+
+def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
+    """(first, last) byte of a Range header, None for the whole file. Raises HTTPException 416 for one that cannot be met."""
+    if not header:
+        return None
+    found = re.fullmatch(r"bytes=(\d{0,15})-(\d{0,15})", header.strip())
+    if found is None or not (found[1] or found[2]):
+        raise HTTPException(416, "one range of bytes, such as bytes=0-99", headers={"Content-Range": f"bytes */{size}"})
+    if found[1]:
+        first, last = int(found[1]), min(int(found[2]) if found[2] else size - 1, size - 1)
+    else:
+        first, last = max(0, size - int(found[2])), size - 1
+    if first > last:
+        raise HTTPException(416, "this range lies behind the end", headers={"Content-Range": f"bytes */{size}"})
+    return first, last
+
+
+def clip_response(path: Path, header: str | None) -> Response:
+    """A clip, or a part of it. Raises HTTPException 404, 416."""
+    try:
+        size = path.stat().st_size
+    except OSError:
+        raise HTTPException(404, "this clip was removed") from None
+    part = parse_range(header, size)
+    first, last = part or (0, size - 1)
+
+    def pieces() -> Iterator[bytes]:
+        with open(path, "rb") as file:
+            file.seek(first)
+            left = last - first + 1
+            while left > 0 and (data := file.read(min(PIECE, left))):
+                left -= len(data)
+                yield data
+
+    headers = {**PRIVATE, "Accept-Ranges": "bytes", "Content-Length": str(last - first + 1)}
+    if part:
+        headers["Content-Range"] = f"bytes {first}-{last}/{size}"
+    return StreamingResponse(pieces(), 206 if part else 200, headers, kind_of(path))
+
+
+def jpeg(image: Image.Image, quality: int = 80) -> Response:
+    """A picture as a response."""
+    data = io.BytesIO()
+    image.save(data, "JPEG", quality=quality)
+    return Response(data.getvalue(), headers=PRIVATE, media_type="image/jpeg")
+
+
+def frame_response(path: Path, time: float, settings: Settings, size: int = 360) -> Response:
+    """The frame at a time (s). Raises HTTPException 404 where it cannot be read."""
+    try:
+        (frame,) = frames_at(str(path), [time], settings, size=size)
+    except (VladError, ValueError):
+        raise HTTPException(404, "this frame cannot be read") from None
+    return jpeg(Image.fromarray(frame))
+
+
+def sheet(path: Path, duration: float, settings: Settings, kept: Path) -> Path:
+    """A sheet of TILES thumbnails, ten a row, evenly over the clip, made once. Raises HTTPException 404."""
+    if kept.is_file():
+        return kept
+    times = ((np.arange(TILES) + 0.5) / TILES * duration).tolist()
+    try:
+        frames = frames_at(str(path), times, settings, size=90)
+    except (VladError, ValueError):
+        raise HTTPException(404, "no thumbnails of this clip") from None
+    height, width = frames[0].shape[:2]
+    tall = max(1, round(WIDTH * height / width))
+    whole = Image.new("RGB", (10 * WIDTH, math.ceil(TILES / 10) * tall))
+    for i, frame in enumerate(frames):
+        whole.paste(Image.fromarray(frame).resize((WIDTH, tall)), (i % 10 * WIDTH, i // 10 * tall))
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    part = kept.with_suffix(".part.jpg")
+    whole.save(part, "JPEG", quality=70)
+    os.replace(part, kept)
+    return kept

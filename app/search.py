@@ -1,0 +1,102 @@
+"""Words to moments, over all that was analysed: the nearest snippets by CLIP, exact up to 200,000 of them, FAISS above.
+
+In: a unit vector. Out: moments with their likeness. Likeness is cosine, which has no natural zero: whether anything matches well is told by
+how far the best stand out of all moments. Knows no words and no page.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+EXACT = 200_000  # snippets up to which NumPy looks at all of them
+SAMPLE = 20_000  # snippets that tell what likeness is usual
+APART = 3.0  # seconds between two moments of one clip
+STANDS_OUT = 3.0  # standard deviations above the mean likeness of a clip's moments: less is no good match
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A snippet of a clip: seconds, cosine likeness, and whether it matches well."""
+
+    video: str
+    start: float
+    end: float
+    likeness: float
+    well: bool
+
+
+class Index:
+    """Embeddings of all clips. Rebuilt when clips come or go."""
+
+    def __init__(self) -> None:
+        self.vectors = np.zeros((0, 1), np.float32)
+        self.owners: list[tuple[str, int, npt.NDArray[np.float64]]] = []  # video, first row, edges
+        self.state: tuple[tuple[str, int], ...] = ()
+        self._faiss: Any = None
+
+    def refresh(self, folder: Path, clips: dict[str, npt.NDArray[np.float64]]) -> None:
+        """Take the embeddings of `clips` (id to edges [T + 1], s) from NAME.npy in `folder`, where they changed."""
+        files = {v: folder / f"{v}.npy" for v in clips}
+        state = tuple((v, f.stat().st_mtime_ns) for v, f in sorted(files.items()) if f.is_file())
+        if state == self.state:
+            return
+        parts: list[Floats] = []
+        self.owners, rows = [], 0
+        for video, _ in state:
+            found = np.load(files[video], allow_pickle=False).astype(np.float32)
+            edges = clips[video]
+            if len(found) != len(edges) - 1 or (parts and found.shape[1] != parts[0].shape[1]):
+                continue  # of an older analysis or another encoder
+            self.owners.append((video, rows, edges))
+            parts.append(found)
+            rows += len(found)
+        self.vectors = np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
+        self.state, self._faiss = state, None
+
+    def nearest(self, vector: Floats, count: int, *, among: set[str] | None = None) -> list[Moment]:
+        """Up to `count` moments, most alike first, no two of one clip within APART seconds. among: ids of clips; None for all."""
+        if not len(self.vectors) or vector.shape != self.vectors.shape[1:]:
+            return []
+        likeness = self._likeness(vector, count)
+        usual = self.vectors[:: max(1, len(self.vectors) // SAMPLE)] @ vector
+        middle, spread = float(usual.mean()), float(usual.std())
+        found: list[Moment] = []
+        starts = np.array([first for _, first, _ in self.owners])
+        for row in np.argsort(-likeness, kind="stable"):
+            if len(found) >= count or not np.isfinite(likeness[row]):
+                break
+            video, first, edges = self.owners[int(np.searchsorted(starts, row, side="right")) - 1]
+            start, end = float(edges[row - first]), float(edges[row - first + 1])
+            near = any(m.video == video and abs(m.start - start) < APART for m in found)
+            if near or (among is not None and video not in among):
+                continue
+            well = spread > 0 and (float(likeness[row]) - middle) / spread >= STANDS_OUT
+            found.append(Moment(video, start, end, float(likeness[row]), well))
+        return found
+
+    def _likeness(self, vector: Floats, count: int) -> Floats:
+        """Cosine of every snippet; above EXACT of the nearest that FAISS finds, minus infinity elsewhere."""
+        if len(self.vectors) <= EXACT:
+            exact: Floats = self.vectors @ vector
+            return exact
+        import faiss
+
+        if self._faiss is None:
+            width = self.vectors.shape[1]
+            index: Any = faiss.index_factory(
+                width, f"IVF{int(4 * len(self.vectors) ** 0.5)},SQ8", faiss.METRIC_INNER_PRODUCT
+            )
+            index.train(self.vectors[:: max(1, len(self.vectors) // 100_000)])
+            index.add(self.vectors)
+            index.nprobe = 32
+            self._faiss = index
+        values, rows = self._faiss.search(vector[None], min(len(self.vectors), 2000 + 50 * count))
+        likeness = np.full(len(self.vectors), -np.inf, np.float32)
+        likeness[rows[0][rows[0] >= 0]] = values[0][rows[0] >= 0]
+        return likeness

@@ -1,0 +1,316 @@
+"""The server over HTTP: who may do what, clips in pieces, segments in pages, media in ranges, and nothing that a hostile request can break."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from vlad.app import auth, media, server
+from vlad.app.search import Index
+from vlad.app.server import make_app
+
+from vlad.config import make_settings
+from vlad.errors import SettingsError
+from vlad.library import Library
+from vlad.types import Analysis, Explanation, ScoreTrack, Segment, Video
+
+PASSWORD = "correct horse battery"
+SEGMENTS = (Segment(1.0, 3.0, 0.9, 2.0, "fighting"), Segment(6.0, 8.0, 0.7, 7.0, "<b>arson</b>"))
+
+
+class Told:
+    """Models that answer at once."""
+
+    def words(self, words: str) -> Any:
+        return np.eye(4, dtype=np.float32)[len(words) % 4]
+
+    def explain(self, library: Library, video: Any, row: Any, prompt: str) -> dict[str, Any]:
+        return {
+            "verdict": "normal",
+            "text": f"by {prompt}",
+            "prompt": f"{prompt}@1",
+            "fields": {},
+            "times": [],
+            "notes": [],
+            "model": "m",
+            "raw": "",
+            "probability": 0.1,
+        }
+
+    def chat(self, library: Library, video: Any, row: Any, question: str, turns: Any) -> str:
+        return f"{len(turns)} before {question}"
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Library:
+    return Library(tmp_path / "library")
+
+
+def client(library: Library, *, local: bool = True) -> TestClient:
+    return TestClient(make_app(library, make_settings(), local=local, models=Told()), raise_server_exceptions=False)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def api(library: Library) -> Iterator[TestClient]:
+    with client(library) as found:
+        yield found
+
+
+@pytest.fixture
+def signed(library: Library) -> Iterator[TestClient]:
+    library.add_user("ann", PASSWORD)
+    library.add_user("root", PASSWORD, "admin")
+    with client(library, local=False) as found:
+        yield found
+
+
+def upload(api: TestClient, data: bytes, name: str = "a.mp4") -> str:
+    begun = api.post("/api/uploads", json={"name": name, "size": len(data), "camera": "door"}).json()
+    for at in range(0, len(data), 1000):
+        piece = api.put(f"/api/uploads/{begun['id']}?offset={at}", content=data[at : at + 1000])
+        assert piece.json() == {"received": min(at + 1000, len(data))}
+    done = api.post(f"/api/uploads/{begun['id']}/finish", json={})
+    assert done.status_code == 201, done.text
+    found: str = done.json()["id"]
+    return found
+
+
+def analysed(library: Library, video: str, segments: tuple[Segment, ...] = SEGMENTS) -> list[str]:
+    facts = Video("a", "0" * 64, 10.0, 15.0, 320, 240, "h264")
+    track = ScoreTrack(np.linspace(0, 1, 10, dtype=np.float32), np.arange(11.0))
+    said = tuple(Explanation(s, "anomaly", "<script>alert(1)</script>") for s in segments)
+    return library.keep(
+        video,
+        Analysis(facts, track, segments, said, {"settings": {"enter": 0.5}}),
+        np.eye(10, 4, dtype=np.float32),
+        "e@1",
+    )
+
+
+def test_a_clip_from_upload_to_verdict(api: TestClient, library: Library, clip: Path) -> None:
+    data = clip.read_bytes()
+    video = upload(api, data, "<img src=x onerror=alert(1)>.mp4")
+    (row,) = api.get("/api/videos").json()
+    assert (row["name"], row["job"]["status"]) == ("<img src=x onerror=alert(1)>.mp4", "queued")
+    assert api.get(f"/api/videos/{video}/scores").status_code == 409
+    one, two = analysed(library, video)
+    raw = np.frombuffer(api.get(f"/api/videos/{video}/scores").content, "<f4")
+    np.testing.assert_allclose(raw[:10], np.linspace(0, 1, 10), atol=1e-6)
+    np.testing.assert_allclose(raw[10:], np.arange(11))
+    page = api.get("/api/segments", params={"count": 1}).json()
+    assert (page["total"], page["segments"][0]["id"]) == (2, one)
+    decided = api.post(f"/api/segments/{two}/verdict", json={"verdict": "dismissed", "reason": "a bonfire"}).json()
+    assert (decided["status"], decided["verdicts"][0]["by"]) == ("dismissed", "local")
+    assert api.post("/api/undo").json() == {"segment": two}
+    assert api.get(f"/api/segments/{two}").json()["status"] == "open"
+    noted = api.post(f"/api/segments/{one}/notes", json={"text": "see <b>this</b>"}).json()
+    assert noted["notes"][0]["text"] == "see <b>this</b>"
+    assert api.put(f"/api/segments/{one}/tags/night").json()["tags"] == ["night"]
+    assert api.delete(f"/api/segments/{one}/tags/night").json()["tags"] == []
+    assert (
+        api.post(f"/api/segments/{one}/explain", json={"prompt": "verify"}).json()["explanation"]["text"] == "by verify"
+    )
+    assert api.post(f"/api/segments/{one}/chat", json={"question": "why?", "turns": [["a", "b"]]}).json() == {
+        "answer": "1 before why?"
+    }
+    log = api.get("/api/audit").json()
+    assert log["broken"] is None
+    assert {"uploaded", "dismissed", "undone", "noted", "explained again", "asked"} <= {r["action"] for r in log["log"]}
+
+
+def test_a_clip_is_served_in_ranges_and_tells_nothing_back(api: TestClient, clip: Path) -> None:
+    data = clip.read_bytes()
+    video = upload(api, data)
+    whole = api.get(f"/api/videos/{video}/media", headers={"Cookie": "secret=1", "X-Evil": "1"})
+    assert whole.content == data
+    assert whole.headers["content-type"] == "video/mp4"
+    part = api.get(f"/api/videos/{video}/media", headers={"Range": "bytes=10-19"})
+    assert (part.status_code, part.content, part.headers["content-range"]) == (
+        206,
+        data[10:20],
+        f"bytes 10-19/{len(data)}",
+    )
+    assert api.get(f"/api/videos/{video}/media", headers={"Range": "bytes=-5"}).content == data[-5:]
+    for wrong in ("bytes=999999999-", "bytes=5-2", "bytes=0-1,3-4", "lines=1-2", "bytes=a-b", "bytes=-"):
+        assert api.get(f"/api/videos/{video}/media", headers={"Range": wrong}).status_code == 416
+    assert not {"secret", "x-evil"} & {k.lower() for k in whole.headers}
+    frame = api.get(f"/api/videos/{video}/frame", params={"t": 2.0})
+    assert frame.headers["content-type"] == "image/jpeg"
+    assert api.get(f"/api/videos/{video}/frame", params={"t": "nan"}).status_code == 422
+
+
+def test_what_a_disguised_file_is_served_as(tmp_path: Path) -> None:
+    page = tmp_path / "a.mp4"
+    page.write_text("<html><script>alert(1)</script>")
+    assert media.kind_of(page) == "application/octet-stream"
+
+
+def test_no_route_but_two_answers_without_a_session(signed: TestClient) -> None:
+    app: Any = signed.app
+    paths = app.openapi()["paths"]
+    tried = 0
+    for path, methods in paths.items():
+        for method in methods:
+            address = path.replace("{tag}", "x")
+            for name in ("video_id", "segment_id", "upload_id", "job_id"):
+                address = address.replace("{" + name + "}", "0" * 32)
+            answer = signed.request(
+                method, address, params={"offset": 0, "t": 0}, json={} if method in ("post", "put") else None
+            )
+            assert answer.status_code in ((422, 401) if path == "/api/login" else (401,)), (
+                method,
+                path,
+                answer.status_code,
+            )
+            tried += 1
+    assert tried > 25
+    for path in ("/metrics", "/api/openapi.json"):
+        assert signed.get(path).status_code == 401
+    assert signed.get("/healthz").json() == {"status": "ok"}
+    assert signed.get("/docs").status_code == 404
+
+
+def test_signing_in_and_out(signed: TestClient, library: Library) -> None:
+    assert signed.post("/api/login", json={"name": "ann", "password": "wrong"}).status_code == 401
+    done = signed.post("/api/login", json={"name": "ann", "password": PASSWORD})
+    cookie = done.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "samesite=lax" in cookie.lower()
+    assert signed.get("/api/me").json()["scopes"] == ["read", "write"]
+    for method, path in (
+        ("get", "/api/audit"),
+        ("post", "/api/users"),
+        ("post", "/api/tokens"),
+        ("delete", "/api/videos/" + "0" * 32),
+    ):
+        assert signed.request(method, path, json={} if method == "post" else None).status_code == 403
+    secret = signed.cookies[auth.COOKIE]
+    assert signed.post("/api/logout").json() == {"signed_out": True}
+    assert signed.get("/api/me", headers={"Cookie": f"{auth.COOKIE}={secret}"}).status_code == 401
+
+
+def test_five_tries_a_minute(signed: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(5):
+        assert signed.post("/api/login", json={"name": "ann", "password": "wrong"}).status_code == 401
+    late = signed.post("/api/login", json={"name": "ann", "password": PASSWORD})
+    assert late.status_code == 429
+    assert 0 < int(late.headers["retry-after"]) <= 60
+    now = auth.time.monotonic()
+    monkeypatch.setattr(auth.time, "monotonic", lambda: now + 61)
+    assert signed.post("/api/login", json={"name": "ann", "password": PASSWORD}).status_code == 200
+
+
+def test_a_page_of_another_site_cannot_write(api: TestClient, signed: TestClient) -> None:
+    body = {"name": "a", "size": 4}
+    assert api.post("/api/uploads", json=body, headers={"Origin": "https://evil.example"}).status_code == 403
+    assert api.post("/api/uploads", json=body, headers={"Origin": "http://testserver"}).status_code == 201
+    assert (
+        api.get("/api/videos", headers={"Host": "evil.example"}).status_code == 403
+    )  # a name that was bent to this machine
+    evil = signed.post(
+        "/api/login", json={"name": "ann", "password": PASSWORD}, headers={"Origin": "https://evil.example"}
+    )
+    assert evil.status_code == 403
+
+
+def test_tokens_do_what_their_scopes_say(signed: TestClient, library: Library) -> None:
+    signed.post("/api/login", json={"name": "root", "password": PASSWORD})
+    token = signed.post("/api/tokens", json={"name": "ci", "scopes": ["read"]}).json()["token"]
+    signed.cookies.clear()
+    held = {"Authorization": f"Bearer {token}"}
+    assert signed.get("/api/videos", headers=held).status_code == 200
+    assert signed.post("/api/undo", headers=held).status_code == 403
+    assert signed.get("/api/videos", headers={"Authorization": "Bearer x"}).status_code == 401
+    assert (
+        signed.get("/api/videos", headers={"Cookie": f"{auth.COOKIE}={token}"}).status_code == 401
+    )  # a token is no session
+    library.close_key(token)
+    assert signed.get("/api/videos", headers=held).status_code == 401
+
+
+def test_search_by_words_and_by_likeness(api: TestClient, library: Library) -> None:
+    video = upload(api, b"clip")
+    one, _ = analysed(library, video)
+    found = api.get("/api/search", params={"words": "abc"}).json()
+    assert found["moments"][0]["start"] == 3.0
+    assert found["moments"][0]["name"] == "a.mp4"
+    like = api.get("/api/search", params={"like": one}).json()
+    assert like["moments"][0]["start"] in (1.0, 2.0)
+    assert api.get("/api/search", params={"words": "abc", "camera": "gate"}).json()["moments"] == []
+    assert api.get("/api/search").status_code == 422
+
+
+def test_an_index_says_when_nothing_stands_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(3000, 64)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    np.save(tmp_path / "v.npy", vectors)
+    index = Index()
+    index.refresh(tmp_path, {"v": np.arange(3001.0), "gone": np.arange(5.0)})
+    own = index.nearest(vectors[700], 5)
+    assert (own[0].start, own[0].well) == (700.0, True)
+    assert all(abs(a.start - b.start) >= 3 for i, a in enumerate(own) for b in own[:i])
+    assert (
+        not index.nearest(np.full(64, 0.125, np.float32) * np.sign(rng.normal(size=64)).astype(np.float32), 1)[
+            0
+        ].likeness
+        > 0.6
+    )
+    exact = [m.start for m in index.nearest(vectors[5], 10)]
+    monkeypatch.setattr("vlad.app.search.EXACT", 10)
+    assert index.nearest(vectors[5], 1)[0].start == exact[0]
+    assert len(set(exact) & {m.start for m in index.nearest(vectors[5], 10)}) >= 8
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("get", "/api/videos/" + "0" * 32, None, 404), ("get", "/api/videos/..%2f..%2fetc", None, 404), ("get", "/api/videos/xyz", None, 422),
+        ("get", "/api/segments?first=-1", None, 422), ("get", "/api/segments?count=100000", None, 422), ("get", "/api/segments?by=x", None, 422),
+        ("post", "/api/uploads", {"name": "a", "size": 10**15}, 413), ("post", "/api/uploads", {"name": "a", "size": 1, "x": 1}, 422),
+        ("post", "/api/uploads", {"name": "a", "size": "NaN"}, 422), ("post", "/api/jobs/" + "0" * 32 + "/cancel", None, 200),
+        ("post", "/api/segments/" + "0" * 32 + "/verdict", {"verdict": "confirmed"}, 404), ("put", "/api/uploads/" + "0" * 32 + "?offset=0", None, 404),
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense_is_one_line(api: TestClient, method: str, path: str, body: Any, status: int) -> None:
+    answer = api.request(method, path, json=body)
+    assert answer.status_code == status, answer.text
+    assert "Traceback" not in answer.text
+
+
+def test_a_piece_is_at_most_eight_mebibytes_and_stays_in_order(api: TestClient) -> None:
+    begun = api.post("/api/uploads", json={"name": "a", "size": 100}).json()["id"]
+    assert api.put(f"/api/uploads/{begun}?offset=0", content=b"x" * ((8 << 20) + 1)).status_code == 413
+    assert api.put(f"/api/uploads/{begun}?offset=50", content=b"x").status_code == 409
+    assert api.get(f"/api/uploads/{begun}").json()["received"] == 0
+    assert api.post(f"/api/uploads/{begun}/finish", json={}).status_code == 409
+
+
+def test_metrics_count_what_there_is(api: TestClient, library: Library) -> None:
+    analysed(library, upload(api, b"clip"))
+    text = api.get("/metrics").text
+    for line in ("vlad_videos 1.0", "vlad_segments_open 2.0", "vlad_jobs_queued 1.0", "vlad_bytes 4.0"):
+        assert line in text
+
+
+def test_every_answer_has_safe_headers(api: TestClient) -> None:
+    for path in ("/healthz", "/api/videos", "/nothing"):
+        headers = api.get(path).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["x-frame-options"] == "DENY"
+
+
+def test_others_cannot_reach_a_server_without_users(library: Library, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="vlad users add NAME"):
+        server.serve(str(tmp_path / "other"), tmp_path / "other", make_settings(), host="0.0.0.0", port=0, workers=0)
+
+
+def test_prompts_and_a_broken_one(library: Library, tmp_path: Path) -> None:
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts" / "mine.md").write_text("nothing")
+    app = make_app(library, make_settings(prompts=tmp_path / "prompts"), local=True, models=Told())  # type: ignore[arg-type]
+    found = {p["name"]: p for p in TestClient(app).get("/api/prompts").json()}
+    assert "begin it with front matter" in found["mine"]["error"]
+    assert found["explain"]["error"] == ""
