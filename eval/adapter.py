@@ -1,10 +1,11 @@
 """What tuning and what retrieval add to a language model's answers, on simulated segments of seeds that nothing was trained on.
 
-    vlad eval adapter [base=nano] [adapter=nano] [videos=120] [first=5000000] [bank=300] [work=runs/adapter]
+    vlad eval adapter [base=nano] [adapter=nano] [videos=120] [first=5000000] [bank=300] [constrain=true] [work=runs/adapter]
 
 In: a base and an adapter. Out: a table: the base, the base with confirmed examples of like moments (CLIP neighbours, from training seeds),
 the adapter, and the adapter with examples, on the same segments: category, who and what recalled, calm spans called normal, answers that
-can be read; with paired differences to the base. Controls: a constant answer, and the adapter's answers given to other segments.
+can be read; with paired differences to the base. constrain=false lets models write what they like: the grammar of the schema alone gives
+the base its braces. Controls: a constant answer, and the adapter's answers given to other segments.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from .compare import readable
 from .explanations import Told, category, constant, recall, said, truth_of
 from .metrics import Figure, bootstrap
 
-OPTIONS = {"base": "nano", "adapter": "nano", "videos": "120", "first": "5000000", "bank": "300", "work": "runs/adapter"}  # fmt: skip
+OPTIONS = {"base": "nano", "adapter": "nano", "videos": "120", "first": "5000000", "bank": "300", "constrain": "true", "work": "runs/adapter"}  # fmt: skip
 MEASURES = ("category", "who and what recalled", "calm spans called normal", "readable")
 
 
@@ -95,10 +96,10 @@ def _clip_width(analyzer: Analyzer) -> int:
 
 
 def explained(
-    base: str, adapter: str, items: Sequence[Span], bank: Bank | None, width: int, name: str
+    base: str, adapter: str, items: Sequence[Span], bank: Bank | None, width: int, name: str, *, constrain: bool
 ) -> list[Explanation]:
     """One explanation a span."""
-    explainer = load_explainer(make_settings(explainer=base, adapter="none" if adapter == "none" else "" if adapter == "nano" else adapter))  # fmt: skip
+    explainer = load_explainer(make_settings(explainer=base, adapter="none" if adapter == "none" else "" if adapter == "nano" else adapter, constrain=constrain))  # fmt: skip
     found = []
     for item in bar(items, name):
         values = told(bank, item.features, [item.segment], width)[item.segment] if bank else {}
@@ -141,7 +142,9 @@ def main(argv: Sequence[str]) -> int:
     arms: dict[str, list[Explanation]] = {}
     for name, tuned, shown in (("base", "none", None), ("base and examples", "none", bank), ("adapter", adapter, None), ("adapter and examples", adapter, bank)):  # fmt: skip
         if shown is not None or "examples" not in name:
-            arms[name] = explained(base, tuned, items, shown, _clip_width(analyzer), name)
+            arms[name] = explained(
+                base, tuned, items, shown, _clip_width(analyzer), name, constrain=options["constrain"] == "true"
+            )
     arms["control: the adapter's answers elsewhere"] = [arms["adapter"][i - 1] for i in range(len(items))]
     events = [Told(e, i.event) for e, i in zip(arms["adapter"], items, strict=True) if i.event is not None]
     fixed = constant(events)[0].explanation

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from rich.progress import track
+from safetensors.torch import load_file, save_file
 
 from vlad.config import make_settings
 from vlad.encoder import load_encoder
@@ -32,10 +33,11 @@ from vlad.types import Snippet
 from vlad.video import open_video
 from vlad.weights import nano_folder, write_checksums
 
+from . import instruct, sft
 from .adapt import remember
 from .clip import SELECT_SEEDS, augment, train_clip
 from .llava import train_adapter, train_llava
-from .recipe import MilRecipe, NanoRecipe, load_recipe
+from .recipe import LlavaRecipe, MilRecipe, NanoRecipe, checked, load_recipe, read_recipe
 from .scorer import Bag, held, new_head, train_head
 
 AVERAGE = 3.0  # seconds; an event lasts longer than a snippet
@@ -136,8 +138,31 @@ def build(recipe: NanoRecipe, data: Path | None, work: Path, backbone: str) -> N
         train_llava(recipe.llava, work / "clip", work / "llava", work=work / "llava_steps", log=log)
     if not (work / "adapter" / "adapter_model.safetensors").exists():
         train_adapter(recipe.llava, work / "llava", work / "adapter", work=work / "adapter_steps", log=log)
-    for part in ("llava", "adapter"):
-        shutil.copytree(work / part, nano / part, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.md", "*.bin"))
+    shutil.copytree(work / "llava", nano / "llava", dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.md", "*.bin"))
+    write_checksums()
+    if not (work / "tasks" / "result.json").exists():
+        train_tasks(recipe.llava, work)
+    keep_adapter(work / "tasks")
+
+
+def train_tasks(recipe: LlavaRecipe, work: Path) -> None:
+    """The adapter goes on from the template `explain` to all of them, as `vlad finetune llava-lora` tunes any model."""
+    rows = work / "rows.jsonl"
+    if not rows.exists():
+        instruct.run("sim", rows, kind="", media=None, count=recipe.rows, first=20_000)
+    changes = [
+        "base=nano", f"adapter={work / 'adapter'}", f"data={rows}", f"out={work / 'tasks'}", f"batch={recipe.batch}", "accumulate=1",
+        f"lr={recipe.rows_lr}", "checkpointing=false", f"seed={recipe.seed}",
+    ]  # fmt: skip
+    sft.run(checked(sft.SftRecipe, *read_recipe("llava-lora", changes)))
+
+
+def keep_adapter(folder: Path) -> None:
+    """An adapter of `train_tasks` into nano, float16."""
+    target = nano_folder() / "adapter"
+    state = {k: v.half().contiguous() for k, v in load_file(folder / "adapter_model.safetensors").items()}
+    save_file(state, target / "adapter_model.safetensors", metadata={"format": "pt"})
+    shutil.copy(folder / "adapter_config.json", target / "adapter_config.json")
     write_checksums()
 
 

@@ -92,6 +92,8 @@ class LlavaRecipe(Recipe):
     normal: float = Field(ge=0, le=1)
     honest: float = Field(ge=0, le=1)
     reports: float = Field(ge=0, le=1)
+    rows: int = Field(ge=10)
+    rows_lr: float = Field(gt=0)
     workers: int = Field(ge=0)
     seed: int
 
