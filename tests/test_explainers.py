@@ -293,6 +293,30 @@ def test_a_summary_is_made_of_what_was_said(video: Video) -> None:
     assert not asked[0].pictures
 
 
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ('{"text": "An explosion."}', "The model's summary named explosion, which no note does. Its notes: 4.0-8.0 s, anomaly: A fight."),
+        ("no JSON", "The model's summary could not be read. Its notes: 4.0-8.0 s, anomaly: A fight."),
+        ('{"text": "A fight and no more."}', "A fight and no more."),
+    ],
+)  # fmt: skip
+def test_a_summary_that_invents_an_event_is_replaced_by_its_notes(video: Video, words: str, text: str) -> None:
+    class Says:
+        name = "says"
+
+        def room(self, request: Request) -> int:
+            return 0
+
+        def __call__(self, requests: Any, on_text: Any = None) -> list[Reply]:
+            return [Reply(words)]
+
+    scores = ScoreTrack(np.full(20, 0.1, np.float32), np.arange(21.0), ("explosion", "fighting"))
+    analysis = Analysis(video, scores, (SEGMENT,), (Explanation(SEGMENT, "anomaly", "A fight."),))
+    found = summarise(Says(), load_prompt("summarise"), analysis, make_settings())
+    assert (found.text, found.raw) == (text, words)
+
+
 def test_a_preview_shows_what_the_model_would_get(video: Video) -> None:
     analysis = Analysis(video, track([0.1] * 20), (SEGMENT,))
     seen = preview(make_settings(), analysis, SEGMENT)

@@ -136,7 +136,8 @@ def _size(video: Video) -> tuple[int, int]:
 
 
 def summarise(engine: Engine, prompt: Prompt, analysis: Analysis, settings: Settings) -> Summary:
-    """The whole clip in a few sentences, from what was said of its segments. Raises TemplateError, ModelError."""
+    """The whole clip in a few sentences, from what was said of its segments; the notes themselves where the model's words cannot be read
+    or name a class of event that no note names. Raises TemplateError, ModelError."""
     said = {e.segment: e for e in analysis.explanations}
     lines = [
         f"{s.start:.1f}-{s.end:.1f} s, {said[s].verdict if s in said else 'flagged'}: {plain(said[s].text if s in said else s.label)}"
@@ -147,7 +148,12 @@ def summarise(engine: Engine, prompt: Prompt, analysis: Analysis, settings: Sett
     (reply,) = engine([make_request(prompt, messages, (), settings)])
     answer = read_json(reply.text) if prompt.schema is not None else {"text": reply.text}
     well = isinstance(answer, dict) and not prompt.faults(answer)
-    text = str(answer.get("text", "")) if well else "The model's summary could not be read; see its own words."
+    text = str(answer.get("text", "")) if well else ""
+    notes = known["segments"]
+    invented = [c for c in analysis.track.labels if c and c.lower() in text.lower() and c.lower() not in notes.lower()]
+    if not text or invented:
+        why = f"named {', '.join(invented)}, which no note does" if invented else "could not be read"
+        text = f"The model's summary {why}. Its notes: {notes}"
     return Summary(text, prompt.id, engine.name, reply.text)
 
 
