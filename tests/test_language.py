@@ -274,7 +274,7 @@ def test_examples_reach_the_model_when_asked_for(analysed: Analysis, tmp_path: P
 
 def cases(analysed: Analysis, folder: Path, truth: dict[str, str] | None = None) -> Path:
     (folder / "a.json").write_text(to_json(analysed))
-    rows = [{"analysis": "a.json", "segment": n, "truth": truth or {}} for n in (1, 2)] * 4
+    rows = [{"analysis": "a.json", "segment": n, "truth": truth or {}} for n in (1, 2)]
     (folder / "cases.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     return folder / "cases.jsonl"
 
@@ -308,7 +308,7 @@ def test_two_templates_on_the_same_segments(
     text = page.read_text()
     assert "<script>alert" not in text
     assert "&lt;script&gt;" in text
-    assert text.count("data:image/jpeg") == 8 * 4
+    assert text.count("data:image/jpeg") == 2 * 4
     strict = invoke(
         "prompts",
         "compare",
