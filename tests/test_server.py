@@ -10,12 +10,12 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import numpy as np
 import pytest
 from PIL import Image
@@ -252,9 +252,9 @@ def transformers_serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
         for _ in range(240):
             assert process.poll() is None, log.read_text()[-2000:]
             try:
-                httpx2.get(f"http://127.0.0.1:{port}/v1/models", timeout=2)
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models", timeout=2).close()
                 break
-            except httpx2.HTTPError:
+            except OSError:
                 time.sleep(0.5)
         yield f"http://127.0.0.1:{port}/v1"
     finally:
