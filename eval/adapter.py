@@ -21,7 +21,6 @@ from rich.progress import track as bar
 from rich.table import Table
 
 from vlad.config import make_settings
-from vlad.errors import SettingsError
 from vlad.explainers import load_explainer
 from vlad.explainers.examples import Bank, embedding, told
 from vlad.pipeline import Analyzer
@@ -33,6 +32,7 @@ from .benchmarks import calm_span, rendered
 from .compare import readable
 from .explanations import Told, category, constant, recall, said, truth_of
 from .metrics import Figure, bootstrap
+from .verb import options_of
 
 OPTIONS = {"base": "nano", "adapter": "nano", "videos": "120", "first": "5000000", "bank": "300", "constrain": "true", "work": "runs/adapter"}  # fmt: skip
 MEASURES = ("category", "who and what recalled", "calm spans called normal", "readable")
@@ -131,10 +131,7 @@ def over(values: Sequence[float], base: Sequence[float] | None = None) -> Figure
 
 def main(argv: Sequence[str]) -> int:
     """`vlad eval adapter`; 1 where the adapter does not beat its base on category, elements and refusal. Raises SettingsError."""
-    given = dict(a.split("=", 1) for a in argv if "=" in a)
-    options = {**OPTIONS, **given}
-    if set(given) - set(OPTIONS) or len(given) != len(argv):
-        raise SettingsError(f"eval adapter: expected key=value with keys {', '.join(OPTIONS)}; got {list(argv)}")
+    options = options_of("adapter", argv, OPTIONS)
     work, base, adapter = Path(options["work"]), options["base"], options["adapter"]
     analyzer = Analyzer(make_settings())
     items = spans(analyzer, int(options["videos"]), int(options["first"]), work / "videos")

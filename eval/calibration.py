@@ -21,22 +21,20 @@ from rich.progress import track as bar
 from rich.table import Table
 
 from vlad.config import make_settings
-from vlad.errors import SettingsError
 from vlad.pipeline import LEAVE, Analyzer
 from vlad.segments import find_segments, smooth
 from vlad.sim import World, simulate
 from vlad.types import ScoreTrack
 
 from .benchmarks import counts, rendered
-from .metrics import Figure, bootstrap
-from .verb import vlad
+from .metrics import Figure, bootstrap, calibration_error
+from .verb import options_of, vlad
 
 OPTIONS = {
     "scorer": "nano", "rates": "2,4", "rounds": "10", "normal": "160", "validation": "60", "first": "4000000",
     "work": "runs/calibration",
 }  # fmt: skip
 MINUTE = 60.0
-BINS = 10
 Floats = npt.NDArray[np.float64]
 
 
@@ -67,16 +65,6 @@ def alarming(tracks: Sequence[ScoreTrack], threshold: float, seconds: float) -> 
     )  # fmt: skip
     hours = float(ends[-1]) / 3600
     return minutes / hours, segments / hours
-
-
-def error(scores: Floats, truth: Floats) -> float:
-    """Expected calibration error over ten bins (Naeini et al. 2015)."""
-    place = np.minimum((scores * BINS).astype(int), BINS - 1)
-    return sum(
-        float((place == k).sum()) * abs(float(scores[place == k].mean() - truth[place == k].mean()))
-        for k in range(BINS)
-        if (place == k).any()
-    ) / len(scores)
 
 
 def _table(worlds: Sequence[World], paths: Sequence[Path], file: Path) -> None:
@@ -131,7 +119,7 @@ def truthful(plain: Analyzer, scorer: str, work: Path, options: dict[str, str], 
     def of(which: int) -> Figure:
         return bootstrap(
             [p[which] for p in pairs],
-            lambda some: error(np.concatenate([s for s, _ in some]), np.concatenate([t for _, t in some])),
+            lambda some: calibration_error(np.concatenate([s for s, _ in some]), np.concatenate([t for _, t in some])),
         )
 
     return of(0), of(1)
@@ -139,10 +127,7 @@ def truthful(plain: Analyzer, scorer: str, work: Path, options: dict[str, str], 
 
 def main(argv: Sequence[str]) -> int:
     """`vlad eval calibration`; 1 where a promise is not kept on average. Raises SettingsError."""
-    given = dict(a.split("=", 1) for a in argv if "=" in a)
-    options = {**OPTIONS, **given}
-    if set(given) - set(OPTIONS) or len(given) != len(argv):
-        raise SettingsError(f"eval calibration: expected key=value with keys {', '.join(OPTIONS)}; got {list(argv)}")
+    options = options_of("calibration", argv, OPTIONS)
     work = Path(options["work"])
     work.mkdir(parents=True, exist_ok=True)
     scorer, rates = options["scorer"], options["rates"].split(",")

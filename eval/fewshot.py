@@ -19,13 +19,12 @@ from rich.progress import track as bar
 from rich.table import Table
 
 from vlad.config import make_settings
-from vlad.errors import SettingsError
 from vlad.pipeline import Analyzer
 from vlad.sim import World, simulate_site, write_video
 
 from . import benchmarks
 from .metrics import Scored, bootstrap, frame_auc
-from .verb import vlad
+from .verb import options_of, vlad
 
 OPTIONS = {"scorer": "nano", "sites": "10", "first": "100", "shots": "1,5,10", "work": "runs/fewshot"}
 MOST = 10  # clips of each kind that are kept for adapting
@@ -78,10 +77,7 @@ def difference(pairs: Sequence[tuple[Scored, Scored]]) -> float:
 
 def main(argv: Sequence[str]) -> int:
     """`vlad eval fewshot`; 1 where five clips do not help significantly, or one clip lowers the figure. Raises SettingsError."""
-    given = dict(a.split("=", 1) for a in argv if "=" in a)
-    options = {**OPTIONS, **given}
-    if set(given) - set(OPTIONS) or len(given) != len(argv):
-        raise SettingsError(f"eval fewshot: expected key=value with keys {', '.join(OPTIONS)}; got {list(argv)}")
+    options = options_of("fewshot", argv, OPTIONS)
     work = Path(options["work"])
     work.mkdir(parents=True, exist_ok=True)
     sites = range(int(options["first"]), int(options["first"]) + int(options["sites"]))

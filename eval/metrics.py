@@ -19,6 +19,7 @@ from vlad.segments import iou
 Floats = npt.NDArray[np.float64]
 Span = tuple[float, float]
 ROUNDS = 1000
+BINS = 10
 T = TypeVar("T")
 
 
@@ -91,3 +92,12 @@ def match(events: Sequence[Span], found: Sequence[Span], *, at_least: float = 0.
 def false_alarms(events: Sequence[Span], found: Sequence[Span]) -> int:
     """Segments that touch no event at all."""
     return sum(not any(iou(e, f) > 0 for e in events) for f in found)
+
+
+def calibration_error(scores: Floats, truth: Floats) -> float:
+    """Expected calibration error over ten bins (Naeini et al. 2015) of scores in [0, 1]; nan for none."""
+    if not len(scores):
+        return float("nan")
+    place = np.minimum((scores * BINS).astype(int), BINS - 1)
+    parts = [(scores[place == k], truth[place == k]) for k in range(BINS)]
+    return float(sum(len(s) * abs(s.mean() - t.mean()) for s, t in parts if len(s)) / len(scores))

@@ -37,7 +37,7 @@ from . import benchmarks, footage
 from .detection import Measured, framed, intervals, measure
 from .metrics import Figure
 from .protocols import Dataset, Labelled
-from .verb import vlad
+from .verb import options_of, vlad
 
 SELECT_SEEDS = 100_000  # as finetune uses them; training takes those below, evaluation those from 1,000,000
 # What a head needs on 420 videos rather than on the thousands of its paper. Nothing here was chosen on the test videos.
@@ -251,13 +251,10 @@ def show_adapted(data: Path, work: Path) -> list[dict[str, Any]]:
 
 def main(argv: Sequence[str]) -> int:
     """`vlad eval scorers`. Raises SettingsError for options that are not known."""
-    given = dict(a.split("=", 1) for a in argv if "=" in a)
-    options = {**OPTIONS, **given}
+    options = options_of("scorers", argv, OPTIONS)
     unknown = [h for h in options["heads"].split(",") if h not in HEADS]
-    if set(given) - set(OPTIONS) or len(given) != len(argv) or unknown:
-        raise SettingsError(
-            f"eval scorers: expected key=value with keys {', '.join(OPTIONS)} and heads of {', '.join(HEADS)}; got {list(argv)}"
-        )
+    if unknown:
+        raise SettingsError(f"eval scorers: unknown heads {', '.join(unknown)}; choose heads of {', '.join(HEADS)}")
     work = Path(options["work"])
     work.mkdir(parents=True, exist_ok=True)
     rows = run(options, work)

@@ -1,9 +1,13 @@
-"""Training, adapting and calibrating as a person would: by the command line, for this room may not import the one that changes weights."""
+"""What the verbs of `vlad eval` share: their options, and training, adapting and calibrating as a person would: by the command line, for this
+room may not import the one that changes weights."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
+
+from vlad.errors import SettingsError
 
 STDERR = 2  # stdout is for tables
 
@@ -11,3 +15,11 @@ STDERR = 2  # stdout is for tables
 def vlad(*arguments: str) -> None:
     """Run `vlad ARGUMENTS`; what it prints goes to standard error. Raises CalledProcessError where it fails."""
     subprocess.run([sys.executable, "-m", "vlad", *arguments], check=True, stdout=STDERR)
+
+
+def options_of(verb: str, argv: Sequence[str], defaults: Mapping[str, str]) -> dict[str, str]:
+    """The options key=value of a verb over their defaults. Raises SettingsError that lists the keys."""
+    given = dict(a.split("=", 1) for a in argv if "=" in a)
+    if set(given) - set(defaults) or len(given) != len(argv):
+        raise SettingsError(f"eval {verb}: expected key=value with keys {', '.join(defaults)}; got {list(argv)}")
+    return {**defaults, **given}

@@ -34,12 +34,11 @@ from vlad.segments import iou
 
 from .answers import ELEMENTS, Item, read, refuses, stated
 from .explanations import recall
+from .metrics import calibration_error
 from .text import Bleu, CiderD, rouge_l
 
 Floats = npt.NDArray[np.float64]
 ROUNDS = 1000
-BINS = 10
-BLEU_STATISTICS = 10
 
 
 @dataclass(frozen=True)
@@ -67,14 +66,10 @@ def all_words(item: Item) -> str:
     return " ".join([item.text, *item.elements.values()])
 
 
-def calibration_error(rows: Floats) -> float:
-    """Expected calibration error of probabilities (Naeini et al. 2015); rows [N, 2]: probability of anomaly, truth."""
+def verdict_error(rows: Floats) -> float:
+    """Calibration error of rows [N, 2]: probability of anomaly, truth."""
     rows = rows[~np.isnan(rows).any(axis=1)]
-    if not len(rows):
-        return float("nan")
-    place = np.minimum((rows[:, 0] * BINS).astype(int), BINS - 1)
-    parts = [rows[place == k] for k in range(BINS)]
-    return float(sum(len(p) * abs(p[:, 0].mean() - p[:, 1].mean()) for p in parts if len(p)) / len(rows))
+    return calibration_error(rows[:, 0], rows[:, 1])
 
 
 def metrics(said: Sequence[Item], truth: Sequence[Item], cider: CiderD, bleu: Bleu) -> dict[str, Metric]:
@@ -109,7 +104,7 @@ def metrics(said: Sequence[Item], truth: Sequence[Item], cider: CiderD, bleu: Bl
         for s, t in zip(said, truth, strict=True)
     ]
     found["calibration error of the verdict"] = Metric(
-        np.array(pairs, np.float64).reshape(-1, 2), calibration_error, least=True
+        np.array(pairs, np.float64).reshape(-1, 2), verdict_error, least=True
     )
     return {k: m for k, m in found.items() if not np.isnan(m.rows).all()}
 

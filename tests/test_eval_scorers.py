@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from vlad.eval import calibration, fewshot, footage, scorers
-from vlad.eval.metrics import Scored
+from vlad.eval.metrics import Scored, calibration_error
 from vlad.eval.run import main
 
 from vlad.errors import SettingsError
@@ -59,7 +59,7 @@ def test_unknown_options_are_refused() -> None:
     for verb in ("scorers", "fewshot", "calibration"):
         with pytest.raises(SettingsError, match=f"eval {verb}: expected key=value with keys"):
             main([verb, "colour=red"])
-    with pytest.raises(SettingsError, match="heads of mil"):
+    with pytest.raises(SettingsError, match="choose heads of mil"):
         main(["scorers", "heads=best"])
 
 
@@ -102,8 +102,8 @@ def test_alarms_are_counted_by_the_minute_and_by_the_segment() -> None:
 def test_calibration_error_is_nought_for_true_probabilities() -> None:
     scores = np.repeat([0.25, 0.75], 400)
     truth = np.concatenate([np.arange(400) % 4 == 0, np.arange(400) % 4 != 0]).astype(float)
-    assert calibration.error(scores, truth) == pytest.approx(0.0)
-    assert calibration.error(np.ones(800), truth) == pytest.approx(0.5)
+    assert calibration_error(scores, truth) == pytest.approx(0.0)
+    assert calibration_error(np.ones(800), truth) == pytest.approx(0.5)
 
 
 def test_folds_hold_every_video_once_and_both_kinds() -> None:
