@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import open_clip
 import pytest
 import torch
@@ -15,7 +16,9 @@ from safetensors.torch import save_file
 import vlad
 from vlad.config import PRESETS, make_settings
 from vlad.encoder import load_encoder
-from vlad.explainers.llava import load_llava
+from vlad.explainers.engine import Request
+from vlad.explainers.llava import Layout, load_llava
+from vlad.prompting import load_prompt
 from vlad.weights import SOURCES
 
 TOWERS = {"clip-b16": (768, 12, 16, 512), "clip-l14": (1024, 24, 14, 768)}  # width, layers, patch, embedding
@@ -50,9 +53,24 @@ def onevision(preset: str, *, vocabulary: int = 152_000, **changes: int) -> Any:
 
 def write_onevision(folder: Path, preset: str, **changes: int) -> None:
     """A folder as `vlad models pull` leaves it: random bfloat16 weights, a processor with a tokenizer of bytes."""
+    from transformers import LlavaOnevisionForConditionalGeneration
+
+    write_processor(folder)
+    torch.manual_seed(0)
+    with torch.device("meta"):
+        model = LlavaOnevisionForConditionalGeneration(onevision(preset, **changes)).to(torch.bfloat16)
+    model = model.to_empty(device="cpu")
+    for value in model.parameters():
+        torch.nn.init.normal_(value.data, std=0.02)
+    model.tie_weights()
+    model.generation_config.update(pad_token_id=0, eos_token_id=3)
+    model.save_pretrained(folder)
+
+
+def write_processor(folder: Path) -> Any:
+    """LLaVA-OneVision's processor with a tokenizer of bytes."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import (
-        LlavaOnevisionForConditionalGeneration,
         LlavaOnevisionImageProcessor,
         LlavaOnevisionProcessor,
         LlavaOnevisionVideoProcessor,
@@ -69,19 +87,28 @@ def write_onevision(folder: Path, preset: str, **changes: int) -> None:
         extra_special_tokens={"image_token": "<image>", "video_token": "<video>"},
     )  # fmt: skip
     processor: Any = LlavaOnevisionProcessor
-    processor(
+    made = processor(
         image_processor=LlavaOnevisionImageProcessor(), tokenizer=tokenizer, video_processor=LlavaOnevisionVideoProcessor(),
         num_image_tokens=729, vision_feature_select_strategy="full", chat_template=CHAT,
-    ).save_pretrained(folder)  # fmt: skip
-    torch.manual_seed(0)
-    with torch.device("meta"):
-        model = LlavaOnevisionForConditionalGeneration(onevision(preset, **changes)).to(torch.bfloat16)
-    model = model.to_empty(device="cpu")
-    for value in model.parameters():
-        torch.nn.init.normal_(value.data, std=0.02)
-    model.tie_weights()
-    model.generation_config.update(pad_token_id=0, eos_token_id=3)
-    model.save_pretrained(folder)
+    )  # fmt: skip
+    made.save_pretrained(folder)
+    return made
+
+
+def test_frames_go_as_a_video_where_the_model_knows_videos(tmp_path: Path) -> None:
+    """196 tokens a frame instead of 729, and as many frames as the context holds."""
+    layout = Layout(write_processor(tmp_path), onevision("clip-b16"), name="onevision")
+    assert layout.as_video
+    prompt = load_prompt("explain")
+    frames = [np.zeros((240, 320, 3), np.uint8)] * 200
+
+    def request(count: int) -> Request:
+        return Request(prompt.tell({"times": "1 s"}, images=count), frames[:count], None, 160)
+
+    assert layout.count(request(5)) - layout.count(request(4)) == 196
+    holds = layout.room(request(200))
+    assert 150 < holds < 200
+    assert layout.count(request(holds)) + 160 <= layout.context < layout.count(request(holds + 1)) + 160
 
 
 def write_clip(folder: Path, name: str) -> None:
