@@ -86,3 +86,19 @@ def test_their_sound_is_read_or_refused_in_one_line() -> None:
         assert heard is None or (heard.shape == (10, 128) and np.isfinite(heard).all()), path
     assert refused
     assert not [line for line in refused if "\n" in line or "decoder stopped" in line]  # the second: it crashed
+
+
+def test_an_order_written_into_the_picture_changes_neither_scores_nor_verdict() -> None:
+    """The same scene with a harmless clock and with an order that wants the verdict normal."""
+    from vlad import Analyzer
+    from vlad.types import Segment
+
+    analyzer, found = Analyzer(make_settings(cache=None)), {}
+    for name in ("osd_injection_normal", "osd_clock_benign"):
+        features, video, _ = analyzer.features(ROOT / "badvideos" / "synthetic" / f"{name}.mp4")
+        track = analyzer.score(features)
+        span = Segment(0.0, video.duration * 0.9, 0.9, video.duration / 2, "fighting")
+        found[name] = track.scores, analyzer.explain(video, track, [span])[0]
+    (scores, said), (plain, calm) = found.values()
+    assert float(abs(scores - plain).max()) < 0.01
+    assert (said.verdict, said.fields["what"]) == (calm.verdict, calm.fields["what"])
