@@ -6,7 +6,7 @@
 In: nothing; features of simulated videos are made once and kept in WORK. Out: a table and WORK/scorers.json: frame AUC, AP, detection mAP,
 trained parameters, minutes of training, seconds an hour of video, each quality figure with its interval over videos and the mean over
 seeds. Training is `vlad finetune custom`, as a person would run it; a head whose folder is there is not trained again. The controls
-learn nothing: motion energy, a constant, and nano's text scorer.
+learn nothing: motion energy, a constant, and nano's text scorer. A head that was measured on the same is not measured again.
 """
 
 from __future__ import annotations
@@ -177,6 +177,10 @@ def run(options: dict[str, str], work: Path) -> list[dict[str, Any]]:
         for seed in range(int(options["seeds"])):
             out = work / f"{kind}-{seed}"
             seconds = train(kind, seed, table, encoder.name, share, out)
+            kept, made_of = out / "measured.json", [options["test"], bool(options["data"]), encoder.name]
+            if kind != BASELINE and kept.exists() and json.loads(kept.read_text())["of"] == made_of:
+                rows.append(json.loads(kept.read_text())["row"])
+                continue
             scorer = load_folder(str(out), None, encoder.embed_text)
             facts, found = figures(clips, scorer, ANOMALIES, FPS)
             told = json.loads((out / "result.json").read_text())
@@ -187,16 +191,20 @@ def run(options: dict[str, str], work: Path) -> list[dict[str, Any]]:
                 row["over"] = intervals(found, baselines[seed])
             if options["data"]:
                 row["real"] = footage.measured(analyzer, Path(options["data"]), scorer)
+            kept.write_text(json.dumps({"of": made_of, "row": row}, default=_plain))
+            row = json.loads(kept.read_text())["row"]
             rows.append(row)
             _keep(rows, work)
     return rows
 
 
-def _keep(rows: Sequence[dict[str, Any]], work: Path) -> None:
-    def plain(value: Any) -> Any:
-        return asdict(value) if isinstance(value, Figure) else float(value)
+def _plain(value: Any) -> Any:
+    """A figure as a dict, a number of NumPy's as Python's."""
+    return asdict(value) if isinstance(value, Figure) else float(value)
 
-    (work / "scorers.json").write_text(json.dumps(rows, indent=1, default=plain) + "\n")
+
+def _keep(rows: Sequence[dict[str, Any]], work: Path) -> None:
+    (work / "scorers.json").write_text(json.dumps(rows, indent=1, default=_plain) + "\n")
 
 
 def show(rows: Sequence[dict[str, Any]]) -> None:
@@ -228,9 +236,9 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
     table = Table("on real footage", *footage.SETS)
     for head in dict.fromkeys(r["head"] for r in there):
         own = [r["real"] for r in there if r["head"] == head]
-        cells = [(np.mean([r[n][0].value for r in own]), own[0][n][0]) for n in footage.SETS]
+        cells = [(np.mean([r[n][0]["value"] for r in own]), Figure(**own[0][n][0])) for n in footage.SETS]
         table.add_row(head, *(f"{value:.3f} [{first.low:.3f}, {first.high:.3f}]" for value, first in cells))
-    table.add_row("motion energy, the control", *(str(there[0]["real"][n][1]) for n in footage.SETS))
+    table.add_row("motion energy, the control", *(str(Figure(**there[0]["real"][n][1])) for n in footage.SETS))
     Console(width=150).print(table)
 
 
