@@ -141,7 +141,7 @@ def row_of(request: Request, segment_id: str) -> SegmentRow:
 def login(request: Request, response: Response, body: SignIn) -> dict[str, Any]:
     """Sign in; the session is in a cookie. 401 for a wrong name or password, 429 beyond five tries a minute."""
     gate = request.app.state.gate
-    gate._origin(request)
+    gate.check_origin(request)
     gate.try_sign_in(body.name, request.client.host if request.client else "")
     user = library(request).sign_in(body.name, body.password)
     if user is None:
@@ -277,8 +277,8 @@ def sheet(request: Request, caller: Reader, video_id: Id) -> Response:
     row = video_of(request, video_id)
     if not row.duration:
         raise HTTPException(409, "not analysed yet")
-    kept = library(request).folder / "sheets" / f"{video_id}.jpg"
-    path = media.sheet(library(request).clip(video_id), row.duration, request.app.state.settings, kept)
+    found = library(request)
+    path = media.sheet(found.clip(video_id), row.duration, request.app.state.settings, found.sheet(video_id))
     return FileResponse(path, media_type="image/jpeg", headers=media.PRIVATE)
 
 
@@ -359,8 +359,8 @@ def explain(request: Request, caller: Writer, segment_id: Id, body: Again) -> di
     """Explain again, with another template."""
     row = row_of(request, segment_id)
     video = video_of(request, row.video_id)
-    facts = models(request).explain(library(request), video, row, body.prompt)
-    library(request).explain(segment_id, facts, caller.user.name)
+    said = models(request).explain(library(request), video, row, body.prompt)
+    library(request).explain(segment_id, said, caller.user.name)
     return segment(request, caller, segment_id)
 
 
@@ -380,15 +380,11 @@ def search(
 ) -> dict[str, Any]:  # fmt: skip
     """Moments that look like the words, or like a segment; `well` is false where nothing stands out."""
     found = library(request)
-    clips = [v for v in found.videos() if not camera or v.camera == camera]
-    edges = {}
-    for clip_row in found.videos():
-        if clip_row.duration:
-            edges[clip_row.id] = found.track(clip_row.id).edges
+    called = {v.id: v for v in found.videos()}
     if like:
         row = row_of(request, like)
         track = found.track(row.video_id)
-        kept = found.folder / "embeddings" / f"{row.video_id}.npy"
+        kept = found.embeddings(row.video_id)
         if not kept.is_file():
             raise HTTPException(409, "this segment's clip cannot be searched for; analyse it again")
         values = np.load(kept, allow_pickle=False).astype(np.float32)
@@ -397,8 +393,8 @@ def search(
         vector = models(request).words(words)
     else:
         raise HTTPException(422, "say words, or like=SEGMENT")
-    moments = request.app.state.index_of(edges).nearest(vector, count, among={v.id for v in clips})
-    called = {v.id: v for v in clips}
+    among = {v.id for v in called.values() if not camera or v.camera == camera}
+    moments = request.app.state.index_of(list(called)).nearest(vector, count, among=among)
     rows = [{**vars(m), "name": called[m.video].name, "camera": called[m.video].camera} for m in moments]
     return {"well": any(m.well for m in moments), "moments": rows}
 

@@ -23,7 +23,7 @@ SESSION = 12 * 3600.0  # seconds
 TRIES, WINDOW = 5, 60.0  # sign-ins a minute, by name and by address
 SCOPES = ("read", "write", "admin")
 SAFE = ("GET", "HEAD", "OPTIONS")
-LOCAL = ("127.0.0.1", "localhost", "[::1]", "::1", "testserver")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Gate:
 
     def caller(self, request: Request) -> Caller:
         """Who is asking. Raises HTTPException 401 for nobody, 403 for a write from another site."""
-        self._origin(request)
+        self.check_origin(request)
         header = request.headers.get("authorization", "")
         if header.lower().startswith("bearer "):
             key = self.library.key(header[7:].strip())
@@ -57,10 +57,10 @@ class Gate:
             raise HTTPException(401, "sign in first")
         return Caller(key.user, frozenset(SCOPES if key.user.role == "admin" else SCOPES[:2]))
 
-    def _origin(self, request: Request) -> None:
+    def check_origin(self, request: Request) -> None:
         """A write from a page of another site is refused, and a name that is not ours (DNS rebinding) on loopback."""
         host = request.headers.get("host", "")
-        if self.local and urlsplit(f"//{host}").hostname not in {h.strip("[]") for h in LOCAL}:
+        if self.local and urlsplit(f"//{host}").hostname not in LOOPBACK:
             raise HTTPException(403, "this server answers on this machine only")
         origin = request.headers.get("origin")
         if request.method not in SAFE and origin is not None and urlsplit(origin).netloc != host:
@@ -69,6 +69,7 @@ class Gate:
     def try_sign_in(self, name: str, address: str) -> None:
         """Count a try. Raises HTTPException 429 beyond five a minute, for a name or from an address."""
         now = time.monotonic()
+        self.tries = defaultdict(deque, {k: t for k, t in self.tries.items() if t and now - t[-1] <= WINDOW})
         for key in (f"name {name.lower()}", f"address {address}"):
             tries = self.tries[key]
             while tries and now - tries[0] > WINDOW:

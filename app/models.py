@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from threading import Lock
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +19,6 @@ from vlad.pipeline import Analyzer
 from vlad.prompting import Templates
 from vlad.types import Analysis, Explanation
 from vlad.types import Video as VideoFacts
-
-from .worker import facts_of
 
 
 class Models:
@@ -38,15 +35,15 @@ class Models:
             vector: npt.NDArray[np.float32] = self.analyzer.encoder.embed_text([words])[0]
             return vector
 
-    def explain(self, library: Library, video: Video, row: SegmentRow, prompt: str) -> dict[str, Any]:
-        """Other words for a segment, by a template, as the library keeps them. Raises VladError."""
+    def explain(self, library: Library, video: Video, row: SegmentRow, prompt: str) -> Explanation:
+        """Other words for a segment, by a template. Raises VladError."""
         template = self.templates(prompt)
         said = {"said": str((row.explanation or {}).get("text", ""))}
         facts = facts_of_video(library, video)
         with self._lock:
             explainer = PromptedExplainer(self.analyzer.engine(), template, self.settings)
             (found,) = explainer(facts, library.track(video.id), [segment_of(row)], values=[said])
-        return facts_of(found)
+        return found
 
     def chat(
         self, library: Library, video: Video, row: SegmentRow, question: str, turns: Sequence[tuple[str, str]]

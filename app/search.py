@@ -6,6 +6,7 @@ how far the best stand out of all moments. Knows no words and no page.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,17 +41,15 @@ class Index:
         self.state: tuple[tuple[str, int], ...] = ()
         self._faiss: Any = None
 
-    def refresh(self, folder: Path, clips: dict[str, npt.NDArray[np.float64]]) -> None:
-        """Take the embeddings of `clips` (id to edges [T + 1], s) from NAME.npy in `folder`, where they changed."""
-        files = {v: folder / f"{v}.npy" for v in clips}
+    def refresh(self, files: Mapping[str, Path], edges_of: Callable[[str], npt.NDArray[np.float64]]) -> None:
+        """Take the embeddings of clips (id to file), where any changed; edges_of: a clip's edges [T + 1] (s)."""
         state = tuple((v, f.stat().st_mtime_ns) for v, f in sorted(files.items()) if f.is_file())
         if state == self.state:
             return
         parts: list[Floats] = []
         self.owners, rows = [], 0
         for video, _ in state:
-            found = np.load(files[video], allow_pickle=False).astype(np.float32)
-            edges = clips[video]
+            found, edges = np.load(files[video], allow_pickle=False).astype(np.float32), edges_of(video)
             if len(found) != len(edges) - 1 or (parts and found.shape[1] != parts[0].shape[1]):
                 continue  # of an older analysis or another encoder
             self.owners.append((video, rows, edges))

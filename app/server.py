@@ -13,12 +13,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy.typing as npt
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
@@ -30,11 +29,10 @@ from vlad.library import Library
 from vlad.library.tables import Job, SegmentRow, Video
 
 from .api import router, status_of
-from .auth import Gate, may
+from .auth import LOOPBACK, Gate, may
 from .models import Models
 from .search import Index
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 HEADERS = {
     "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer", "Cross-Origin-Opener-Policy": "same-origin",
 }  # fmt: skip
@@ -47,9 +45,9 @@ def make_app(library: Library, settings: Settings, *, local: bool, models: Model
     app.state.gate, app.state.models = Gate(library, local=local), models or Models(settings)
     index, lock = Index(), threading.Lock()
 
-    def index_of(edges: dict[str, npt.NDArray[Any]]) -> Index:
+    def index_of(videos: Sequence[str]) -> Index:
         with lock:
-            index.refresh(library.folder / "embeddings", edges)
+            index.refresh({v: library.embeddings(v) for v in videos}, lambda v: library.track(v).edges)
         return index
 
     app.state.index_of = index_of

@@ -26,10 +26,11 @@ from vlad.errors import VladError
 from vlad.library import Library
 from vlad.library.tables import Job
 from vlad.pipeline import Analyzer
-from vlad.types import Explanation, Features
+from vlad.types import Features
 
 PULSE = 5.0  # seconds between two heartbeats
 PAUSE = 0.5  # seconds before the queue is looked at again
+LOOK = 10.0  # seconds between two looks for jobs of dead workers
 log = logging.getLogger("vlad.worker")
 
 
@@ -86,17 +87,6 @@ def embeddings(features: Features, encoder: Any) -> npt.NDArray[np.float32] | No
     return unit
 
 
-def facts_of(explanation: Explanation) -> dict[str, Any]:
-    """An explanation as the library keeps it."""
-    names = ("verdict", "text", "prompt", "model", "raw", "probability")
-    facts: dict[str, Any] = {n: getattr(explanation, n) for n in names}
-    return facts | {
-        "fields": dict(explanation.fields),
-        "times": list(explanation.times),
-        "notes": list(explanation.notes),
-    }
-
-
 class Worker:
     """One taker of jobs with its loaded models. name: of this process, unlike any other's."""
 
@@ -120,7 +110,7 @@ class Worker:
             log.info("job %s was taken away", job.id)
         except VladError as error:
             self.library.fail(job.id, self.name, str(error).replace(str(self.library.folder), ""))
-        except Exception as error:
+        except Exception as error:  # a bug costs its job and not the worker, or one clip would hold up all others
             log.exception("job %s", job.id)
             self.library.fail(job.id, self.name, f"internal error ({type(error).__name__}); see the server's log")
         return True
@@ -140,22 +130,27 @@ class Worker:
         for number, i in enumerate(order):
             pulse.tell("explaining", number, len(order))
             (said,) = analyzer.explain(video, analysis.track, [analysis.segments[i]])
-            self.library.explained(ids[i], facts_of(said))
+            self.library.explained(ids[i], said)
 
     def _with(self, changes: dict[str, Any]) -> Analyzer:
-        """The analyzer with a job's own settings, its models shared."""
-        if not changes:
-            return self.analyzer
-        settings = make_settings(**{**self.settings.model_dump(), **changes})
-        return Analyzer(settings, encoder=self.analyzer.encoder)
+        """The analyzer under a job's own settings, with the same loaded models."""
+        settings, own = self.settings.model_copy(update=changes), self.analyzer
+        if settings == self.settings:
+            return own
+        return Analyzer(
+            settings, encoder=own.encoder, scorer=own.scorer, explainer=own.explainer if settings.explain else None
+        )
 
     def run(self, stop: threading.Event) -> None:
-        """Take jobs until told to stop."""
+        """Take jobs until told to stop; while there are none, look now and then for those of dead workers."""
+        looked = 0.0
         while not stop.is_set():
             try:
                 if self.once():
                     continue
-                self.library.revive()
+                if time.monotonic() - looked > LOOK:
+                    looked = time.monotonic()
+                    self.library.revive()
             except VladError as error:
                 log.warning("%s", error)
             stop.wait(PAUSE)

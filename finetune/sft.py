@@ -25,9 +25,9 @@ from vlad.config import Settings, make_settings
 from vlad.device import choose_device
 from vlad.errors import InputError, SettingsError
 from vlad.explainers.engine import Request, read_json
-from vlad.explainers.explain import PICTURE
+from vlad.explainers.explain import PICTURE, dialogue, make_request
 from vlad.explainers.llava import Layout, LlavaEngine, load_llava
-from vlad.prompting import load_prompt, plain
+from vlad.prompting import load_prompt
 from vlad.video import frames_at, open_video
 from vlad.weights import nano_part
 
@@ -36,7 +36,6 @@ from .instruct import Row, read_rows
 from .recipe import Recipe, checked, read_recipe
 
 IGNORED = -100  # the label that transformers' loss leaves out
-TOKENS = 160
 
 
 class SftRecipe(Recipe):
@@ -86,7 +85,7 @@ def split(rows: Sequence[Row], share: float) -> tuple[list[Row], list[Row]]:
     """(training, held out), by clip, so that no clip is in both; the same on every machine."""
 
     def clip(row: Row) -> str:
-        return Path(row.video or (row.images[0] if row.images else row.id)).name.split("-")[0]
+        return row.video or (row.images[0] if row.images else row.id)
 
     ordered = sorted({clip(r) for r in rows}, key=lambda c: hashlib.sha256(c.encode()).hexdigest())
     out = set(ordered[: max(1, round(share * len(ordered)))])
@@ -94,24 +93,18 @@ def split(rows: Sequence[Row], share: float) -> tuple[list[Row], list[Row]]:
 
 
 class Rows:
-    """Rows as requests with their answers: the one way in which training and measuring see them."""
+    """Rows as requests with their answers, free of grammars: the one way in which training and measuring see them."""
 
     def __init__(self, layout: Layout, recipe: SftRecipe, settings: Settings) -> None:
-        self.layout, self.recipe, self.settings = layout, recipe, settings
+        self.layout, self.recipe = layout, recipe
+        self.settings = settings.model_copy(update={"constrain": False})
         self.folder = Path(recipe.prompts) if recipe.prompts else None
 
-    def request(self, row: Row, *, constrain: bool = False) -> Request:
-        """What is asked. Raises InputError for a clip that cannot be read."""
-        prompt = load_prompt(row.prompt, self.folder)
-        pictures = self._pictures(row)
-        first = row.turns[0][0] if row.turns else row.values.get("question", "")
-        values = {**row.values, **({"question": first} if row.turns else {})}
-        messages = prompt.tell(values, images=len(pictures))
-        asked = [q for q, _ in row.turns[1:]] + [row.values.get("question", "")]
-        for (_, answer), question in zip(row.turns, asked, strict=bool(row.turns)):
-            messages += [_turn("assistant", answer), _turn("user", question)]
-        tokens = int(prompt.generation.get("max_new_tokens", TOKENS))
-        return Request(messages, pictures, prompt.schema if constrain else None, tokens)
+    def request(self, row: Row) -> Request:
+        """What is asked, by the functions that the explainer asks with. Raises InputError for a clip that cannot be read."""
+        prompt, pictures = load_prompt(row.prompt, self.folder), self._pictures(row)
+        messages = dialogue(prompt, row.values, row.turns, row.values.get("question", ""), images=len(pictures))
+        return make_request(prompt, messages, pictures, self.settings)
 
     def _pictures(self, row: Row) -> list[Any]:
         if row.images:
@@ -150,10 +143,6 @@ class Rows:
             if kind in batch:
                 batch[kind] = torch.cat([batch[kind], torch.zeros_like(told["input_ids"])], 1)
         return batch
-
-
-def _turn(role: str, text: str) -> dict[str, Any]:
-    return {"role": role, "content": [{"type": "text", "text": plain(text)}]}
 
 
 def measure(engine: LlavaEngine, made: Rows, held: Sequence[Row], questions: Sequence[probe.Question]) -> Told:
@@ -330,16 +319,14 @@ def run(recipe: SftRecipe) -> tuple[Told, Told]:
     else:
         before = measure(engine, made, held, questions)
         kept.write_text(json.dumps(asdict(before)))
-        if (
-            recipe.bits != 16
-        ):  # bitsandbytes packs weights for inference once they have answered; gradients through these are wrong
+        # bitsandbytes packs weights for inference once they have answered; gradients through these are wrong.
+        if recipe.bits != 16:
             engine = load_base(recipe)
     engine.model = adapted(engine, recipe)
     train(engine, made, ours, out)
     engine.model.eval()
-    engine.model.peft_config[
-        "default"
-    ].base_model_name_or_path = recipe.base  # else a path of this machine may stand in the file
+    tuned = engine.model.peft_config["default"]
+    tuned.base_model_name_or_path = recipe.base  # else a path of this machine may stand in the file
     engine.model.save_pretrained(out, save_embedding_layers=False)
     after = measure(engine, made, held, questions)
     digest = hashlib.sha256(Path(recipe.data).read_bytes()).hexdigest()

@@ -26,18 +26,8 @@ class Told:
     def words(self, words: str) -> Any:
         return np.eye(4, dtype=np.float32)[len(words) % 4]
 
-    def explain(self, library: Library, video: Any, row: Any, prompt: str) -> dict[str, Any]:
-        return {
-            "verdict": "normal",
-            "text": f"by {prompt}",
-            "prompt": f"{prompt}@1",
-            "fields": {},
-            "times": [],
-            "notes": [],
-            "model": "m",
-            "raw": "",
-            "probability": 0.1,
-        }
+    def explain(self, library: Library, video: Any, row: Any, prompt: str) -> Explanation:
+        return Explanation(SEGMENTS[0], "normal", f"by {prompt}", prompt=f"{prompt}@1", probability=0.1)
 
     def chat(self, library: Library, video: Any, row: Any, question: str, turns: Any) -> str:
         return f"{len(turns)} before {question}"
@@ -49,7 +39,11 @@ def library(tmp_path: Path) -> Library:
 
 
 def client(library: Library, *, local: bool = True) -> TestClient:
-    return TestClient(make_app(library, make_settings(), local=local, models=Told()), raise_server_exceptions=False)  # type: ignore[arg-type]
+    return TestClient(
+        make_app(library, make_settings(), local=local, models=Told()),
+        base_url="http://localhost",
+        raise_server_exceptions=False,
+    )  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -205,7 +199,7 @@ def test_five_tries_a_minute(signed: TestClient, monkeypatch: pytest.MonkeyPatch
 def test_a_page_of_another_site_cannot_write(api: TestClient, signed: TestClient) -> None:
     body = {"name": "a", "size": 4}
     assert api.post("/api/uploads", json=body, headers={"Origin": "https://evil.example"}).status_code == 403
-    assert api.post("/api/uploads", json=body, headers={"Origin": "http://testserver"}).status_code == 201
+    assert api.post("/api/uploads", json=body, headers={"Origin": "http://localhost"}).status_code == 201
     assert (
         api.get("/api/videos", headers={"Host": "evil.example"}).status_code == 403
     )  # a name that was bent to this machine
@@ -248,7 +242,7 @@ def test_an_index_says_when_nothing_stands_out(tmp_path: Path, monkeypatch: pyte
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     np.save(tmp_path / "v.npy", vectors)
     index = Index()
-    index.refresh(tmp_path, {"v": np.arange(3001.0), "gone": np.arange(5.0)})
+    index.refresh({v: tmp_path / f"{v}.npy" for v in ("v", "gone")}, lambda v: np.arange(3001.0))
     own = index.nearest(vectors[700], 5)
     assert (own[0].start, own[0].well) == (700.0, True)
     assert all(abs(a.start - b.start) >= 3 for i, a in enumerate(own) for b in own[:i])
@@ -311,6 +305,6 @@ def test_prompts_and_a_broken_one(library: Library, tmp_path: Path) -> None:
     (tmp_path / "prompts").mkdir()
     (tmp_path / "prompts" / "mine.md").write_text("nothing")
     app = make_app(library, make_settings(prompts=tmp_path / "prompts"), local=True, models=Told())  # type: ignore[arg-type]
-    found = {p["name"]: p for p in TestClient(app).get("/api/prompts").json()}
+    found = {p["name"]: p for p in TestClient(app, base_url="http://localhost").get("/api/prompts").json()}
     assert "begin it with front matter" in found["mine"]["error"]
     assert found["explain"]["error"] == ""

@@ -317,6 +317,17 @@ def test_a_summary_that_invents_an_event_is_replaced_by_its_notes(video: Video, 
     assert (found.text, found.raw) == (text, words)
 
 
+def test_a_summary_leaves_out_what_the_context_does_not_hold(engine: LlavaEngine, video: Video) -> None:
+    """The highest peaks stay, and the rest is counted."""
+    segments = tuple(Segment(i / 20, i / 20 + 0.04, i / 400, i / 20 + 0.02, "fighting") for i in range(380))
+    said = tuple(Explanation(s, "anomaly", "This appears to show fighting: two people, in an alley.") for s in segments)
+    analysis = Analysis(video, track([0.1] * 20), segments, said)
+    found = summarise(engine, load_prompt("summarise"), analysis, make_settings(max_new_tokens=8))
+    assert "with lower scores" in found.text
+    assert "18.9-" in found.text
+    assert "\n0.0-" not in found.text
+
+
 def test_a_preview_shows_what_the_model_would_get(video: Video) -> None:
     analysis = Analysis(video, track([0.1] * 20), (SEGMENT,))
     seen = preview(make_settings(), analysis, SEGMENT)

@@ -240,6 +240,36 @@ def test_a_new_analysis_keeps_what_people_decided(library: Library, user: User) 
     assert third == [one]
 
 
+def test_a_new_analysis_spares_what_has_only_a_tag(library: Library, user: User) -> None:
+    video = uploaded(library, user)
+    one, _ = library.keep(video, analysis(*SEGMENTS))
+    library.tag(user, one, "night")
+    library.keep(video, analysis(SEGMENTS[1]))
+    assert library.about(one)[2] == ["night"]
+    assert [r.label for r in library.segments()[0]] == ["arson"]
+
+
+def test_finishing_twice_is_one_clip(library: Library, user: User) -> None:
+    """An answer that was lost on its way is asked for again."""
+    upload = library.begin_upload(user, "a", 4)
+    library.append(user, upload.id, 0, b"clip")
+    first, job = library.finish_upload(user, upload.id)
+    again, same = library.finish_upload(user, upload.id)
+    assert (first.id, job.id) == (again.id, same.id)
+    assert len(library.videos()) == 1
+    with pytest.raises(InputError, match="none of that id"):
+        library.finish_upload(library.add_user("bob", PASSWORD), upload.id)
+
+
+def test_disk_that_others_announced_is_not_given_twice(
+    library: Library, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda p: shutil._ntuple_diskusage(1, 1, store.FREE + 100))  # type: ignore[attr-defined]
+    library.begin_upload(user, "a", 80)
+    with pytest.raises(LimitError, match="stay free"):
+        library.begin_upload(user, "b", 80)
+
+
 def test_pages_filters_and_words(library: Library, user: User) -> None:
     video = uploaded(library, user)
     many = [Segment(float(i), i + 0.5, (i % 90) / 100, i + 0.2, "a" if i % 2 else "b") for i in range(250)]
@@ -342,11 +372,16 @@ def test_removal_and_retention_spare_evidence(library: Library, user: User) -> N
     library.exported(user, [one], {"report.pdf": "0" * 64})
     with pytest.raises(InputError, match="evidence that was exported"):
         library.remove(user, kept)
+    library.keep(gone, analysis(SEGMENTS[0]), np.ones((10, 4), np.float32))
+    library.sheet(gone).parent.mkdir()
+    library.sheet(gone).write_bytes(b"thumbnails")
+    part = library._part(library.begin_upload(user, "never finished", 9).id)
     assert library.retire(days=1) == 0
+    assert part.exists()
     assert library.retire(days=-1) == 1
     assert [v.id for v in library.videos()] == [kept]
     assert library.clip(kept).exists()
-    assert not library.clip(gone).exists()
+    assert not any(f.exists() for f in (library.clip(gone), library.sheet(gone), library.embeddings(gone), part))
     assert library.segments()[0][0].exported is not None
 
 

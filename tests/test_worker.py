@@ -30,6 +30,8 @@ class Line:
     class encoder:
         name, parts = "e@1", (4, 1)
 
+    scorer = explainer = None
+
     def __init__(self, on: Callable[[str], None] = lambda step: None, **changes: Any) -> None:
         self.on, self.settings = on, make_settings(**changes)
 
@@ -169,6 +171,16 @@ def test_a_job_has_settings_of_its_own(library: Library, user: User, monkeypatch
     Worker(library, make_settings(), analyzer=Line()).once()  # type: ignore[arg-type]
     assert (made[0].enter, made[0].explain) == (0.7, False)
     assert all(r.explanation is None for r in library.segments()[0])
+
+
+def test_a_job_with_the_usual_settings_shares_the_loaded_models(
+    library: Library, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the server sends with every upload loads nothing anew."""
+    monkeypatch.setattr(workers, "Analyzer", None)
+    video = queue(library, user, explain=True)
+    Worker(library, make_settings(), analyzer=Line()).once()  # type: ignore[arg-type]
+    assert job_of(library, video).status == "done"
 
 
 def start(library: Library) -> subprocess.Popen[bytes]:

@@ -131,11 +131,16 @@ class Analyzer:
 
     def score(self, features: Features) -> ScoreTrack:
         """The timeline of features. Raises MismatchError for those of another encoder."""
+        return self.scorer(features)
+
+    @property
+    def scorer(self) -> Scorer:
+        """The scorer, loaded if it was not."""
         if self._scorer is None:
             from vlad.scorers import load_scorer
 
             self._scorer = load_scorer(self.settings, self.encoder)
-        return self._scorer(features)
+        return self._scorer
 
     def _thresholds(self) -> tuple[float, float]:
         """The settings' own, else those the scorer was calibrated to, else .5 and .2."""

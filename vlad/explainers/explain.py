@@ -135,21 +135,45 @@ def _size(video: Video) -> tuple[int, int]:
     return max(1, round(video.width * scale)), max(1, round(video.height * scale))
 
 
+def dialogue(
+    prompt: Prompt, known: Values, turns: Sequence[tuple[str, str]], question: str, *, images: int
+) -> list[dict[str, Any]]:
+    """Messages of a template whose first question was followed by others. turns: questions and answers before this one."""
+    first, *rest = [*(q for q, _ in turns), question]
+    messages = prompt.tell({**known, "question": first}, images=images)
+    for (_, answer), asked in zip(turns, rest, strict=True):
+        messages += [_turn("assistant", answer), _turn("user", asked)]
+    return messages
+
+
 def summarise(engine: Engine, prompt: Prompt, analysis: Analysis, settings: Settings) -> Summary:
-    """The whole clip in a few sentences, from what was said of its segments; the notes themselves where the model's words cannot be read
-    or name a class of event that no note names. Raises TemplateError, ModelError."""
+    """The whole clip in a few sentences, from what was said of its segments, those with the lowest peaks left out where the context does not
+    hold all; the notes themselves where the model's words cannot be read or name a class of event that no note names.
+
+    Raises TemplateError, ModelError, SettingsError for a context that holds no note.
+    """
     said = {e.segment: e for e in analysis.explanations}
-    lines = [
-        f"{s.start:.1f}-{s.end:.1f} s, {said[s].verdict if s in said else 'flagged'}: {plain(said[s].text if s in said else s.label)}"
-        for s in analysis.segments
-    ]
-    known = {"segments": "\n".join(lines) or "none", "duration": f"{analysis.video.duration:.0f}"}
-    messages = prompt.tell(known, images=0)
-    (reply,) = engine([make_request(prompt, messages, (), settings)])
+    kept = sorted(analysis.segments, key=lambda s: -s.peak)
+    while True:
+        lines = [
+            f"{s.start:.1f}-{s.end:.1f} s, {said[s].verdict if s in said else 'flagged'}: {plain(said[s].text if s in said else s.label)}"
+            for s in sorted(kept, key=lambda s: s.start)
+        ]
+        left = len(analysis.segments) - len(kept)
+        notes = "\n".join(lines + ([f"and {left} with lower scores"] if left else [])) or "none"
+        known = {"segments": notes, "duration": f"{analysis.video.duration:.0f}"}
+        request = make_request(prompt, prompt.tell(known, images=0), (), settings)
+        try:
+            engine.room(request)
+            break
+        except SettingsError:
+            if len(kept) < 2:
+                raise
+            kept = kept[: len(kept) * 3 // 4]
+    (reply,) = engine([request])
     answer = read_json(reply.text) if prompt.schema is not None else {"text": reply.text}
     well = isinstance(answer, dict) and not prompt.faults(answer)
     text = str(answer.get("text", "")) if well else ""
-    notes = known["segments"]
     invented = [c for c in analysis.track.labels if c and c.lower() in text.lower() and c.lower() not in notes.lower()]
     if not text or invented:
         why = f"named {', '.join(invented)}, which no note does" if invented else "could not be read"
@@ -189,14 +213,11 @@ class Chat:
             return False
 
     def _asked(self, question: str) -> Request:
-        first, *rest = [*(q for q, _ in self.turns), question]
         known = {
-            "times": ", ".join(f"{t:.1f} s" for t in self.times), "said": self.said, "question": first, "label": self.segment.label,
+            "times": ", ".join(f"{t:.1f} s" for t in self.times), "said": self.said, "label": self.segment.label,
             "start": f"{self.segment.start:.1f}", "end": f"{self.segment.end:.1f}",
         }  # fmt: skip
-        messages = self.prompt.tell(known, images=len(self.pictures))
-        for (_, answer), asked in zip(self.turns, rest, strict=True):
-            messages += [_turn("assistant", answer), _turn("user", asked)]
+        messages = dialogue(self.prompt, known, self.turns, question, images=len(self.pictures))
         return make_request(self.prompt, messages, self.pictures, self.settings)
 
 

@@ -249,7 +249,7 @@ def load_llava(folder: str, adapter: str, settings: Settings, *, name: str) -> L
             folder, revision=revision, local_files_only=True, use_safetensors=True, **options
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise _unloadable(name, error) from None
+        raise unloadable(name, error) from None
     if adapter:
         model = with_adapter(model, adapter, name, merge=settings.explainer_bits == 16)
     model = model.to(device) if settings.explainer_bits == 16 else model
@@ -266,13 +266,14 @@ def load_processor(folder: str, name: str) -> Any:
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         if "image processor" in str(error) and (Path(folder) / "config.json").is_file():
             raise WeightsError(f"explainer {name}: a model without vision; name one of the LLaVA family") from None
-        raise _unloadable(name, error) from None
+        raise unloadable(name, error) from None
     if getattr(processor, "image_processor", None) is None:
         raise WeightsError(f"explainer {name}: a model without vision; name one of the LLaVA family")
     return processor
 
 
-def _unloadable(name: str, error: BaseException) -> WeightsError:
+def unloadable(name: str, error: BaseException) -> WeightsError:
+    """What a model that does not load is told as."""
     return WeightsError(
         f"explainer {name}: cannot be loaded ({_line(error)}); run `vlad models pull`, name a local folder, or add --no-explain"
     )

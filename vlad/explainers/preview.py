@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from vlad.config import Settings
-from vlad.errors import InputError, VladError, WeightsError
+from vlad.errors import InputError, VladError
 from vlad.prompting import Prompt, load_prompt, shipped
 from vlad.types import Analysis, Explanation, Segment
 from vlad.weights import nano_part, pinned
@@ -30,15 +30,14 @@ class Counter:
     def __init__(self, settings: Settings) -> None:
         from transformers import AutoConfig
 
-        from .llava import Layout, load_processor
+        from .llava import Layout, load_processor, unloadable
 
         folder = str(nano_part("llava")) if settings.explainer == "nano" else settings.explainer
         self.name = settings.explainer
         try:
             config = AutoConfig.from_pretrained(folder, revision=pinned(folder) or "main", local_files_only=True)
         except (OSError, ValueError, KeyError) as error:
-            line = str(error).strip().splitlines()[0][:160]
-            raise WeightsError(f"explainer {self.name}: {line}; its tokens can only be counted where it is") from None
+            raise unloadable(self.name, error) from None
         self.layout = Layout(load_processor(folder, self.name), config, name=self.name)
 
     def room(self, request: Request) -> int:

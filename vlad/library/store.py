@@ -30,7 +30,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from vlad.errors import InputError, LimitError, OutputError
-from vlad.types import Analysis, ScoreTrack, Segment
+from vlad.types import Analysis, Explanation, ScoreTrack, Segment
 
 from . import audit
 from .tables import (
@@ -134,11 +134,14 @@ class Library:
 
     def local_user(self) -> User:
         """The one user of a library on loopback without sign-in; made when first asked for."""
+        named = select(User).where(User.name == "local")
+        with self.read() as session:  # every request asks: most of the time nobody has to wait for a writer
+            found = session.scalars(named).first()
+        if found is not None:
+            return found
         with self.write() as session:
-            found = session.scalars(select(User).where(User.name == "local")).first()
-            if found is None:
-                found = User(name="local", role="admin", password="")
-                session.add(found)
+            found = session.scalars(named).first() or User(name="local", role="admin", password="")
+            session.add(found)
             return found
 
     def has_users(self) -> bool:
@@ -197,7 +200,9 @@ class Library:
         """A place for a clip that comes in pieces. Raises LimitError where it is too large or the disk too full."""
         if not 0 < size <= LARGEST:
             raise LimitError(f"{name}: {size} bytes; a clip has 1 to {LARGEST} bytes")
-        free = shutil.disk_usage(self.folder).free
+        with self.read() as session:
+            coming = session.scalar(select(func.sum(Upload.size - Upload.received))) or 0  # announced by others
+        free = shutil.disk_usage(self.folder).free - int(coming)
         if free - size < FREE:
             raise LimitError(
                 f"{name}: the disk has {free >> 20} MiB left; {FREE >> 20} MiB stay free. Remove clips, or shorten retention"
@@ -230,17 +235,20 @@ class Library:
             return upload.received
 
     def finish_upload(self, user: User, upload_id: str, settings: dict[str, Any] | None = None) -> tuple[Video, Job]:
-        """A whole upload becomes a clip with a job in the queue. Raises InputError where bytes are missing."""
+        """A whole upload becomes a clip of the same id with a job in the queue; asked twice, the same clip. Raises InputError where bytes are missing."""
         with self.write() as session:
-            upload = session.get(Upload, upload_id)
+            upload, there = session.get(Upload, upload_id), session.get(Video, upload_id)
+            if there is not None and there.user_id == user.id:  # the first answer was lost on its way
+                return there, session.scalars(select(Job).where(Job.video_id == there.id).order_by(Job.created)).one()
             if upload is None or upload.user_id != user.id:
                 raise InputError("upload: there is none of that id")
             if upload.received != upload.size:
                 raise InputError(f"upload: {upload.received} of {upload.size} bytes are here; send the rest")
-            video = Video(user_id=user.id, name=upload.name, size=upload.size, camera=upload.camera)
+            video = Video(id=upload.id, user_id=user.id, name=upload.name, size=upload.size, camera=upload.camera)
             session.add(video)
             session.flush()
-            os.replace(self._part(upload_id), self.clip(video.id))
+            if self._part(upload_id).exists():  # else it was moved before, and the database then went away
+                os.replace(self._part(upload_id), self.clip(video.id))
             job = Job(video_id=video.id, settings=settings or {})
             session.add(job)
             session.delete(upload)
@@ -253,13 +261,21 @@ class Library:
             raise InputError("video: no such id")
         return self.folder / "clips" / video_id
 
+    def sheet(self, video_id: str) -> Path:
+        """Where a clip's thumbnails lie, if there are any. Raises InputError for what is no id."""
+        return self.folder / "sheets" / f"{self.clip(video_id).name}.jpg"
+
+    def embeddings(self, video_id: str) -> Path:
+        """Where the embeddings of a clip's snippets lie, if there are any. Raises InputError for what is no id."""
+        return self.folder / "embeddings" / f"{self.clip(video_id).name}.npy"
+
     def videos(self) -> list[Video]:
         """Every clip that was not removed, newest first."""
         with self.read() as session:
             return list(session.scalars(select(Video).where(Video.removed.is_(None)).order_by(Video.created.desc())))
 
     def remove(self, user: User, video_id: str) -> None:
-        """Remove a clip's file; what was decided of it stays. Raises InputError where a segment of it was exported."""
+        """Remove a clip and every picture made of it; what was decided of it stays. Raises InputError where a segment of it was exported."""
         with self.write() as session:
             video = session.get(Video, video_id)
             if video is None or video.removed is not None:
@@ -273,10 +289,15 @@ class Library:
                 raise InputError(f"{video.name}: part of it is evidence that was exported; it is kept")
             video.removed = time.time()
             audit.append(session, user.name, "removed", video_id, name=video.name)
-        self.clip(video_id).unlink(missing_ok=True)
+        for file in (self.clip(video_id), self.sheet(video_id), self.embeddings(video_id)):
+            file.unlink(missing_ok=True)
 
     def retire(self, days: float) -> int:
-        """Remove clips older than `days`, but for those of which something was exported; how many."""
+        """Remove clips older than `days`, but for those of which something was exported, and uploads that were never finished; how many clips."""
+        with self.write() as session:
+            for upload in session.scalars(select(Upload).where(Upload.created < time.time() - days * 86_400)):
+                self._part(upload.id).unlink(missing_ok=True)
+                session.delete(upload)
         with self.read() as session:
             old = select(Video.id).where(Video.removed.is_(None), Video.created < time.time() - days * 86_400)
             kept = select(SegmentRow.video_id).where(SegmentRow.exported.is_not(None))
@@ -394,9 +415,9 @@ class Library:
             session.add(row)
             ids = self._replace_segments(session, video_id, analysis)
         if embeddings is not None:
-            part = self.folder / "embeddings" / f".{video_id}.npy"
+            part = self.embeddings(video_id).with_suffix(".part.npy")
             np.save(part, embeddings.astype(np.float16), allow_pickle=False)
-            os.replace(part, self.folder / "embeddings" / f"{video_id}.npy")
+            os.replace(part, self.embeddings(video_id))
         return ids
 
     def _replace_segments(self, session: Session, video_id: str, analysis: Analysis) -> list[str]:
@@ -404,13 +425,18 @@ class Library:
         old = list(
             session.scalars(select(SegmentRow).where(SegmentRow.video_id == video_id, SegmentRow.gone.is_(None)))
         )
-        decided = set(session.scalars(select(VerdictRow.segment_id))) | set(session.scalars(select(NoteRow.segment_id)))
+        ids_of_old = [row.id for row in old]
+        decided = {
+            found
+            for said_in in (VerdictRow.segment_id, NoteRow.segment_id, TagRow.segment_id)
+            for found in session.scalars(select(said_in).where(said_in.in_(ids_of_old)))
+        }
         same = {(round(s.start, 3), round(s.end, 3)): s for s in old}
         ids = []
         for s in analysis.segments:
             row = same.pop((round(s.start, 3), round(s.end, 3)), None) or SegmentRow(video_id=video_id)
             row.start, row.end, row.peak, row.peak_time, row.label = s.start, s.end, s.peak, s.peak_time, s.label
-            row.explanation = _told(said.get(s))
+            row.explanation = _told(said[s]) if s in said else None
             session.add(row)
             session.flush()
             ids.append(row.id)
@@ -421,19 +447,18 @@ class Library:
                 session.delete(row)
         return ids
 
-    def explain(self, segment_id: str, explanation: dict[str, Any], user: str) -> None:
+    def explain(self, segment_id: str, explanation: Explanation, user: str) -> None:
         """Other words for a segment."""
         with self.write() as session:
-            row = self._segment(session, segment_id)
-            row.explanation = explanation
-            audit.append(session, user, "explained again", segment_id, prompt=str(explanation.get("prompt", "")))
+            self._segment(session, segment_id).explanation = _told(explanation)
+            audit.append(session, user, "explained again", segment_id, prompt=explanation.prompt)
 
-    def explained(self, segment_id: str, explanation: dict[str, Any]) -> None:
+    def explained(self, segment_id: str, explanation: Explanation) -> None:
         """The first words for a segment, by a worker; a segment that a newer analysis took away is let be."""
         with self.write() as session:
             row = session.get(SegmentRow, segment_id)
             if row is not None:
-                row.explanation = explanation
+                row.explanation = _told(explanation)
 
     def track(self, video_id: str) -> ScoreTrack:
         """A clip's timeline. Raises InputError where it has none yet."""
@@ -581,17 +606,11 @@ def segment_of(row: SegmentRow) -> Segment:
     return Segment(row.start, row.end, row.peak, row.peak_time, row.label)
 
 
-def _told(explanation: Any) -> dict[str, Any] | None:
-    if explanation is None:
-        return None
-    facts = asdict(explanation)
-    facts.pop("segment")
-    return {
-        **facts,
-        "fields": dict(explanation.fields),
-        "times": list(explanation.times),
-        "notes": list(explanation.notes),
-    }
+def _told(explanation: Explanation) -> dict[str, Any]:
+    """An explanation as JSON takes it; its segment is the row that holds it."""
+    facts = {k: v for k, v in vars(explanation).items() if k != "segment"}
+    lists = {k: list(facts[k]) for k in ("times", "notes")}
+    return {**facts, **lists, "fields": dict(explanation.fields)}
 
 
 def _clean(words: str) -> str:
