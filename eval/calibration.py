@@ -4,7 +4,7 @@
 
 In: nothing; simulated videos of evaluation seeds from `first` on. Out: a table. For each rate, half of the normal videos calibrate and the
 other half are measured, in `rounds` different halves: minutes with an alarm an hour, which the conformal threshold keeps on average, and
-alarms as the line raises them. Then the calibration error of scores and of probabilities, on videos that neither the map nor the scorer saw.
+alarms as the line raises them; the halves overlap, so that the intervals over them are too narrow. Then the calibration error of scores and of probabilities, on videos that neither the map nor the scorer saw.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def truthful(plain: Analyzer, scorer: str, work: Path, options: dict[str, str], 
 
 
 def main(argv: Sequence[str]) -> int:
-    """`vlad eval calibration`; 1 where a promise is not kept on average. Raises SettingsError."""
+    """`vlad eval calibration`; 1 where a rate lies above its promise by the interval. Raises SettingsError."""
     options = options_of("calibration", argv, OPTIONS)
     work = Path(options["work"])
     work.mkdir(parents=True, exist_ok=True)
