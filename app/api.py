@@ -6,33 +6,39 @@ In: requests of a signed-in user or a token. Out: JSON; scores as Float32, segme
 
 from __future__ import annotations
 
+import json
+import logging
+from collections.abc import Callable, Iterator
+from queue import Queue
+from threading import Thread
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 from fastapi import APIRouter, HTTPException, Query, Request, Response
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
-from vlad.errors import InputError, LimitError
+from vlad.errors import InputError, LimitError, VladError
 from vlad.explainers.examples import embedding
 from vlad.library import Library
-from vlad.library import verify as verify_log
 from vlad.library.store import segment_of
 from vlad.library.tables import AnalysisRow, Job, SegmentRow, Upload, Video
-from vlad.prompting import names, read_prompt, user_folder
 from vlad.types import Features
 
 from . import media, view
 from .auth import COOKIE, SESSION, Admin, Reader, Writer, may
 from .models import Models
 
+log = logging.getLogger("vlad.app")
 PIECE = 8 << 20  # bytes of one piece of an upload
 PAGE = 500  # rows of a page at most
 router = APIRouter(prefix="/api")
 Id = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
-Seconds = Annotated[float, Query(ge=0, le=200_000, allow_inf_nan=False)]
+Second = Annotated[float, Field(ge=0, le=200_000, allow_inf_nan=False)]
 First = Annotated[int, Query(ge=0, le=10**9)]
+When = Annotated[float | None, Query(ge=0, le=2**40, allow_inf_nan=False)]
 Count = Annotated[int, Query(ge=1, le=PAGE)]
 
 
@@ -64,6 +70,12 @@ class Wish(Body):
     explain: bool = True
 
 
+class Whole(Wish):
+    """A clip is here. recorded: when its first frame was taken, seconds since 1970."""
+
+    recorded: float | None = Field(None, ge=0, le=2**40)
+
+
 class Decision(Body):
     """A verdict on a segment."""
 
@@ -90,22 +102,6 @@ class Question(Body):
     turns: list[tuple[str, str]] = Field([], max_length=20)
 
 
-class NewUser(Body):
-    """Somebody who may sign in."""
-
-    name: str = Field(min_length=1, max_length=200)
-    password: str = Field(min_length=10, max_length=500)
-    role: Literal["reviewer", "admin"] = "reviewer"
-
-
-class NewToken(Body):
-    """A key for programs. days: until it expires."""
-
-    name: str = Field(min_length=1, max_length=200)
-    scopes: list[Literal["read", "write", "admin"]] = Field(min_length=1, max_length=3)
-    days: float = Field(30, gt=0, le=3660)
-
-
 def library(request: Request) -> Library:
     """The server's library."""
     found: Library = request.app.state.library
@@ -116,6 +112,31 @@ def models(request: Request) -> Models:
     """The server's own loaded models, for search and words."""
     found: Models = request.app.state.models
     return found
+
+
+Tell = Callable[[dict[str, Any]], None]
+
+
+def lines(request: Request, work: Callable[[Tell], dict[str, Any]]) -> StreamingResponse:
+    """Work whose progress goes out as lines of JSON while it is done; its result, or {error}, is the last line."""
+    told: Queue[dict[str, Any] | None] = Queue()
+
+    def run() -> None:
+        try:
+            told.put(work(told.put))
+        except VladError as error:
+            told.put({"error": str(error).replace(str(library(request).folder), "")})
+        except Exception as error:  # the answer has begun: what went wrong can only be its last line
+            log.exception("%s", request.url.path)
+            told.put({"error": f"internal error ({type(error).__name__}); see the server's log"})
+        told.put(None)
+
+    def out() -> Iterator[str]:
+        Thread(target=run, daemon=True).start()
+        while (line := told.get()) is not None:
+            yield json.dumps(line) + "\n"
+
+    return StreamingResponse(out(), media_type="application/x-ndjson", headers={"Cache-Control": "no-store"})
 
 
 def video_of(request: Request, video_id: str) -> Video:
@@ -202,9 +223,10 @@ async def upload_piece(
 
 
 @router.post("/uploads/{upload_id}/finish", status_code=201)
-def finish_upload(request: Request, caller: Writer, upload_id: Id, body: Wish) -> dict[str, Any]:
+def finish_upload(request: Request, caller: Writer, upload_id: Id, body: Whole) -> dict[str, Any]:
     """All bytes are here: the clip goes into the queue."""
-    video, job = library(request).finish_upload(caller.user, upload_id, body.model_dump(exclude_none=True))
+    wish = body.model_dump(exclude_none=True, exclude={"recorded"})
+    video, job = library(request).finish_upload(caller.user, upload_id, wish, recorded=body.recorded)
     return view.video(video, job)
 
 
@@ -265,10 +287,19 @@ def clip(request: Request, caller: Reader, video_id: Id) -> Response:
 
 
 @router.get("/videos/{video_id}/frame")
-def frame(request: Request, caller: Reader, video_id: Id, t: Seconds) -> Response:
+def frame(request: Request, caller: Reader, video_id: Id, t: Annotated[Second, Query()]) -> Response:
     """The frame at t seconds, a JPEG."""
     video_of(request, video_id)
     return media.frame_response(library(request).clip(video_id), t, request.app.state.settings)
+
+
+@router.get("/videos/{video_id}/strip")
+def strip(
+    request: Request, caller: Reader, video_id: Id, t: Annotated[list[Second], Query(min_length=1, max_length=64)]
+) -> Response:
+    """The frames at several times as one JPEG, side by side in the order given, each 160 pixels wide: one decoder for all."""
+    video_of(request, video_id)
+    return media.strip_response(library(request).clip(video_id), t, request.app.state.settings)
 
 
 @router.get("/videos/{video_id}/sheet")
@@ -299,7 +330,8 @@ def segments(
     rows, total = library(request).segments(
         video_id=video, status=status, label=label, camera=camera, words=words, first=first, count=count, by=by
     )
-    return {"total": total, "segments": [view.segment(r) for r in rows]}
+    decided = library(request).deciders([r.id for r in rows])
+    return {"total": total, "segments": [view.segment(r, decided.get(r.id)) for r in rows]}
 
 
 @router.get("/segments/{segment_id}")
@@ -308,7 +340,7 @@ def segment(request: Request, caller: Reader, segment_id: Id) -> dict[str, Any]:
     row = row_of(request, segment_id)
     verdicts, notes, tags = library(request).about(segment_id)
     return {
-        **view.segment(row), "verdicts": [view.verdict(v) for v in verdicts], "notes": [view.note(n) for n in notes], "tags": tags,
+        **view.segment(row, library(request).deciders([segment_id]).get(segment_id)), "verdicts": [view.verdict(v) for v in verdicts], "notes": [view.note(n) for n in notes], "tags": tags,
     }  # fmt: skip
 
 
@@ -334,7 +366,7 @@ def note(request: Request, caller: Writer, segment_id: Id, body: Words) -> dict[
     return segment(request, caller, segment_id)
 
 
-@router.put("/segments/{segment_id}/tags/{tag}")
+@router.put("/segments/{segment_id}/tags/{tag:path}")
 def tag(
     request: Request, caller: Writer, segment_id: Id, tag: Annotated[str, Field(min_length=1, max_length=60)]
 ) -> dict[str, Any]:
@@ -344,7 +376,7 @@ def tag(
     return segment(request, caller, segment_id)
 
 
-@router.delete("/segments/{segment_id}/tags/{tag}")
+@router.delete("/segments/{segment_id}/tags/{tag:path}")
 def untag(
     request: Request, caller: Writer, segment_id: Id, tag: Annotated[str, Field(min_length=1, max_length=60)]
 ) -> dict[str, Any]:
@@ -359,7 +391,7 @@ def explain(request: Request, caller: Writer, segment_id: Id, body: Again) -> di
     """Explain again, with another template."""
     row = row_of(request, segment_id)
     video = video_of(request, row.video_id)
-    said = models(request).explain(library(request), video, row, body.prompt)
+    said = models(request).explain(library(request), video, row, models(request).templates(body.prompt))
     library(request).explain(segment_id, said, caller.user.name)
     return segment(request, caller, segment_id)
 
@@ -373,82 +405,66 @@ def chat(request: Request, caller: Writer, segment_id: Id, body: Question) -> di
     return {"answer": answer}
 
 
+@router.post("/segments/{segment_id}/chat/stream", response_class=StreamingResponse)
+def chat_stream(request: Request, caller: Writer, segment_id: Id, body: Question) -> StreamingResponse:
+    """The same as it is written: lines of JSON {piece}, at the end {answer} or {error}."""
+    row = row_of(request, segment_id)
+    video = video_of(request, row.video_id)
+    library(request).log(caller.user.name, "asked", segment_id)
+
+    def work(tell: Tell) -> dict[str, Any]:
+        found = models(request).chat(
+            library(request), video, row, body.question, body.turns, lambda piece: tell({"piece": piece})
+        )
+        return {"answer": found}
+
+    return lines(request, work)
+
+
 @router.get("/search")
 def search(
     request: Request, caller: Reader, words: Annotated[str, Query(max_length=300)] = "", like: Annotated[str, Query(max_length=32)] = "",
-    camera: Annotated[str, Query(max_length=200)] = "", count: Annotated[int, Query(ge=1, le=100)] = 24,
+    camera: Annotated[str, Query(max_length=200)] = "", label: Annotated[str, Query(max_length=200)] = "",
+    status: Literal["", "open", "confirmed", "dismissed"] = "", after: When = None, before: When = None,
+    count: Annotated[int, Query(ge=1, le=100)] = 24,
 ) -> dict[str, Any]:  # fmt: skip
-    """Moments that look like the words, or like a segment; `well` is false where nothing stands out."""
+    """Moments that look like the words, or like a segment; `well` is false where nothing stands out.
+
+    label, status: only moments inside such segments. after, before: seconds since 1970, of when the moment was recorded, or else its clip added.
+    """
     found = library(request)
-    called = {v.id: v for v in found.videos()}
+    called = {v.id: v for v in found.videos() if not camera or v.camera == camera}
+    everyday = None
     if like:
-        row = row_of(request, like)
-        track = found.track(row.video_id)
-        kept = found.embeddings(row.video_id)
-        if not kept.is_file():
-            raise HTTPException(409, "this segment's clip cannot be searched for; analyse it again")
-        values = np.load(kept, allow_pickle=False).astype(np.float32)
-        vector = embedding(Features(values, track.edges, "kept@0"), segment_of(row), values.shape[1])
+        vector = _look_of(request, row_of(request, like))
     elif words.strip():
-        vector = models(request).words(words)
+        vector, everyday = models(request).words(words)
     else:
         raise HTTPException(422, "say words, or like=SEGMENT")
-    among = {v.id for v in called.values() if not camera or v.camera == camera}
-    moments = request.app.state.index_of(list(called)).nearest(vector, count, among=among)
+    spans = found.spans(label=label, status=status) if label or status else None
+
+    def wanted(video_id: str, start: float, end: float) -> bool:
+        clip = called.get(video_id)
+        if clip is None:
+            return False
+        taken = (clip.recorded + start) if clip.recorded is not None else clip.created
+        inside = spans is None or any(s < end and start < e for s, e in spans.get(video_id, ()))
+        return inside and (after is None or taken >= after) and (before is None or taken < before)
+
+    moments = request.app.state.index_of([v.id for v in found.videos()]).nearest(
+        vector, count, wanted=wanted, everyday=everyday
+    )
     rows = [{**vars(m), "name": called[m.video].name, "camera": called[m.video].camera} for m in moments]
     return {"well": any(m.well for m in moments), "moments": rows}
 
 
-@router.get("/prompts")
-def prompts(request: Request, caller: Reader) -> list[dict[str, Any]]:
-    """The templates in use."""
-    own = user_folder(request.app.state.settings.prompts)
-    found = []
-    for name, path in sorted(names(own).items()):
-        try:
-            prompt = read_prompt(path)
-            found.append(
-                {
-                    "name": name,
-                    "version": prompt.version,
-                    "hash": prompt.hash,
-                    "description": prompt.description,
-                    "source": prompt.source,
-                    "error": "",
-                }
-            )
-        except InputError as error:
-            found.append({"name": name, "version": 0, "hash": "", "description": "", "source": "", "error": str(error)})
-    return found
-
-
-@router.get("/audit")
-def audit(request: Request, caller: Admin, first: First = 0, count: Count = 100) -> dict[str, Any]:
-    """The log, newest first, and whether it is one chain."""
-    with library(request).read() as session:
-        rows, last, broken = verify_log(session)
-    return {
-        "rows": rows,
-        "digest": last,
-        "broken": broken,
-        "log": [view.audit(r) for r in library(request).audit_rows(first=first, count=count)],
-    }
-
-
-@router.post("/users", status_code=201)
-def add_user(request: Request, caller: Admin, body: NewUser) -> dict[str, Any]:
-    """Somebody who may sign in."""
-    return view.user(library(request).add_user(body.name, body.password, body.role))
-
-
-@router.post("/tokens", status_code=201)
-def add_token(request: Request, caller: Admin, body: NewToken) -> dict[str, str]:
-    """A token for programs, shown once."""
-    return {
-        "token": library(request).open_key(
-            caller.user, body.days * 86_400, name=body.name, scopes=sorted(set(body.scopes))
-        )
-    }
+def _look_of(request: Request, row: SegmentRow) -> npt.NDArray[np.float32]:
+    """How a segment looks: the mean of its snippets' embeddings. Raises HTTPException 409."""
+    track, kept = library(request).track(row.video_id), library(request).embeddings(row.video_id)
+    if not kept.is_file():
+        raise HTTPException(409, "this segment's clip cannot be searched for; analyse it again")
+    values = np.load(kept, allow_pickle=False).astype(np.float32)
+    return embedding(Features(values, track.edges, "kept@0"), segment_of(row), values.shape[1])
 
 
 def status_of(error: InputError | LimitError) -> int:

@@ -9,8 +9,9 @@ import io
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from threading import BoundedSemaphore
 
 import numpy as np
 from fastapi import HTTPException
@@ -23,6 +24,7 @@ from vlad.video import frames_at
 
 PIECE = 1 << 18  # bytes
 TILES, WIDTH = 100, 160  # thumbnails of a sheet, pixels of each
+_TURNS = BoundedSemaphore(2)
 PRIVATE = {
     "Cache-Control": "private, max-age=3600",
     "X-Content-Type-Options": "nosniff",
@@ -88,10 +90,33 @@ def jpeg(image: Image.Image, quality: int = 80) -> Response:
 def frame_response(path: Path, time: float, settings: Settings, size: int = 360) -> Response:
     """The frame at a time (s). Raises HTTPException 404 where it cannot be read."""
     try:
-        (frame,) = frames_at(str(path), [time], settings, size=size)
+        with _TURNS:
+            (frame,) = frames_at(str(path), [time], settings, size=size)
     except (VladError, ValueError):
         raise HTTPException(404, "this frame cannot be read") from None
     return jpeg(Image.fromarray(frame))
+
+
+def strip_response(path: Path, times: Sequence[float], settings: Settings) -> Response:
+    """Frames at several times (s) as one picture, each WIDTH wide. Raises HTTPException 404 where they cannot be read."""
+    frames = _small(path, times, settings, "these frames cannot be read")
+    tall = frames[0].height
+    whole = Image.new("RGB", (WIDTH * len(frames), tall))
+    for i, frame in enumerate(frames):
+        whole.paste(frame, (i * WIDTH, 0))
+    return jpeg(whole)
+
+
+def _small(path: Path, times: Sequence[float], settings: Settings, otherwise: str) -> list[Image.Image]:
+    """Thumbnails WIDTH wide; the decoders of all requests wait for one another, or a page of pictures would take every core."""
+    try:
+        with _TURNS:
+            frames = frames_at(str(path), times, settings, size=120)
+    except (VladError, ValueError):
+        raise HTTPException(404, otherwise) from None
+    height, width = frames[0].shape[:2]
+    tall = max(1, round(WIDTH * height / width))
+    return [Image.fromarray(f).resize((WIDTH, tall)) for f in frames]
 
 
 def sheet(path: Path, duration: float, settings: Settings, kept: Path) -> Path:
@@ -99,15 +124,11 @@ def sheet(path: Path, duration: float, settings: Settings, kept: Path) -> Path:
     if kept.is_file():
         return kept
     times = ((np.arange(TILES) + 0.5) / TILES * duration).tolist()
-    try:
-        frames = frames_at(str(path), times, settings, size=90)
-    except (VladError, ValueError):
-        raise HTTPException(404, "no thumbnails of this clip") from None
-    height, width = frames[0].shape[:2]
-    tall = max(1, round(WIDTH * height / width))
+    frames = _small(path, times, settings, "no thumbnails of this clip")
+    tall = frames[0].height
     whole = Image.new("RGB", (10 * WIDTH, math.ceil(TILES / 10) * tall))
     for i, frame in enumerate(frames):
-        whole.paste(Image.fromarray(frame).resize((WIDTH, tall)), (i % 10 * WIDTH, i // 10 * tall))
+        whole.paste(frame, (i % 10 * WIDTH, i // 10 * tall))
     kept.parent.mkdir(parents=True, exist_ok=True)
     part = kept.with_suffix(".part.jpg")
     whole.save(part, "JPEG", quality=70)

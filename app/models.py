@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from threading import Lock
 
 import numpy as np
@@ -12,13 +13,16 @@ import numpy.typing as npt
 from vlad.config import Settings
 from vlad.errors import InputError
 from vlad.explainers.explain import PromptedExplainer
+from vlad.explainers.preview import Counter, Preview, preview
 from vlad.library import Library
 from vlad.library.store import segment_of
 from vlad.library.tables import SegmentRow, Video
 from vlad.pipeline import Analyzer
-from vlad.prompting import Templates
+from vlad.prompting import Prompt, Templates
 from vlad.types import Analysis, Explanation
 from vlad.types import Video as VideoFacts
+
+from .search import EVERYDAY
 
 
 class Models:
@@ -27,33 +31,53 @@ class Models:
     def __init__(self, settings: Settings, analyzer: Analyzer | None = None) -> None:
         self.settings, self.analyzer = settings, analyzer or Analyzer(settings)
         self.templates = Templates(settings.prompts)
+        self._everyday: npt.NDArray[np.float32] | None = None
         self._lock = Lock()
 
-    def words(self, words: str) -> npt.NDArray[np.float32]:
-        """Words as a unit vector in the space of pictures."""
+    def words(self, words: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Words, and EVERYDAY beside them, as unit vectors [D] and [N, D] in the space of pictures."""
         with self._lock:
-            vector: npt.NDArray[np.float32] = self.analyzer.encoder.embed_text([words])[0]
-            return vector
+            if self._everyday is None:
+                self._everyday = self.analyzer.encoder.embed_text(list(EVERYDAY))
+            return self.analyzer.encoder.embed_text([words])[0], self._everyday
 
-    def explain(self, library: Library, video: Video, row: SegmentRow, prompt: str) -> Explanation:
+    def explain(self, library: Library, video: Video, row: SegmentRow, prompt: Prompt) -> Explanation:
         """Other words for a segment, by a template. Raises VladError."""
-        template = self.templates(prompt)
         said = {"said": str((row.explanation or {}).get("text", ""))}
         facts = facts_of_video(library, video)
         with self._lock:
-            explainer = PromptedExplainer(self.analyzer.engine(), template, self.settings)
+            explainer = PromptedExplainer(self.analyzer.engine(), prompt, self.settings)
             (found,) = explainer(facts, library.track(video.id), [segment_of(row)], values=[said])
         return found
 
     def chat(
-        self, library: Library, video: Video, row: SegmentRow, question: str, turns: Sequence[tuple[str, str]]
-    ) -> str:
-        """An answer to a question about a segment. Raises VladError."""
-        segment = segment_of(row)
-        said = Explanation(segment, "unclear", str((row.explanation or {}).get("text", "")))
-        analysis = Analysis(facts_of_video(library, video), library.track(video.id), (segment,), (said,))
+        self, library: Library, video: Video, row: SegmentRow, question: str, turns: Sequence[tuple[str, str]],
+        on_piece: Callable[[str], None] | None = None,
+    ) -> str:  # fmt: skip
+        """An answer to a question about a segment; on_piece gets its words as they come. Raises VladError."""
+        analysis = analysis_of(library, video, row)
         with self._lock:
-            return self.analyzer.chat(analysis, segment, turns=turns).ask(question)
+            return self.analyzer.chat(analysis, segment_of(row), turns=turns).ask(question, on_piece)
+
+    def preview(self, library: Library, video: Video, row: SegmentRow, prompt: Prompt) -> Preview:
+        """What the model would get for a segment by a template; no model is asked. Raises VladError."""
+        return preview(
+            self.settings, analysis_of(library, video, row), segment_of(row), prompt=prompt, counter=self._counter
+        )
+
+    @cached_property
+    def _counter(self) -> Counter | None:
+        return None if self.settings.server else Counter(self.settings)
+
+
+def analysis_of(library: Library, video: Video, row: SegmentRow) -> Analysis:
+    """A clip's analysis with one segment of it and what was said of that. Raises InputError before it was analysed."""
+    segment = segment_of(row)
+    said = row.explanation or {}
+    told = Explanation(
+        segment, said.get("verdict", "unclear"), str(said.get("text", "")), times=tuple(said.get("times", ()))
+    )
+    return Analysis(facts_of_video(library, video), library.track(video.id), (segment,), (told,))
 
 
 def facts_of_video(library: Library, video: Video) -> VideoFacts:

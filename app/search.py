@@ -1,7 +1,8 @@
 """Words to moments, over all that was analysed: the nearest snippets by CLIP, exact up to 200,000 of them, FAISS above.
 
-In: a unit vector. Out: moments with their likeness. Likeness is cosine, which has no natural zero: whether anything matches well is told by
-how far the best stand out of all moments. Knows no words and no page.
+In: a unit vector. Out: moments with their likeness. Likeness is cosine, which has no natural zero. Whether words match a moment well is told
+by how far they stand out of everyday sentences about that same moment; whether a picture does, by how far a moment stands out of all
+others. Knows no words and no page.
 """
 
 from __future__ import annotations
@@ -17,8 +18,15 @@ import numpy.typing as npt
 EXACT = 200_000  # snippets up to which NumPy looks at all of them
 SAMPLE = 20_000  # snippets that tell what likeness is usual
 APART = 3.0  # seconds between two moments of one clip
-STANDS_OUT = 3.0  # standard deviations above the mean likeness of a clip's moments: less is no good match
+STANDS_OUT = 3.0  # standard deviations above the mean likeness of all moments: less is no good match of a picture
+SAYS_MORE = 2.5  # standard deviations above the mean likeness of everyday sentences: less is no good match of words
+# What is said of a moment in which nothing is to be found; any list of plain sentences does.
+EVERYDAY = (
+    "an empty street", "a photo", "people walking", "nothing happens", "a car", "a person", "a room", "normal footage", "something",
+    "a calm scene at night", "two people talking", "a person standing still",
+)  # fmt: skip
 Floats = npt.NDArray[np.float32]
+Wanted = Callable[[str, float, float], bool]
 
 
 @dataclass(frozen=True)
@@ -58,13 +66,17 @@ class Index:
         self.vectors = np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
         self.state, self._faiss = state, None
 
-    def nearest(self, vector: Floats, count: int, *, among: set[str] | None = None) -> list[Moment]:
-        """Up to `count` moments, most alike first, no two of one clip within APART seconds. among: ids of clips; None for all."""
+    def nearest(
+        self, vector: Floats, count: int, *, wanted: Wanted | None = None, everyday: Floats | None = None
+    ) -> list[Moment]:
+        """Up to `count` moments, most alike first, no two of one clip within APART seconds. wanted(clip, start, end): which; None for all.
+
+        everyday: unit vectors [N, D] of EVERYDAY where `vector` is of words, None where it is of a picture.
+        """
         if not len(self.vectors) or vector.shape != self.vectors.shape[1:]:
             return []
         likeness = self._likeness(vector, count)
-        usual = self.vectors[:: max(1, len(self.vectors) // SAMPLE)] @ vector
-        middle, spread = float(usual.mean()), float(usual.std())
+        among_moments = self.vectors[:: max(1, len(self.vectors) // SAMPLE)] @ vector
         found: list[Moment] = []
         starts = np.array([first for _, first, _ in self.owners])
         for row in np.argsort(-likeness, kind="stable"):
@@ -73,9 +85,11 @@ class Index:
             video, first, edges = self.owners[int(np.searchsorted(starts, row, side="right")) - 1]
             start, end = float(edges[row - first]), float(edges[row - first + 1])
             near = any(m.video == video and abs(m.start - start) < APART for m in found)
-            if near or (among is not None and video not in among):
+            if near or (wanted is not None and not wanted(video, start, end)):
                 continue
-            well = spread > 0 and (float(likeness[row]) - middle) / spread >= STANDS_OUT
+            usual = among_moments if everyday is None else everyday @ self.vectors[row]
+            apart = float(likeness[row]) - float(usual.mean())
+            well = apart >= (STANDS_OUT if everyday is None else SAYS_MORE) * float(usual.std()) > 0
             found.append(Moment(video, start, end, float(likeness[row]), well))
         return found
 

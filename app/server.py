@@ -9,6 +9,7 @@ user; anything else needs users first. No route but login and health answers wit
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 import threading
@@ -22,18 +23,28 @@ from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from sqlalchemy import func, select
+from starlette.concurrency import run_in_threadpool
 
 from vlad.config import Settings
 from vlad.errors import InputError, SettingsError, VladError
 from vlad.library import Library
 from vlad.library.tables import Job, SegmentRow, Video
+from vlad.prompting import user_folder
 
-from .api import router, status_of
+from . import admin, api, cases, desk, page
+from .api import status_of
 from .auth import LOOPBACK, Gate, may
 from .models import Models
 from .search import Index
 
+log = logging.getLogger("vlad.app")
+# Gradio's own scripts are inline; nothing comes from elsewhere, and nobody frames the page.
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    "font-src 'self' data:; worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+)
 HEADERS = {
+    "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer", "Cross-Origin-Opener-Policy": "same-origin",
 }  # fmt: skip
 
@@ -41,6 +52,9 @@ HEADERS = {
 def make_app(library: Library, settings: Settings, *, local: bool, models: Models | None = None) -> FastAPI:
     """The application. local: everybody is the one local user, for loopback without users."""
     app = FastAPI(title="vlad", version="1", docs_url=None, redoc_url=None, openapi_url=None)
+    if user_folder(settings.prompts) is None:
+        (library.folder / "prompts").mkdir(exist_ok=True)
+        settings = settings.model_copy(update={"prompts": library.folder / "prompts"})
     app.state.library, app.state.settings = library, settings
     app.state.gate, app.state.models = Gate(library, local=local), models or Models(settings)
     index, lock = Index(), threading.Lock()
@@ -61,7 +75,8 @@ def make_app(library: Library, settings: Settings, *, local: bool, models: Model
 
     @app.middleware("http")
     async def safe(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = await call(request)
+        refused = await run_in_threadpool(page.refuse, request)
+        response = refused or await call(request)
         response.headers.update(HEADERS)
         requests.labels(request.method, str(response.status_code)).inc()
         return response
@@ -102,8 +117,35 @@ def make_app(library: Library, settings: Settings, *, local: bool, models: Model
         """What /api takes and gives."""
         return app.openapi()
 
-    app.include_router(router)
-    return app
+    for routes in (api.router, desk.router, cases.router, admin.router, page.router):
+        app.include_router(routes)
+    return page.mount(app)
+
+
+class Retention:
+    """Removes what is older than the library's option `retention_days`, once an hour, as long as it lives."""
+
+    def __init__(self, library: Library) -> None:
+        self.library, self.stop = library, threading.Event()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Retention:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop.set()
+        self.thread.join()
+
+    def _run(self) -> None:
+        while not self.stop.is_set():
+            try:
+                days = self.library.options().get("retention_days")
+                if days is not None:
+                    self.library.retire(days)
+            except VladError as error:  # a database that is away for a moment ends no retention
+                log.warning("retention: %s", error)
+            self.stop.wait(3600)
 
 
 class Workers:
@@ -158,8 +200,16 @@ def serve(url: str, folder: Path, settings: Settings, *, host: str, port: int, w
 
     @asynccontextmanager
     async def alive(_: FastAPI) -> AsyncIterator[None]:
-        with Workers(library, url, settings, workers):
+        with Workers(library, url, app.state.settings, workers), Retention(library):
             yield
 
-    app.router.lifespan_context = alive
+    within = app.router.lifespan_context  # Gradio's own
+
+    @asynccontextmanager
+    async def whole(running: FastAPI) -> AsyncIterator[None]:
+        async with within(running), alive(running):
+            yield
+
+    app.router.lifespan_context = whole
+    print(f"vlad: http://{host}:{port}  library {library.folder}  (Ctrl-C ends it)", flush=True)
     uvicorn.run(app, host=host, port=port, log_level="warning", server_header=False)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from vlad.library.store import told_of
 from vlad.library.tables import AuditRow, ExportRow, Job, NoteRow, SegmentRow, User, VerdictRow, Video
+from vlad.types import Explanation
 
 
 def user(row: User) -> dict[str, Any]:
@@ -29,18 +31,24 @@ def video(row: Video, latest: Job | None) -> dict[str, Any]:
     facts = row.facts or {}
     return {
         "id": row.id, "name": row.name, "camera": row.camera, "size": row.size, "duration": row.duration, "created": row.created,
-        "sha256": row.sha256, "width": facts.get("width"), "height": facts.get("height"), "fps": facts.get("fps"), "gaps": facts.get("gaps", []),
+        "recorded": row.recorded, "sha256": row.sha256, "width": facts.get("width"), "height": facts.get("height"), "fps": facts.get("fps"), "gaps": facts.get("gaps", []),
         "job": job(latest) if latest else None,
     }  # fmt: skip
 
 
-def segment(row: SegmentRow) -> dict[str, Any]:
-    """A flagged span with what was said of it."""
+def segment(row: SegmentRow, decided: VerdictRow | None = None) -> dict[str, Any]:
+    """A flagged span with what was said of it. decided: its newest verdict that stands."""
     return {
         "id": row.id, "video": row.video_id, "name": row.video.name, "camera": row.video.camera, "start": row.start, "end": row.end,
         "peak": row.peak, "peak_time": row.peak_time, "label": row.label, "status": row.status, "explanation": row.explanation,
-        "exported": row.exported,
+        "exported": row.exported, "decided_by": decided.user.name if decided else "", "decided_at": decided.created if decided else None,
+        "reason": decided.reason if decided else "", "gone": row.gone is not None,
     }  # fmt: skip
+
+
+def explanation(said: Explanation) -> dict[str, Any]:
+    """What a model said, without its segment."""
+    return told_of(said)
 
 
 def verdict(row: VerdictRow) -> dict[str, Any]:
@@ -66,6 +74,13 @@ def audit(row: AuditRow) -> dict[str, Any]:
     }
 
 
-def export(row: ExportRow) -> dict[str, Any]:
-    """A case that was handed out."""
-    return {"id": row.id, "at": row.created, "segments": row.segments, "manifest": row.manifest}
+def export(row: ExportRow, size: int) -> dict[str, Any]:
+    """A case that was handed out. size: bytes, 0 once its file is gone."""
+    return {
+        "id": row.id,
+        "at": row.created,
+        "by": row.user.name,
+        "segments": row.segments,
+        "manifest": row.manifest,
+        "size": size,
+    }

@@ -23,9 +23,11 @@ import numpy.typing as npt
 
 from vlad.config import Settings, make_settings
 from vlad.errors import VladError
+from vlad.explainers.explain import PromptedExplainer
 from vlad.library import Library
 from vlad.library.tables import Job
 from vlad.pipeline import Analyzer
+from vlad.prompting import Templates
 from vlad.types import Features
 
 PULSE = 5.0  # seconds between two heartbeats
@@ -96,6 +98,7 @@ class Worker:
         self.library, self.settings = library, settings
         self.name = name or f"{os.uname().nodename[:30]}-{os.getpid()}-{time.time_ns() % 10**6}"
         self.analyzer = analyzer or Analyzer(settings)
+        self.templates = Templates(settings.prompts)
 
     def once(self) -> bool:
         """Take a job and end it, well or not; False where none waits."""
@@ -129,11 +132,15 @@ class Worker:
         order = sorted(range(len(ids)), key=lambda i: -analysis.segments[i].peak)[: analyzer.settings.max_explanations]
         for number, i in enumerate(order):
             pulse.tell("explaining", number, len(order))
+            if isinstance(analyzer.explainer, PromptedExplainer):  # an edit counts from the next segment on
+                analyzer.explainer.prompt = self.templates(self.settings.prompt)
             (said,) = analyzer.explain(video, analysis.track, [analysis.segments[i]])
             self.library.explained(ids[i], said)
 
     def _with(self, changes: dict[str, Any]) -> Analyzer:
         """The analyzer under a job's own settings, with the same loaded models."""
+        enter = self.library.options().get("enter")
+        changes = ({} if enter is None else {"enter": enter}) | changes
         settings, own = self.settings.model_copy(update=changes), self.analyzer
         if settings == self.settings:
             return own
@@ -158,7 +165,7 @@ class Worker:
 
 def main(argv: list[str]) -> int:
     """One worker process; ends after its job on SIGTERM, and when the process that started it is gone."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
     url, folder, *rest = argv
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())

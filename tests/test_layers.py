@@ -35,7 +35,7 @@ MAY: dict[str, set[str]] = {
     "prompts": set(),
     "face": {"config", "errors", "pipeline", "types"},
     "doctor": BASE | {"weights", "pipeline"},
-    "cli": {"face", "errors", "config", "report", "weights", "sim", "doctor", "video", "demo"},
+    "cli": {"face", "errors", "config", "report", "weights", "sim", "doctor", "video", "demo", "library"},
     "demo": {"face", "errors", "config", "segments", "sim", "types"},
     "__main__": {"cli"},
     "finetune": LIBRARY | {"face"},

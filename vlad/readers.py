@@ -7,12 +7,14 @@ PyAV (or decord, for trusted files) and nothing else of vlad; `vlad.video` is it
 
 from __future__ import annotations
 
+import io
 import json
 import resource
 import struct
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from fractions import Fraction
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
@@ -79,6 +81,8 @@ SOUNDS = (
 # Log-mel pictures as VGGish takes them (Hershey et al. 2017): 16 kHz, 25 ms every 10 ms, 64 bands from 125 to 7,500 Hz
 RATE, WINDOW, HOP, BANDS, LOW, HIGH, FLOOR = 16000, 400, 160, 64, 125.0, 7500.0, 0.01
 MAX_DEMUX_ERRORS = 200  # in a row, before the rest of the file counts as unreadable
+TICK = Fraction(1, 90_000)  # seconds; of clips that are cut out
+NEAR = 5.0  # seconds; less costs less by decoding on than by seeking
 JUMP_BACK = 0.5  # seconds; timestamps that fall further start a new run of time (a recorder was restarted)
 Pixels = npt.NDArray[np.uint8]
 
@@ -129,7 +133,7 @@ class Facts:
 
 
 def send(out: BinaryIO, kind: bytes, facts: dict[str, Any], pixels: npt.NDArray[Any] | None = None) -> None:
-    """One message: P(robe), S(nippet), F(rame), A(udio), E(nd) or X (refused), each with JSON and perhaps pixels."""
+    """One message: P(robe), S(nippet), F(rame), A(udio), T(ime), C(ut), E(nd) or X (refused), each with JSON and perhaps pixels."""
     text = json.dumps(facts).encode()
     raw = b"" if pixels is None else pixels.tobytes()
     out.write(HEADER.pack(kind, len(text), len(raw)))
@@ -331,23 +335,69 @@ def frames_at(source: PyAvFile, times: list[float]) -> Iterator[tuple[float, Pix
         raise Refused("video", "no picture in it could be decoded")
     coming = next(walk, None)
     for time in times:
-        if time - held[0] > 5.0:  # nearer ones cost less by decoding on than by seeking
-            try:
-                source.seek(time)
-            except (source.av.error.FFmpegError, ValueError):
-                pass  # not seekable: decoding on gets there too
-            else:
-                walk = iter(source)
-                landed = next(walk, None)
-                if landed is not None and landed[0] <= time:
-                    held, coming = landed, next(walk, None)
-                else:  # the index lies: start over
-                    source.seek(0.0)
-                    walk = iter(source)
-                    held, coming = next(walk, None) or held, next(walk, None)
+        found = jump(source, time) if time - held[0] > NEAR else None
+        if found is not None:
+            held, walk = found[0] or held, found[1]
+            coming = next(walk, None)
         while coming is not None and coming[0] <= time:
             held, coming = coming, next(walk, None)
         yield held[0], source.pixels(held[1])
+
+
+def cut(source: PyAvFile, start: float, end: float, tell: Callable[[float], None]) -> bytes:
+    """The pictures from `start` to `end` (s) as a new h264 file, upright, with even sides; only decoded pictures get out of a hostile clip."""
+    made, zero = io.BytesIO(), 0.0
+    writer: Any = None
+    track: Any = None
+    for number, (now, frame) in enumerate(shown_between(source, start, end)):
+        if number % 50 == 0:
+            tell(now)
+        pixels = source.pixels(frame)
+        pixels = np.ascontiguousarray(pixels[: len(pixels) // 2 * 2, : pixels.shape[1] // 2 * 2])
+        if writer is None:
+            writer, zero = source.av.open(made, "w", format="mp4"), now
+            track = writer.add_stream("libx264", rate=30, options={"crf": "18", "preset": "veryfast"})
+            track.width, track.height, track.pix_fmt = pixels.shape[1], pixels.shape[0], "yuv420p"
+            track.codec_context.time_base = TICK
+        picture = source.av.VideoFrame.from_ndarray(pixels, format="rgb24")
+        picture.pts, picture.time_base = round((now - zero) / TICK), TICK
+        writer.mux(track.encode(picture))
+    if writer is None:
+        raise Refused("video", f"no picture between {start:.1f} and {end:.1f} s could be decoded")
+    writer.mux(track.encode())
+    writer.close()
+    return made.getvalue()
+
+
+def shown_between(source: PyAvFile, start: float, end: float) -> Iterator[tuple[float, Any]]:
+    """(seconds, frame): what is shown at `start`, as of then, and every frame after it before `end`."""
+    walk = iter(source)
+    held = next(walk, None)
+    if held is not None and start - held[0] > NEAR:
+        held, walk = jump(source, start) or (held, walk)
+    for now, frame in walk:
+        if held is not None and now > start:
+            yield max(held[0], start), held[1]
+        if now >= end:
+            return
+        held = (now, frame)
+    if held is not None and held[0] < end:
+        yield max(held[0], start), held[1]
+
+
+def jump(source: PyAvFile, time: float) -> tuple[tuple[float, Any] | None, Iterator[tuple[float, Any]]] | None:
+    """A frame at or before `time` (s) and the frames after it; None where the file cannot be sought: decoding on gets there too."""
+    try:
+        source.seek(time)
+    except (source.av.error.FFmpegError, ValueError):
+        return None
+    walk = iter(source)
+    landed = next(walk, None)
+    if landed is None or landed[0] > time:  # the index lies: start over
+        source.seek(0.0)
+        walk = iter(source)
+        landed = next(walk, None)
+    return landed, walk
 
 
 def mel_filters() -> npt.NDArray[np.float32]:
@@ -410,13 +460,20 @@ def limit_memory(extra: int) -> None:
 
 
 def serve(request: dict[str, Any], out: BinaryIO) -> None:
-    """Answer one request: every snippet of a file, its sound, or single frames of it."""
+    """Answer one request: every snippet of a file, its sound, single frames of it, or a part of it as a new file."""
     limits = {name: request[name] for name in ("size", "max_pixels", "max_seconds")}
     if request.get("sound"):
         file = PyAvFile(request["path"], **limits)
         send(out, b"P", file.probe())
         for start, bands in sound(file):
             send(out, b"A", {"start": start, "step": HOP / RATE, "shape": bands.shape}, bands)
+        send(out, b"E", {})
+    elif request.get("cut"):
+        whole = PyAvFile(request["path"], **limits)
+        send(out, b"P", whole.probe())
+        start, end = request["cut"]
+        made = cut(whole, start, end, lambda now: send(out, b"T", {"time": now}))
+        send(out, b"C", {}, np.frombuffer(made, np.uint8))
         send(out, b"E", {})
     elif request["times"] is not None:
         single = PyAvFile(request["path"], **limits)

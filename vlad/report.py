@@ -93,7 +93,7 @@ def from_json(text: str) -> Analysis:
     return from_dict(facts)
 
 
-def _cell(value: object) -> object:
+def cell(value: object) -> object:
     """Text that a spreadsheet would run is led by an apostrophe."""
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
@@ -134,7 +134,7 @@ def to_csv(analysis: Analysis) -> str:
             else [""] * 8
         )
         numbers = [round(x, 3) for x in (s.start, s.end, s.peak, s.peak_time)]
-        rows.writerow([_cell(v) for v in (analysis.video.path, *numbers, s.label, *said)])
+        rows.writerow([cell(v) for v in (analysis.video.path, *numbers, s.label, *said)])
     return out.getvalue()
 
 

@@ -19,7 +19,7 @@ import typer
 import vlad
 from vlad.errors import VladError
 
-from . import language
+from . import language, reviewing
 from .common import (
     Changes,
     Preset,
@@ -41,6 +41,9 @@ app = typer.Typer(
 models = typer.Typer(no_args_is_help=True, help="Published weights that presets use.")
 app.add_typer(models, name="models")
 app.add_typer(language.prompts, name="prompts")
+for name in ("users", "audit", "verdicts"):
+    app.add_typer(getattr(reviewing, name), name=name)
+app.command("app")(reviewing.app)
 for words in (language.explain, language.summarise, language.chat):
     app.command()(words)
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}

@@ -57,10 +57,15 @@ class Preview:
     pictures: tuple[tuple[float, Picture], ...] = ()
 
 
-def preview(settings: Settings, analysis: Analysis | None, segment: Segment | None) -> Preview:
-    """What a model would get for a segment, or for the template's own sample. Raises VladError."""
-    prompt = load_prompt(settings.prompt, settings.prompts)
-    counter = Counter(settings) if not settings.server else None
+def preview(
+    settings: Settings, analysis: Analysis | None, segment: Segment | None, *, prompt: Prompt | None = None, counter: Counter | None = None
+) -> Preview:  # fmt: skip
+    """What a model would get for a segment, or for the template's own sample. Raises VladError.
+
+    prompt: else the one that the settings name. counter: one that was loaded before.
+    """
+    prompt = prompt or load_prompt(settings.prompt, settings.prompts)
+    counter = counter or (Counter(settings) if not settings.server else None)
     times: tuple[float, ...] = ()
     if analysis is None or segment is None:
         values = {k: v for k, v in prompt.sample.items() if k in prompt.defaults}

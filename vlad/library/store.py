@@ -40,16 +40,19 @@ from .tables import (
     Job,
     Key,
     NoteRow,
+    Option,
     SegmentRow,
     TagRow,
     Upload,
     User,
     VerdictRow,
     Video,
+    new_id,
 )
 
 ROLES = ("reviewer", "admin")
 VERDICTS = ("confirmed", "dismissed")
+OPTIONS = {"enter": (0.0, 1.0), "retention_days": (1.0, 3660.0)}  # what may be set, from and to
 TRIES = 2  # of a job before its clip is given up
 SILENCE = 60.0  # seconds without a heartbeat after which a worker is taken for dead
 FREE = 2 << 30  # bytes of disk that are never used up
@@ -70,7 +73,7 @@ class Library:
         if folder is None:
             raise InputError("a library by URL needs a folder for its clips too")
         self.folder = folder
-        for part in ("clips", "uploads", "embeddings"):
+        for part in ("clips", "uploads", "embeddings", "exports"):
             (folder / part).mkdir(parents=True, exist_ok=True)
         self._sqlite = named.startswith("sqlite")
         try:
@@ -151,6 +154,24 @@ class Library:
                 session.scalar(select(func.count()).select_from(User).where(User.password != "", User.closed.is_(None)))
             )
 
+    def users(self) -> list[User]:
+        """Everybody who may sign in, by name."""
+        with self.read() as session:
+            able = select(User).where(User.password != "", User.closed.is_(None))
+            return list(session.scalars(able.order_by(User.name)))
+
+    def close_user(self, by: str, name: str) -> None:
+        """Somebody may no longer sign in; their sessions and tokens end at once. Raises InputError for nobody, or the last admin."""
+        with self.write() as session:
+            able = list(session.scalars(select(User).where(User.password != "", User.closed.is_(None))))
+            user = next((u for u in able if u.name == name), None)
+            if user is None:
+                raise InputError(f"user {name!r}: no such id or name")
+            if user.role == "admin" and len(able) > 1 and sum(u.role == "admin" for u in able) == 1:
+                raise InputError(f"user {name!r}: is the last admin; add another first")
+            user.closed = time.time()
+            audit.append(session, by, "user closed", user.id)
+
     def sign_in(self, name: str, password: str) -> User | None:
         """The user whose password this is, None for any other. Takes as long for a name that nobody has."""
         with self.read() as session:
@@ -194,6 +215,24 @@ class Library:
         with self.write() as session:
             session.execute(update(Key).where(Key.digest == _digest(secret)).values(expires=0.0))
 
+    # options
+
+    def options(self) -> dict[str, float]:
+        """What was set, by name; see OPTIONS."""
+        with self.read() as session:
+            return {o.name: o.value for o in session.scalars(select(Option)) if o.value is not None}
+
+    def set_option(self, user: User, name: str, value: float | None) -> None:
+        """Set an option; None goes back to its default. Raises InputError for one that is unknown or out of range."""
+        if name not in OPTIONS:
+            raise InputError(f"option {name!r}: choose one of {', '.join(OPTIONS)}")
+        low, high = OPTIONS[name]
+        if value is not None and not low <= value <= high:
+            raise InputError(f"{name}: expected {low:g} to {high:g}")
+        with self.write() as session:
+            session.merge(Option(name=name, value=value))
+            audit.append(session, user.name, "option set", name, value=value)
+
     # clips
 
     def begin_upload(self, user: User, name: str, size: int, camera: str = "") -> Upload:
@@ -234,8 +273,13 @@ class Library:
             upload.received += len(data)
             return upload.received
 
-    def finish_upload(self, user: User, upload_id: str, settings: dict[str, Any] | None = None) -> tuple[Video, Job]:
-        """A whole upload becomes a clip of the same id with a job in the queue; asked twice, the same clip. Raises InputError where bytes are missing."""
+    def finish_upload(
+        self, user: User, upload_id: str, settings: dict[str, Any] | None = None, *, recorded: float | None = None
+    ) -> tuple[Video, Job]:
+        """A whole upload becomes a clip of the same id with a job in the queue; asked twice, the same clip.
+
+        recorded: when its first frame was taken (s since 1970), where somebody knows. Raises InputError where bytes are missing.
+        """
         with self.write() as session:
             upload, there = session.get(Upload, upload_id), session.get(Video, upload_id)
             if there is not None and there.user_id == user.id:  # the first answer was lost on its way
@@ -245,6 +289,7 @@ class Library:
             if upload.received != upload.size:
                 raise InputError(f"upload: {upload.received} of {upload.size} bytes are here; send the rest")
             video = Video(id=upload.id, user_id=user.id, name=upload.name, size=upload.size, camera=upload.camera)
+            video.recorded = recorded
             session.add(video)
             session.flush()
             if self._part(upload_id).exists():  # else it was moved before, and the database then went away
@@ -436,7 +481,7 @@ class Library:
         for s in analysis.segments:
             row = same.pop((round(s.start, 3), round(s.end, 3)), None) or SegmentRow(video_id=video_id)
             row.start, row.end, row.peak, row.peak_time, row.label = s.start, s.end, s.peak, s.peak_time, s.label
-            row.explanation = _told(said[s]) if s in said else None
+            row.explanation = told_of(said[s]) if s in said else None
             session.add(row)
             session.flush()
             ids.append(row.id)
@@ -450,7 +495,7 @@ class Library:
     def explain(self, segment_id: str, explanation: Explanation, user: str) -> None:
         """Other words for a segment."""
         with self.write() as session:
-            self._segment(session, segment_id).explanation = _told(explanation)
+            self._segment(session, segment_id).explanation = told_of(explanation)
             audit.append(session, user, "explained again", segment_id, prompt=explanation.prompt)
 
     def explained(self, segment_id: str, explanation: Explanation) -> None:
@@ -458,7 +503,7 @@ class Library:
         with self.write() as session:
             row = session.get(SegmentRow, segment_id)
             if row is not None:
-                row.explanation = _told(explanation)
+                row.explanation = told_of(explanation)
 
     def track(self, video_id: str) -> ScoreTrack:
         """A clip's timeline. Raises InputError where it has none yet."""
@@ -504,6 +549,52 @@ class Library:
             for row in rows:
                 _ = row.video.name
         return rows, total
+
+    def spans(self, *, label: str = "", status: str = "") -> dict[str, list[tuple[float, float]]]:
+        """Where segments of a label and a status lie: (start, end) (s) by clip."""
+        wanted = select(SegmentRow.video_id, SegmentRow.start, SegmentRow.end).where(SegmentRow.gone.is_(None))
+        for column, value in ((SegmentRow.label, label), (SegmentRow.status, status)):
+            wanted = wanted.where(column == value) if value else wanted
+        found: dict[str, list[tuple[float, float]]] = {}
+        with self.read() as session:
+            for video_id, start, end in session.execute(wanted):
+                found.setdefault(video_id, []).append((start, end))
+        return found
+
+    def decided(self) -> tuple[float, list[tuple[float, str]]]:
+        """Hours of the analysed clips of which every segment was decided, and (peak, status) of their segments."""
+        with self.read() as session:
+            waiting = select(SegmentRow.video_id).where(SegmentRow.status == "open", SegmentRow.gone.is_(None))
+            whole = select(Video.id, Video.duration).where(Video.duration.is_not(None), Video.id.not_in(waiting))
+            clips = dict(session.execute(whole).tuples().all())
+            rows = session.execute(
+                select(SegmentRow.video_id, SegmentRow.peak, SegmentRow.status).where(SegmentRow.gone.is_(None))
+            )
+            found = [(peak, status) for video_id, peak, status in rows if video_id in clips]
+        return sum(filter(None, clips.values())) / 3600, found
+
+    def verdicts(self) -> list[tuple[SegmentRow, Video, VerdictRow, list[str]]]:
+        """Every decided segment of a clip that is here, with the verdict that stands and the notes on it."""
+        found = []
+        with self.read() as session:
+            rows = select(SegmentRow).join(Video).where(SegmentRow.status != "open", Video.removed.is_(None))
+            for row in session.scalars(rows.order_by(SegmentRow.video_id, SegmentRow.start)):
+                standing = select(VerdictRow).where(VerdictRow.segment_id == row.id, VerdictRow.undone.is_(None))
+                verdict = session.scalars(standing.order_by(VerdictRow.created.desc()).limit(1)).one()
+                notes = select(NoteRow.text).where(NoteRow.segment_id == row.id).order_by(NoteRow.created)
+                found.append((row, row.video, verdict, list(session.scalars(notes))))
+        return found
+
+    def facets(self) -> dict[str, list[str]]:
+        """What segments can be filtered by: labels and cameras there are."""
+        live = (Video.removed.is_(None),)
+        with self.read() as session:
+            labels = select(SegmentRow.label).join(Video).where(*live, SegmentRow.gone.is_(None)).distinct()
+            cameras = select(Video.camera).where(*live).distinct()
+            return {
+                "labels": sorted(filter(None, session.scalars(labels))),
+                "cameras": sorted(filter(None, session.scalars(cameras))),
+            }
 
     def _segment(self, session: Session, segment_id: str) -> SegmentRow:
         row = session.get(SegmentRow, segment_id)
@@ -584,9 +675,11 @@ class Library:
                 _ = who.name
         return verdicts, notes, tags
 
-    def exported(self, user: User, segment_ids: Sequence[str], manifest: dict[str, str]) -> ExportRow:
-        """Remember that a case was handed out."""
-        row = ExportRow(user_id=user.id, segments=list(segment_ids), manifest=manifest)
+    def exported(
+        self, user: User, segment_ids: Sequence[str], manifest: dict[str, str], export_id: str = ""
+    ) -> ExportRow:
+        """Remember that a case was handed out. manifest: file name to SHA-256."""
+        row = ExportRow(id=export_id or new_id(), user_id=user.id, segments=list(segment_ids), manifest=manifest)
         with self.write() as session:
             for segment_id in segment_ids:
                 self._segment(session, segment_id).exported = time.time()
@@ -594,6 +687,27 @@ class Library:
             session.flush()
             audit.append(session, user.name, "exported", row.id, segments=list(segment_ids))
         return row
+
+    def exports(self) -> list[ExportRow]:
+        """Every case, newest first, with who made it."""
+        with self.read() as session:
+            rows = list(session.scalars(select(ExportRow).order_by(ExportRow.created.desc())))
+            for row in rows:
+                _ = row.user.name
+            return rows
+
+    def case(self, export_id: str) -> Path:
+        """Where a case lies. Raises InputError for what is no id."""
+        return self.folder / "exports" / f"{self.clip(export_id).name}.zip"
+
+    def deciders(self, segment_ids: Sequence[str]) -> dict[str, VerdictRow]:
+        """The newest verdict that stands of each segment, with who gave it."""
+        with self.read() as session:
+            standing = select(VerdictRow).where(VerdictRow.segment_id.in_(segment_ids), VerdictRow.undone.is_(None))
+            found = {v.segment_id: v for v in session.scalars(standing.order_by(VerdictRow.created))}
+            for row in found.values():
+                _ = row.user.name
+            return found
 
     def audit_rows(self, *, first: int = 0, count: int = 100) -> list[AuditRow]:
         """A page of the log, newest first."""
@@ -606,7 +720,7 @@ def segment_of(row: SegmentRow) -> Segment:
     return Segment(row.start, row.end, row.peak, row.peak_time, row.label)
 
 
-def _told(explanation: Explanation) -> dict[str, Any]:
+def told_of(explanation: Explanation) -> dict[str, Any]:
     """An explanation as JSON takes it; its segment is the row that holds it."""
     facts = {k: v for k, v in vars(explanation).items() if k != "segment"}
     lists = {k: list(facts[k]) for k in ("times", "notes")}

@@ -186,6 +186,15 @@ class ExportRow(Base):
     segments: Mapped[list[str]] = mapped_column(JSON)
     manifest: Mapped[dict[str, str]] = mapped_column(JSON)
     created: Mapped[float] = _now()
+    user: Mapped[User] = relationship()
+
+
+class Option(Base):
+    """One setting of the library, which admins change while it runs: the threshold of new analyses, days of retention."""
+
+    __tablename__ = "options"
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    value: Mapped[float | None]
 
 
 class AuditRow(Base):

@@ -1,0 +1,174 @@
+"""Segments as a case to hand out: one zip with clips, a report, tables, and the SHA-256 of each file.
+
+In: ids of segments. Out: a zip in the library's folder `exports`. The clips are cut and encoded anew from decoded pictures, so nothing
+that hides in an upload gets out; originals come along where somebody asks. Every word of people and models is drawn as text.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import time
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vlad.config import Settings
+from vlad.errors import InputError, VladError
+from vlad.library import Library
+from vlad.library.tables import ExportRow, SegmentRow, User, Video, new_id
+from vlad.report import cell
+from vlad.video import cut, frames_at
+
+from . import view
+
+MOST = 200  # segments of one case
+SHOWN = 240  # pixels of the short side of a frame in the report
+COLUMNS = (
+    "number", "clip", "video", "camera", "start", "end", "peak", "label", "status", "decided_by", "reason", "tags", "notes", "said", "sha256_of_video",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a case holds. margin: seconds before and after each segment. originals: the whole clips too."""
+
+    segments: Sequence[str]
+    title: str = ""
+    margin: float = 2.0
+    undecided: bool = False
+    originals: bool = False
+
+
+def rows_of(library: Library, wanted: Wanted) -> list[tuple[SegmentRow, Video]]:
+    """The segments with their clips. Raises InputError for none, too many, removed clips, and for those nobody confirmed unless asked."""
+    ids = list(dict.fromkeys(wanted.segments))
+    if not 0 < len(ids) <= MOST:
+        raise InputError(f"segments: expected 1 to {MOST}")
+    found = []
+    with library.read() as session:
+        for segment_id in ids:
+            row = session.get(SegmentRow, segment_id)
+            if row is None:
+                raise InputError("segment: no such id")
+            if row.video.removed is not None:
+                raise InputError(f"{row.video.name}: was removed; its segments can't be exported")
+            found.append((row, row.video))
+    open_ones = sum(row.status != "confirmed" for row, _ in found)
+    if open_ones and not wanted.undecided:
+        raise InputError(f"{open_ones} of {len(found)} segments are not confirmed; confirm them, or ask for all")
+    return found
+
+
+def make_case(
+    library: Library, settings: Settings, user: User, wanted: Wanted, tell: Callable[[int, int], None]
+) -> ExportRow:
+    """A case in the library's folder; tell(done, total) of its segments. Raises VladError; nothing half-made stays."""
+    rows, export_id = rows_of(library, wanted), new_id()
+    path = library.case(export_id)
+    part = path.with_suffix(".part")
+    try:
+        with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as case:
+            manifest = _fill(case, library, settings, user, rows, wanted, tell)
+            lines = "".join(f"{digest}  {name}\n" for name, digest in manifest.items())
+            case.writestr("MANIFEST.sha256", lines)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return library.exported(user, [row.id for row, _ in rows], manifest, export_id)
+
+
+def _fill(
+    case: zipfile.ZipFile, library: Library, settings: Settings, user: User, rows: Sequence[tuple[SegmentRow, Video]], wanted: Wanted,
+    tell: Callable[[int, int], None],
+) -> dict[str, str]:  # fmt: skip
+    manifest: dict[str, str] = {}
+
+    def put(name: str, data: bytes) -> None:
+        case.writestr(name, data)
+        manifest[name] = hashlib.sha256(data).hexdigest()
+
+    told, pictures = [], []
+    for number, (row, video) in enumerate(rows, 1):
+        tell(number - 1, len(rows))
+        name, note = f"clips/{number:03d}.mp4", ""
+        start, end = max(0.0, row.start - wanted.margin), min(video.duration or row.end, row.end + wanted.margin)
+        try:
+            put(name, cut(library.clip(video.id), start, end, settings))
+        except VladError as error:
+            name, note = "", str(error).replace(str(library.clip(video.id)), video.name)
+        told.append(
+            {
+                **_facts(library, row, video),
+                "number": number,
+                "clip": name,
+                "clip_start": start,
+                "clip_end": end,
+                "clip_note": note,
+            }
+        )
+        pictures.append(_pictures(library, row, settings))
+    if wanted.originals:
+        for video in {v.id: v for _, v in rows}.values():
+            name = f"originals/{video.id}"
+            case.write(library.clip(video.id), name)
+            manifest[name] = video.sha256
+    facts = {
+        "title": wanted.title, "made": _when(time.time()), "by": user.name, "segments": told,
+        "note": "Clips were cut from the originals and encoded anew, without sound. Scores and descriptions are a model's; verdicts are people's.",
+    }  # fmt: skip
+    put("case.json", json.dumps(facts, ensure_ascii=False, indent=1).encode("utf-8", "replace"))
+    put("segments.csv", _table(told).encode("utf-8", "replace"))
+    curves = [library.track(video.id) for _, video in rows]
+    from .casebook import draw
+
+    put("report.pdf", draw(facts, pictures, curves))
+    tell(len(rows), len(rows))
+    return manifest
+
+
+def _facts(library: Library, row: SegmentRow, video: Video) -> dict[str, Any]:
+    verdicts, notes, tags = library.about(row.id)
+    found = view.segment(row, library.deciders([row.id]).get(row.id))
+    return {
+        **found, "verdicts": [view.verdict(v) for v in verdicts], "notes": [view.note(n) for n in notes], "tags": tags,
+        "sha256_of_video": video.sha256, "video_facts": {**(video.facts or {}), "path": ""}, "recorded": video.recorded and _when(video.recorded),
+    }  # fmt: skip
+
+
+def _pictures(library: Library, row: SegmentRow, settings: Settings) -> list[tuple[float, npt.NDArray[np.uint8]]]:
+    times = sorted({row.peak_time, *(row.explanation or {}).get("times", ())})[:6]
+    try:
+        return list(zip(times, frames_at(library.clip(row.video_id), times, settings, size=SHOWN), strict=True))
+    except VladError:
+        return []
+
+
+def _table(told: Sequence[dict[str, Any]]) -> str:
+    out = io.StringIO()
+    rows = csv.writer(out)
+    rows.writerow(COLUMNS)
+    for fact in told:
+        given = {
+            **fact, "video": fact["name"], "tags": " ".join(fact["tags"]), "notes": " | ".join(n["text"] for n in fact["notes"]),
+            "said": (fact["explanation"] or {}).get("text", ""),
+        }  # fmt: skip
+        rows.writerow([cell(given.get(c) if given.get(c) is not None else "") for c in COLUMNS])
+    return out.getvalue()
+
+
+def _when(stamp: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(stamp))
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, 0 where it is gone."""
+    return path.stat().st_size if path.is_file() else 0

@@ -1,0 +1,18 @@
+// The head of the page: its name, who is signed in, and the way out.
+import { api, arrived, el, fill, me, tried } from "./common.js";
+
+export async function start(root) {
+  const user = await me();
+  fill(root,
+    el("h1", { class: "vlad" }, "vlad"),
+    el("p", { class: "vlad who" }, user.local ? "on this machine only, no sign-in" : `${user.name}, ${user.role} `,
+      user.local ? null : el("button", { type: "button", onclick: () => tried(async () => { await api("/logout", { method: "POST" }); location.assign("/login"); }) }, "Sign out")));
+  root.classList.add("vlad", "head");
+  addEventListener("hashchange", arrived);
+  document.querySelectorAll("#rooms [role=tab]").forEach((tab) => tab.addEventListener("click", (event) => {
+    if (!event.isTrusted) return; // ours, on the way to a room
+    const name = tab.id.slice(5, -7);
+    if (location.hash.slice(1).split("?")[0] !== name) history.pushState(null, "", `#${name}`);
+  }));
+  if (location.hash) arrived();
+}
