@@ -129,5 +129,5 @@ export async function start(root) {
     empty.hidden = clips.length > 0;
     return clips.some((c) => c.job && (c.job.status === "running" || c.job.status === "queued")) ? 1000 : 4000;
   });
-  room("analyse", refresh);
+  room(root, "analyse", refresh);
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable, Iterator
 from queue import Queue
 from threading import Thread
@@ -32,6 +33,7 @@ from .auth import COOKIE, SESSION, Admin, Reader, Writer, may
 from .models import Models
 
 log = logging.getLogger("vlad.app")
+VIEWED = 600.0  # seconds between two rows of the log about one person and one clip
 PIECE = 8 << 20  # bytes of one piece of an upload
 PAGE = 500  # rows of a page at most
 router = APIRouter(prefix="/api")
@@ -246,13 +248,24 @@ def video(request: Request, caller: Reader, video_id: Id) -> dict[str, Any]:
     with library(request).read() as session:
         job = session.scalars(select(Job).where(Job.video_id == video_id).order_by(Job.created.desc()).limit(1)).first()
         made = session.scalars(select(AnalysisRow).where(AnalysisRow.video_id == video_id)).first()
-    library(request).log(caller.user.name, "viewed", video_id)
+    _viewed(request, caller.user.name, video_id)
     settings = made.made_by.get("settings", {}) if made else {}
     return {
         **view.video(row, job), "analysed": made is not None, "labels": made.labels if made else [],
         "threshold": settings.get("enter"), "summary": (made.summary or {}).get("text", "") if made else "",
         "warnings": made.made_by.get("warnings", []) if made else [],
     }  # fmt: skip
+
+
+def _viewed(request: Request, name: str, video_id: str) -> None:
+    """Into the log, once in VIEWED seconds: a page that looks every second tells nothing new."""
+    seen: dict[tuple[str, str], float] = request.app.state.viewed
+    now = time.monotonic()
+    if now - seen.get((name, video_id), -VIEWED) >= VIEWED:
+        if len(seen) > 10_000:
+            seen.clear()
+        seen[name, video_id] = now
+        library(request).log(name, "viewed", video_id)
 
 
 @router.delete("/videos/{video_id}")

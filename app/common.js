@@ -114,11 +114,21 @@ export async function tried(work, where) {
 }
 
 const rooms = new Map();
-/** A room listens to where people want to go: arrive(parameters). */
-export function room(name, arrive) {
-  rooms.set(name, arrive);
-  const { name: asked, params } = place();
-  if (asked === name) arrive(params);
+/** A room hears arrive(parameters) when it comes on screen, however people got there, and when they go to it anew. */
+export function room(root, name, arrive) {
+  const come = () => {
+    const { name: asked, params } = place();
+    if (asked === name && location.hash) { arrive(params); return; }
+    history[location.hash ? "pushState" : "replaceState"](null, "", `#${name}`);
+    arrive({});
+  };
+  rooms.set(name, { root, come });
+  let seen = false;
+  new ResizeObserver(() => {
+    const now = shown(root);
+    if (now && !seen) come();
+    seen = now;
+  }).observe(root);
 }
 
 export function place() {
@@ -133,11 +143,10 @@ export function go(name, params = {}) {
   if (location.hash === hash) arrived(); else location.hash = hash;
 }
 
+/** The address changed: to its room, which comes on screen and hears of it, or hears at once where it is there already. */
 export function arrived() {
-  const { name, params } = place();
-  const tab = document.getElementById(`room-${name}-button`);
-  if (tab && tab.getAttribute("aria-selected") !== "true") tab.click();
-  rooms.get(name)?.(params);
+  const { name } = place(), tab = document.getElementById(`room-${name}-button`), there = rooms.get(name);
+  if (there && shown(there.root)) there.come(); else tab?.click();
 }
 
 export function shown(element) {

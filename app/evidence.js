@@ -60,5 +60,5 @@ export function start(root) {
     } finally { bar.hidden = true; count(); }
   }
 
-  room("evidence", (params) => tried(() => load(params), root));
+  room(root, "evidence", (params) => tried(() => load(params), root));
 }

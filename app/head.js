@@ -9,10 +9,5 @@ export async function start(root) {
       user.local ? null : el("button", { type: "button", onclick: () => tried(async () => { await api("/logout", { method: "POST" }); location.assign("/login"); }) }, "Sign out")));
   root.classList.add("vlad", "head");
   addEventListener("hashchange", arrived);
-  document.querySelectorAll("#rooms [role=tab]").forEach((tab) => tab.addEventListener("click", (event) => {
-    if (!event.isTrusted) return; // ours, on the way to a room
-    const name = tab.id.slice(5, -7);
-    if (location.hash.slice(1).split("?")[0] !== name) history.pushState(null, "", `#${name}`);
-  }));
   if (location.hash) arrived();
 }

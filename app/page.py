@@ -6,6 +6,7 @@ no value passes through Gradio, so its templates see none and its queue stays em
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from importlib.resources import files
@@ -15,7 +16,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 
 ROOMS = ("Analyse", "Review", "Search", "Prompts", "Evidence", "Settings")
 KINDS = {"js": "text/javascript", "css": "text/css"}
-OPEN = ("/api", "/healthz", "/metrics", "/login")  # routes that ask for themselves, or need nobody
+OPEN = re.compile(r"/(api/.*|healthz|metrics)")  # routes that ask for themselves, or need nobody
 # What Gradio's page fetches; its uploads, file and proxy routes are closed.
 GRADIO = re.compile(
     r"/(|config|theme\.css|favicon\.ico|manifest\.json|pwa_icon|(assets|static|page|svelte|gradio_api/(app_id|heartbeat|startup-events|info))(/.*)?)"
@@ -48,7 +49,7 @@ def _text(name: str) -> str:
 def refuse(request: Request) -> Response | None:
     """An answer instead of what was asked for: of nobody, of a closed route, of a write to Gradio. None: go on."""
     path = request.url.path
-    if path.startswith(OPEN):
+    if OPEN.fullmatch(path) or (path == "/login" and request.method == "GET"):
         return None
     try:
         request.app.state.gate.caller(request)
@@ -62,7 +63,11 @@ def refuse(request: Request) -> Response | None:
 
 
 def mount(app: FastAPI) -> FastAPI:
-    """The application with the page at its root."""
+    """The application with the page at its root. Not from within a running event loop."""
+    return asyncio.run(_mounted(app))  # where no loop runs Gradio opens one a lock and closes none
+
+
+async def _mounted(app: FastAPI) -> FastAPI:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     import gradio as gr
 

@@ -100,7 +100,7 @@ export async function start(root) {
     if (found) await open(found);
   }
 
-  room("prompts", (params) => tried(async () => {
+  room(root, "prompts", (params) => tried(async () => {
     const page = await api("/segments?count=100");
     options(segment, page.segments.map((s) => [s.id, `${s.name} ${clock(s.start)}–${clock(s.end)} ${s.label}`]));
     if (params.segment && page.segments.some((s) => s.id === params.segment)) segment.value = params.segment;

@@ -60,7 +60,7 @@ class Review {
     this.build();
     document.addEventListener("keydown", (event) => this.key(event));
     this.refresh = poll(root, () => this.look());
-    room("review", (params) => this.arrive(params));
+    room(root, "review", (params) => this.arrive(params));
   }
 
   build() {

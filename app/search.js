@@ -20,7 +20,8 @@ export function start(root) {
     fill(list);
     const found = await tried(() => api("/search?" + new URLSearchParams({ ...query, ...filters })), form);
     if (!found) { told.textContent = ""; return; }
-    told.textContent = !found.moments.length ? "Nothing is here to search, or the filters leave nothing." : found.well ? `${found.moments.length} moments ${spoken}, the likest first` : `Nothing matches well. The ${found.moments.length} least unlike ${spoken}:`;
+    const well = found.moments.filter((m) => m.well).length;
+    told.textContent = !found.moments.length ? "Nothing is here to search, or the filters leave nothing." : found.well ? `${well} moment${well === 1 ? "" : "s"} ${spoken} match${well === 1 ? "es" : ""} well${well < found.moments.length ? "; fainter: the likest of the rest" : ""}` : `Nothing matches well. The likest there is ${spoken}:`;
     told.className = found.well ? "" : "poor";
     const pictures = new Map();
     for (const video of new Set(found.moments.map((m) => m.video))) {
@@ -32,7 +33,7 @@ export function start(root) {
       el("span", { class: "name" }, m.name), el("span", {}, `${clock(m.start)} ${m.camera} likeness ${m.likeness.toFixed(2)}${m.well ? "" : ", no good match"}`)))));
   }
 
-  room("search", async (params) => {
+  room(root, "search", async (params) => {
     const facets = await tried(() => api("/facets"));
     if (facets) {
       options(camera, [["", "every camera"], ...facets.cameras.map((c) => [c, c])]);

@@ -56,6 +56,7 @@ def make_app(library: Library, settings: Settings, *, local: bool, models: Model
         (library.folder / "prompts").mkdir(exist_ok=True)
         settings = settings.model_copy(update={"prompts": library.folder / "prompts"})
     app.state.library, app.state.settings = library, settings
+    app.state.viewed = {}
     app.state.gate, app.state.models = Gate(library, local=local), models or Models(settings)
     index, lock = Index(), threading.Lock()
 

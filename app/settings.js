@@ -46,5 +46,5 @@ export async function start(root) {
       el("p", { class: "row tight" }, el("button", { type: "button", disabled: first === 0, onclick: () => tried(() => loadLog(Math.max(0, first - 50))) }, "Newer"), el("button", { type: "button", disabled: first + 50 >= found.rows, onclick: () => tried(() => loadLog(first + 50)) }, "Older")));
   }
 
-  room("settings", () => tried(load, root));
+  room(root, "settings", () => tried(load, root));
 }

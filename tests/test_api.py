@@ -1,5 +1,7 @@
 """The server over HTTP: who may do what, clips in pieces, segments in pages, media in ranges, and nothing that a hostile request can break."""
 
+import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,13 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 from vlad.app import auth, media, server
 from vlad.app.search import Index
 from vlad.app.server import make_app
 
 from vlad.config import make_settings
-from vlad.errors import SettingsError
+from vlad.errors import ModelError, SettingsError
+from vlad.explainers.preview import Preview
 from vlad.library import Library
+from vlad.prompting import Prompt, Templates
 from vlad.types import Analysis, Explanation, ScoreTrack, Segment, Video
 
 PASSWORD = "correct horse battery"
@@ -23,27 +28,36 @@ SEGMENTS = (Segment(1.0, 3.0, 0.9, 2.0, "fighting"), Segment(6.0, 8.0, 0.7, 7.0,
 class Told:
     """Models that answer at once."""
 
+    def __init__(self, prompts: Path | None = None) -> None:
+        self.templates = Templates(prompts)
+
     def words(self, words: str) -> Any:
-        return np.eye(4, dtype=np.float32)[len(words) % 4]
+        return np.eye(4, dtype=np.float32)[len(words) % 4], np.eye(4, dtype=np.float32)[1:] / 10
 
-    def explain(self, library: Library, video: Any, row: Any, prompt: str) -> Explanation:
-        return Explanation(SEGMENTS[0], "normal", f"by {prompt}", prompt=f"{prompt}@1", probability=0.1)
+    def explain(self, library: Library, video: Any, row: Any, prompt: Prompt) -> Explanation:
+        return Explanation(SEGMENTS[0], "normal", f"by {prompt.name}", prompt=prompt.id, probability=0.1)
 
-    def chat(self, library: Library, video: Any, row: Any, question: str, turns: Any) -> str:
+    def chat(self, library: Library, video: Any, row: Any, question: str, turns: Any, on_piece: Any = None) -> str:
+        if question == "break":
+            raise ModelError("the model is away")
+        if on_piece:
+            on_piece("1 ")
         return f"{len(turns)} before {question}"
+
+    def preview(self, library: Library, video: Any, row: Any, prompt: Prompt) -> Preview:
+        return Preview(f"what {prompt.id} asks", ((1.5, np.zeros((4, 4, 3), np.uint8)),))
 
 
 @pytest.fixture
 def library(tmp_path: Path) -> Library:
+    (tmp_path / "library" / "prompts").mkdir(parents=True)
     return Library(tmp_path / "library")
 
 
 def client(library: Library, *, local: bool = True) -> TestClient:
-    return TestClient(
-        make_app(library, make_settings(), local=local, models=Told()),
-        base_url="http://localhost",
-        raise_server_exceptions=False,
-    )  # type: ignore[arg-type]
+    told: Any = Told(library.folder / "prompts")
+    app = make_app(library, make_settings(), local=local, models=told)
+    return TestClient(app, base_url="http://localhost", raise_server_exceptions=True)
 
 
 @pytest.fixture
@@ -147,8 +161,8 @@ def test_no_route_but_two_answers_without_a_session(signed: TestClient) -> None:
     tried = 0
     for path, methods in paths.items():
         for method in methods:
-            address = path.replace("{tag}", "x")
-            for name in ("video_id", "segment_id", "upload_id", "job_id"):
+            address = path.replace("{tag}", "x").replace("{name}", "explain")
+            for name in ("video_id", "segment_id", "upload_id", "job_id", "export_id"):
                 address = address.replace("{" + name + "}", "0" * 32)
             answer = signed.request(
                 method, address, params={"offset": 0, "t": 0}, json={} if method in ("post", "put") else None
@@ -159,11 +173,13 @@ def test_no_route_but_two_answers_without_a_session(signed: TestClient) -> None:
                 answer.status_code,
             )
             tried += 1
-    assert tried > 25
-    for path in ("/metrics", "/api/openapi.json"):
+    assert tried > 45
+    for path in ("/metrics", "/api/openapi.json", "/page/review.js", "/config", "/gradio_api/info", "/nothing"):
         assert signed.get(path).status_code == 401
+    assert signed.get("/", follow_redirects=False).headers["location"] == "/login"
+    assert "Sign in" in signed.get("/login").text
     assert signed.get("/healthz").json() == {"status": "ok"}
-    assert signed.get("/docs").status_code == 404
+    assert signed.get("/docs").status_code == 401
 
 
 def test_signing_in_and_out(signed: TestClient, library: Library) -> None:
@@ -232,7 +248,13 @@ def test_search_by_words_and_by_likeness(api: TestClient, library: Library) -> N
     assert found["moments"][0]["name"] == "a.mp4"
     like = api.get("/api/search", params={"like": one}).json()
     assert like["moments"][0]["start"] in (1.0, 2.0)
+    assert (found["well"], found["moments"][-1]["well"]) == (True, False)
     assert api.get("/api/search", params={"words": "abc", "camera": "gate"}).json()["moments"] == []
+    (arson,) = api.get("/api/search", params={"words": "abc", "label": "<b>arson</b>"}).json()["moments"][:1]
+    assert 5.0 < arson["start"] < 8.0
+    assert api.get("/api/search", params={"words": "abc", "status": "confirmed"}).json()["moments"] == []
+    assert api.get("/api/search", params={"words": "abc", "before": 1000}).json()["moments"] == []
+    assert api.get("/api/search", params={"words": "abc", "after": 1000}).json()["moments"] != []
     assert api.get("/api/search").status_code == 422
 
 
@@ -304,7 +326,120 @@ def test_others_cannot_reach_a_server_without_users(library: Library, tmp_path: 
 def test_prompts_and_a_broken_one(library: Library, tmp_path: Path) -> None:
     (tmp_path / "prompts").mkdir()
     (tmp_path / "prompts" / "mine.md").write_text("nothing")
-    app = make_app(library, make_settings(prompts=tmp_path / "prompts"), local=True, models=Told())  # type: ignore[arg-type]
+    told: Any = Told(tmp_path / "prompts")
+    app = make_app(library, make_settings(prompts=tmp_path / "prompts"), local=True, models=told)
     found = {p["name"]: p for p in TestClient(app, base_url="http://localhost").get("/api/prompts").json()}
     assert "begin it with front matter" in found["mine"]["error"]
     assert found["explain"]["error"] == ""
+
+
+def test_an_answer_comes_in_pieces(api: TestClient, library: Library) -> None:
+    one, _ = analysed(library, upload(api, b"clip"))
+    told = api.post(f"/api/segments/{one}/chat/stream", json={"question": "who?"}).text.splitlines()
+    assert [json.loads(line) for line in told] == [{"piece": "1 "}, {"answer": "0 before who?"}]
+    broken = api.post(f"/api/segments/{one}/chat/stream", json={"question": "break"}).text
+    assert json.loads(broken) == {"error": "the model is away"}
+
+
+def test_gradio_takes_nothing_and_hands_out_no_file(api: TestClient, library: Library) -> None:
+    assert api.get("/").status_code == 200
+    assert api.get("/page/review.js").headers["content-type"].startswith("text/javascript")
+    assert "frame-ancestors 'none'" in api.get("/").headers["content-security-policy"]
+    for method, path in (
+        ("post", "/gradio_api/upload"), ("post", "/gradio_api/queue/join"), ("post", "/login"), ("get", "/gradio_api/file=/etc/passwd"),
+        ("get", f"/gradio_api/file={library.folder}/library.sqlite"), ("get", "/gradio_api/proxy=http://example.com"), ("get", "/page/../auth.py"),
+        ("get", "/page/login.html"), ("get", "/page/%2e%2e%2fauth.js"), ("post", "/gradio_api/run/predict"),
+    ):  # fmt: skip
+        assert api.request(method, path).status_code in (404, 405), path
+
+
+def test_frames_side_by_side(api: TestClient, clip: Path) -> None:
+    video = upload(api, clip.read_bytes())
+    seen = Image.open(io.BytesIO(api.get(f"/api/videos/{video}/strip", params={"t": [1.0, 9.0, 2.0]}).content))
+    assert seen.size == (480, 120)
+    assert api.get(f"/api/videos/{video}/strip").status_code == 422
+    assert api.get(f"/api/videos/{video}/strip", params={"t": "nan"}).status_code == 422
+
+
+def test_who_looks_is_logged_once_in_a_while(api: TestClient, library: Library) -> None:
+    video = upload(api, b"clip")
+    for _ in range(3):
+        api.get(f"/api/videos/{video}")
+    assert [r["action"] for r in api.get("/api/audit").json()["log"]].count("viewed") == 1
+
+
+def test_thresholds_say_what_they_gave(api: TestClient, library: Library) -> None:
+    one, two = analysed(library, upload(api, b"clip"))
+    assert api.get("/api/thresholds").json()["segments"] == 0
+    api.post(f"/api/segments/{one}/verdict", json={"verdict": "confirmed"})
+    api.post(f"/api/segments/{two}/verdict", json={"verdict": "dismissed", "reason": "a bonfire"})
+    found = api.get("/api/thresholds").json()
+    rows = {r["threshold"]: r for r in found["thresholds"]}
+    assert (found["segments"], found["hours"]) == (2, pytest.approx(10 / 3600))
+    assert (rows[0.5]["confirmed"], rows[0.5]["dismissed"]) == (1, 1)
+    assert rows[0.5]["false_alarms_per_hour"] == pytest.approx(360)
+    assert (rows[0.75]["confirmed"], rows[0.75]["dismissed"]) == (1, 0)
+
+
+def test_options_are_kept_and_checked(api: TestClient, library: Library) -> None:
+    assert api.put("/api/options", json={"enter": 0.7, "retention_days": 30}).json() == {
+        "enter": 0.7,
+        "retention_days": 30,
+    }
+    assert api.put("/api/options", json={"enter": None}).json() == {"retention_days": 30}
+    for wrong in ({"enter": 2}, {"retention_days": 0}, {"x": 1}):
+        assert api.put("/api/options", json=wrong).status_code == 422
+    told = api.get("/api/health").json()
+    assert (told["preset"], told["options"], told["clips"]) == ("nano", {"retention_days": 30}, 0)
+
+
+def test_people_come_and_go(signed: TestClient, library: Library) -> None:
+    signed.post("/api/login", json={"name": "root", "password": PASSWORD})
+    assert signed.post("/api/users", json={"name": "bob", "password": "short"}).status_code == 422
+    assert signed.post("/api/users", json={"name": "bob", "password": PASSWORD}).json()["role"] == "reviewer"
+    assert signed.post("/api/users", json={"name": "bob", "password": PASSWORD}).status_code == 409
+    assert [u["name"] for u in signed.get("/api/users").json()] == ["ann", "bob", "root"]
+    assert signed.delete("/api/users", params={"name": "bob"}).json() == {"closed": True}
+    assert library.sign_in("bob", PASSWORD) is None
+    assert signed.delete("/api/users", params={"name": "bob"}).status_code == 404
+    assert signed.delete("/api/users", params={"name": "root"}).status_code == 422  # the last admin
+
+
+def test_a_template_is_checked_tried_and_saved_as_a_version(api: TestClient, library: Library) -> None:
+    one, _ = analysed(library, upload(api, b"clip"))
+    (mine,) = [p for p in api.get("/api/prompts").json() if p["name"] == "verify"]
+    edit = mine["source"].replace("## user\n", "## user\nLook twice.\n")
+    broken = edit + "\n{{ nothing_known }}"
+    assert api.post("/api/prompts/verify/lint", json={"source": edit}).json()["usable"]
+    told = api.post("/api/prompts/verify/lint", json={"source": broken}).json()
+    assert (told["usable"], told["findings"][0]["line"]) == (False, broken.count("\n") + 1)
+    seen = api.post("/api/prompts/verify/preview", json={"segment": one}).json()
+    assert (seen["text"], seen["times"]) == (f"what verify@{mine['hash']} asks", [1.5])
+    drafted = api.post("/api/prompts/verify/preview-draft", json={"segment": one, "source": edit}).json()
+    assert drafted["prompt"] != f"verify@{mine['hash']}"
+    assert api.post("/api/prompts/verify/try", json={"segment": one, "source": edit}).json()["text"] == "by verify"
+    assert (
+        api.get(f"/api/segments/{one}").json()["explanation"]["text"] == "<script>alert(1)</script>"
+    )  # nothing is kept
+    assert api.post("/api/prompts/verify/try", json={"segment": one, "source": broken}).status_code == 422
+    assert api.put("/api/prompts/verify", json={"source": broken, "base": mine["hash"]}).status_code == 422
+    kept = api.put("/api/prompts/verify", json={"source": edit, "base": mine["hash"]}).json()
+    assert kept["version"] == mine["version"] + 1
+    assert "Look twice." in (library.folder / "prompts" / "verify.md").read_text()
+    (now,) = [p for p in api.get("/api/prompts").json() if p["name"] == "verify"]
+    assert (now["hash"], now["version"]) == (kept["hash"], kept["version"])  # in use at once
+    assert (
+        api.put("/api/prompts/verify", json={"source": edit, "base": mine["hash"]}).status_code == 409
+    )  # somebody saved
+    (old,) = api.get("/api/prompts/verify/history").json()
+    assert (old["source"], old["hash"]) == (mine["source"], mine["hash"])
+    for name in ("..%2fx", "A", "x" * 80):
+        assert api.put(f"/api/prompts/{name}", json={"source": edit}).status_code in (404, 422)
+
+
+def test_drafts_are_for_admins(signed: TestClient) -> None:
+    signed.post("/api/login", json={"name": "ann", "password": PASSWORD})
+    body = {"segment": "0" * 32, "source": "x"}
+    assert signed.post("/api/prompts/verify/try", json=body).status_code == 403
+    assert signed.post("/api/prompts/verify/preview-draft", json=body).status_code == 403
+    assert signed.put("/api/prompts/verify", json={"source": "x"}).status_code == 403

@@ -295,6 +295,18 @@ ENOUGH = {"mil": 15, "sultani": 20, "rtfm": 6, "ur-dmu": 6, "vadclip": 20, "tpwn
 QUICK = ("mil", "sultani", "causal")
 
 
+def test_padding_far_behind_a_short_bag_leaves_its_scores_finite() -> None:
+    """The distance of padding from every snippet underflows: 0 / 0 once made every score of UR-DMU NaN."""
+    torch.manual_seed(0)
+    head = HEADS["ur-dmu"](HeadConfig("ur-dmu", ENCODER, 24, 16, ())).eval()
+    values = torch.randn(1, 30, 24)
+    padded, mask = torch.zeros(1, 600, 24), torch.arange(600)[None] < 30
+    padded[:, :30] = values
+    with torch.inference_mode():
+        alone, found = head(values).logits, head(padded, mask).logits[:, :30]
+    torch.testing.assert_close(found, alone, atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     "kind", [kind if kind in QUICK else pytest.param(kind, marks=pytest.mark.slow) for kind in ENOUGH]
 )

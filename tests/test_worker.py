@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from vlad.errors import VideoError
 from vlad.library import Library
 from vlad.library.tables import Job, User
 from vlad.types import Analysis, Explanation, Features, ScoreTrack, Segment, Video
+from vlad.video import cut
 
 SEGMENTS = (Segment(1.0, 3.0, 0.7, 2.0, "fighting"), Segment(6.0, 8.0, 0.9, 7.0, "arson"))
 
@@ -227,6 +229,57 @@ def test_a_hundred_clips_and_workers_killed_in_the_middle(
     per_video = {v: sum(r.video_id == v for r in rows) for v in videos}
     assert len(set(per_video.values())) == 1
     assert total == sum(per_video.values())
+
+
+@pytest.mark.slow
+def test_a_hundred_clips_and_the_server_killed_in_the_middle(
+    library: Library, user: User, clip: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The whole server is killed with -9; its workers end by themselves, and the next server's finish what is left, each clip once."""
+    monkeypatch.setenv("VLAD_CACHE", str(tmp_path / "cache"))
+    data = cut(clip, 2.0, 5.0, make_settings())
+    videos = [queue(library, user, f"{i}.mp4", data) for i in range(100)]
+
+    def done() -> int:
+        with library.read() as session:
+            return session.query(Job).filter(Job.status == "done").count()
+
+    def serve() -> subprocess.Popen[bytes]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        command = [
+            sys.executable,
+            "-m",
+            "vlad",
+            "app",
+            "--library",
+            str(library.folder),
+            "--port",
+            port,
+            "--workers",
+            "2",
+        ]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    first = serve()
+    while done() < 10:
+        time.sleep(0.1)
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    assert done() < 100
+    second = serve()
+    end = time.monotonic() + 500
+    while done() < 100 and time.monotonic() < end:
+        time.sleep(0.5)
+    second.terminate()
+    second.wait(60)
+    with library.read() as session:
+        jobs = session.query(Job).all()
+        assert [j.status for j in jobs] == ["done"] * 100
+        assert sorted(j.video_id for j in jobs) == sorted(videos)
+    rows, total = library.segments(count=1000)
+    assert {sum(r.video_id == v for r in rows) for v in videos} == {total // 100}  # none twice
 
 
 def test_a_worker_ends_when_told_to(library: Library) -> None:

@@ -566,7 +566,7 @@ class Library:
         with self.read() as session:
             waiting = select(SegmentRow.video_id).where(SegmentRow.status == "open", SegmentRow.gone.is_(None))
             whole = select(Video.id, Video.duration).where(Video.duration.is_not(None), Video.id.not_in(waiting))
-            clips = dict(session.execute(whole).tuples().all())
+            clips = {video_id: duration for video_id, duration in session.execute(whole)}
             rows = session.execute(
                 select(SegmentRow.video_id, SegmentRow.peak, SegmentRow.status).where(SegmentRow.gone.is_(None))
             )

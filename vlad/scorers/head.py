@@ -178,7 +178,7 @@ class TrainedScorer:
 
     def run(self, values: npt.NDArray[np.float32]) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Logits [T] of snippets [T, width], and their class logits or None; window by window where the head has one."""
-        window = self.head.config.window or len(values)
+        window = min(self.head.config.window or len(values), len(values))
         whole = torch.from_numpy(np.array(values))
         pieces = torch.split(whole, window * TOGETHER)
         logits, classes = [], []

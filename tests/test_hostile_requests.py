@@ -1,0 +1,55 @@
+"""Whatever /api is asked, by its own schema and beside it: no answer is a 5xx."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import not_a_server_error
+from vlad.app.server import make_app
+
+from vlad.config import make_settings
+from vlad.library import Library
+from vlad.types import Analysis, Explanation, ScoreTrack, Segment, Video
+
+pytestmark = pytest.mark.slow
+schema = schemathesis.pytest.from_fixture("served")
+
+
+@pytest.fixture(scope="module")
+def served(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The schema of a server with real models and an analysed clip whose ids it offers as examples."""
+    library = Library(tmp_path_factory.mktemp("fuzz") / "library")
+    user, data = library.local_user(), clip.read_bytes()
+    upload = library.begin_upload(user, "clip.mp4", len(data))
+    library.append(user, upload.id, 0, data)
+    video, job = library.finish_upload(user, upload.id)
+    library.claim("nobody")
+    span = Segment(2.0, 5.0, 0.9, 3.0, "fighting")
+    facts = Video("a", "0" * 64, 20.0, 15.0, 320, 240, "h264")
+    track = ScoreTrack(np.full(10, 0.5, np.float32), np.linspace(0, 20, 11))
+    said = Explanation(span, "anomaly", "This appears to show fighting.", {}, (3.0,))
+    (segment,) = library.keep(video.id, Analysis(facts, track, (span,), (said,), {"settings": {"enter": 0.5}}))
+    library.finish(job.id, "nobody")
+    app = make_app(library, make_settings(), local=True)
+    raw = app.openapi()
+    known = {"video_id": video.id, "segment_id": segment, "job_id": job.id, "name": "explain"}
+    for methods in raw["paths"].values():
+        for operation in methods.values():
+            for given in operation.get("parameters", ()):
+                if given["name"] in known:
+                    given["example"] = known[given["name"]]
+    yield schemathesis.openapi.from_asgi("/api/openapi.json", app)
+
+
+@schema.parametrize()
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+def test_no_request_breaks_the_server(case: Any) -> None:
+    if case.path == "/api/videos/{video_id}" and case.method == "DELETE":
+        case.path_parameters["video_id"] = "0" * 32  # the one clip stays for the others
+    response = case.call()
+    case.validate_response(response, checks=[not_a_server_error])
+    assert "Traceback" not in response.text[:5000]

@@ -1,0 +1,533 @@
+"""The page in a real browser, on a real server with real workers and models. Pictures go to VLAD_SHOTS where it is set."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from vlad.library import Library
+from vlad.types import Analysis, Explanation, ScoreTrack, Segment, Video
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page, Route
+
+pytestmark = pytest.mark.browser
+PASSWORD = "correct horse battery"
+HOSTILE = "<img src=x onerror='window.owned=1'>${window.owned=2}{{7*7}}</script><script>window.owned=3</script>"
+ROOMS = ("analyse", "review", "search", "prompts", "evidence", "settings")
+
+
+@contextmanager
+def serving(folder: Path, *, workers: int = 1) -> Iterator[str]:
+    """A server on a library folder; its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        sys.executable,
+        "-m",
+        "vlad",
+        "app",
+        "--library",
+        str(folder),
+        "--port",
+        str(port),
+        "--workers",
+        str(workers),
+    ]
+    with open(folder.with_suffix(".log"), "wb") as told, subprocess.Popen(command, stdout=told, stderr=told) as process:
+        try:
+            for _ in range(300):
+                try:
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=2).read()
+                    break
+                except OSError:
+                    assert process.poll() is None, folder.with_suffix(".log").read_text()
+                    time.sleep(0.2)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+Open = Callable[..., "Page"]
+
+
+@pytest.fixture
+def visit(browser: "Browser", request: pytest.FixtureRequest) -> Iterator[Open]:
+    """Opens a page; any console error, page error, request to elsewhere or 5xx fails the test. allowed, words: statuses and errors that belong to it."""
+    faults: list[str] = []
+    contexts: list[Any] = []
+    pages: list[Page] = []
+
+    def visit(
+        url: str,
+        *,
+        width: int = 1400,
+        height: int = 900,
+        scheme: str = "light",
+        allowed: tuple[int, ...] = (),
+        words: tuple[str, ...] = (),
+    ) -> "Page":
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme, accept_downloads=True
+        )
+        page = context.new_page()
+        said = [*(f"status of {code}" for code in allowed), *words]
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on(
+            "console",
+            lambda m: faults.append(m.text) if m.type == "error" and not any(s in m.text for s in said) else None,
+        )
+        page.on(
+            "response",
+            lambda r: faults.append(f"{r.status} {r.url}") if r.status >= 400 and r.status not in allowed else None,
+        )
+        page.on(
+            "request",
+            lambda r: (
+                None if r.url.startswith((url.split("/#")[0], "data:", "blob:")) else faults.append(f"asked {r.url}")
+            ),
+        )
+        page.goto(url)
+        contexts.append(context)
+        pages.append(page)
+        return page
+
+    yield visit
+    if os.environ.get("VLAD_SHOTS"):
+        for i, page in enumerate(pages):
+            page.screenshot(
+                path=Path(os.environ["VLAD_SHOTS"]) / f"{re.sub('[^a-z0-9_]', '-', request.node.name)}-{i}.png",
+                full_page=True,
+            )
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+def room(page: "Page", name: str) -> None:
+    page.click(f"#room-{name}-button")
+    page.wait_for_selector(f"#room-{name} section > .vlad")
+
+
+def drop(page: "Page", *files: Path) -> None:
+    room(page, "analyse")
+    page.set_input_files("input.picker", files)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(tmp_path_factory.mktemp("page") / "library") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def analysed(address: str, browser: "Browser", clip: Path) -> str:
+    """The server with one clip that was dropped on the page and analysed."""
+    page = browser.new_page()
+    page.goto(address)
+    page.set_input_files("input.picker", [clip])
+    page.wait_for_selector("td.state.running progress", timeout=60_000)  # progress shows
+    page.wait_for_selector("td.state.done", timeout=180_000)
+    page.close()
+    return address
+
+
+def segments(address: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.load(urllib.request.urlopen(f"{address}/api/segments"))["segments"]
+    return found
+
+
+def test_a_reviewer_decides_by_keyboard_alone(analysed: str, visit: Open) -> None:
+    page = visit(analysed)
+    room(page, "review")
+    page.wait_for_selector(".segments button[aria-current=true]")
+    page.wait_for_function("document.querySelector('video').readyState >= 2")
+    (own,) = segments(analysed)
+    now = "document.querySelector('video').currentTime"
+    assert page.evaluate(now) == pytest.approx(own["start"], abs=0.2)
+    assert "appears to" in page.inner_text(".said .text >> nth=0")
+    assert page.locator(".said .frames button").count() >= 3
+    page.locator(".said .frames button").nth(1).click()
+    assert page.evaluate(now) > own["start"]
+    page.keyboard.press("l")
+    page.keyboard.press("j")
+    before = page.evaluate(now)
+    page.keyboard.press(".")
+    page.wait_for_timeout(200)
+    assert 0 < page.evaluate(now) - before < 0.2
+    page.keyboard.press("k")
+    page.wait_for_function("!document.querySelector('video').paused")
+    page.keyboard.press("k")
+    page.wait_for_function("document.querySelector('video').paused")
+    page.keyboard.press("?")
+    assert page.locator("dialog[open]").inner_text().count("\n") > 10
+    page.keyboard.press("Escape")
+    page.keyboard.press("c")
+    page.wait_for_selector(".segments .status.confirmed")
+    assert "confirmed by local" in page.inner_text(".said")
+    page.keyboard.press("u")
+    page.wait_for_selector(".segments .status.open")
+    page.keyboard.press("x")
+    page.keyboard.press("2")
+    page.wait_for_selector(".segments .status.dismissed")
+    assert "light or shadow" in page.inner_text(".said")
+    page.keyboard.press("u")
+    page.wait_for_selector(".segments .status.open")
+    page.keyboard.press("t")
+    page.keyboard.type("two people, see c and x")  # keys in a field are letters
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector(".said li >> text=two people, see c and x")
+    assert segments(analysed)[0]["status"] == "open"
+    page.fill("[aria-label=Tag]", "night/shift")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".tag >> text=night/shift")
+    page.click("[aria-label='Take off the tag night/shift']")
+    page.wait_for_selector(".tag", state="detached")
+
+
+def test_the_timeline_zooms_seeks_and_has_a_threshold(analysed: str, visit: Open) -> None:
+    page = visit(analysed)
+    room(page, "review")
+    page.wait_for_selector(".segments button[aria-current=true]")
+    box = page.locator(".timeline canvas").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 60)
+    page.wait_for_function(
+        "!document.querySelector('.thumb').hidden && document.querySelector('.tile').style.backgroundImage !== ''",
+        timeout=30_000,
+    )
+    assert "score" in page.inner_text(".thumb")
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 100)
+    page.wait_for_timeout(300)
+    length = page.evaluate("document.querySelector('video').duration")
+    assert page.evaluate("document.querySelector('video').currentTime") == pytest.approx(length / 2, abs=0.4)
+    seen = page.evaluate("document.querySelector('.timeline canvas').toDataURL()")
+    page.mouse.wheel(0, -400)
+    page.wait_for_timeout(300)
+    assert page.evaluate("document.querySelector('.timeline canvas').toDataURL()") != seen
+    line = box["y"] + 20 + 0.5 * (box["height"] - 38)
+    page.mouse.move(box["x"] + 30, line)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 30, box["y"] + 21, steps=4)
+    page.mouse.up()
+    assert float(page.input_value("[aria-label=Threshold]")) > 0.9
+    page.focus(".timeline canvas")
+    at = page.evaluate("document.querySelector('video').currentTime")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(300)
+    assert page.evaluate("document.querySelector('video').currentTime") == pytest.approx(at + 1, abs=0.1)
+    assert page.get_attribute(".timeline canvas", "role") == "slider"
+    assert "score" in (page.get_attribute(".timeline canvas", "aria-valuetext") or "")
+
+
+def test_explain_again_and_a_question_with_its_answer_in_pieces(analysed: str, visit: Open) -> None:
+    page = visit(analysed)
+    room(page, "review")
+    page.wait_for_selector(".said details summary")
+    page.select_option("[aria-label=Template]", "verify")
+    page.click("text=Explain again")
+    page.wait_for_function(
+        "document.querySelector('.said details summary').textContent.includes('verify@')", timeout=90_000
+    )
+    page.fill("[aria-label='Question about this segment']", "What happens?")
+    page.keyboard.press("Enter")
+    page.wait_for_function(
+        "!document.querySelector('.talk').hasAttribute('aria-busy') && document.querySelector('.talk .a').textContent.length > 1",
+        timeout=90_000,
+    )
+    assert page.inner_text(".talk .q") == "What happens?"
+
+
+def test_words_find_moments_and_say_when_nothing_matches(analysed: str, visit: Open) -> None:
+    page = visit(analysed)
+    room(page, "search")
+    page.fill(".search input[type=search]", "two people fighting")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".moments li", timeout=60_000)
+    assert "well" in page.inner_text(".search [role=status]")
+    (own,) = segments(analysed)
+    page.click(".moments button >> nth=0")
+    page.wait_for_function("location.hash.startsWith('#review?video=')")
+    page.wait_for_timeout(1500)
+    assert own["start"] - 2 < page.evaluate("document.querySelector('video').currentTime") < own["end"] + 2
+    room(page, "search")
+    page.fill(".search input[type=search]", "a submarine")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=Nothing matches well", timeout=60_000)
+
+
+def test_confirmed_segments_leave_as_a_case(analysed: str, visit: Open, tmp_path: Path) -> None:
+    page = visit(analysed)
+    room(page, "review")
+    page.wait_for_selector(".segments button[aria-current=true]")
+    page.keyboard.press("c")
+    page.wait_for_selector(".segments .status.confirmed")
+    room(page, "evidence")
+    page.wait_for_selector(".evidence tbody tr")
+    assert page.is_disabled(".evidence button.main")
+    page.check("[aria-label='Choose all']")
+    page.fill(".evidence input[maxlength='300']", HOSTILE)
+    with page.expect_download(timeout=90_000) as got:
+        page.click(".evidence button.main")
+    path = tmp_path / "case.zip"
+    got.value.save_as(path)
+    with zipfile.ZipFile(path) as case:
+        assert {"clips/001.mp4", "report.pdf", "case.json", "segments.csv", "MANIFEST.sha256"} <= set(case.namelist())
+        assert json.loads(case.read("case.json"))["title"] == HOSTILE
+    page.wait_for_selector("text=files and their SHA-256")
+    assert "✓" in page.inner_text(".evidence tbody >> nth=0")  # marked as exported
+    room(page, "review")
+    page.wait_for_selector(".said")
+    page.keyboard.press("u")
+    page.wait_for_selector(".segments .status.open")
+
+
+def test_a_template_is_edited_tried_and_saved(analysed: str, visit: Open) -> None:
+    page = visit(analysed)
+    room(page, "prompts")
+    page.wait_for_function("document.querySelector('textarea.code').value.includes('## user')")
+    whole = page.input_value("textarea.code")
+    page.fill("textarea.code", whole + "\n{{ nobody_knows }}")
+    page.wait_for_selector(".faults .grave >> text=undeclared")
+    assert page.is_disabled("text=Save as a new version")
+    page.click(".faults .grave button")
+    assert page.evaluate("document.activeElement.tagName") == "TEXTAREA"
+    page.fill("textarea.code", whole + "\nBe brief.\n")
+    page.wait_for_selector("text=No faults.")
+    page.click("text=Preview")
+    page.wait_for_selector(".sides pre >> text=Be brief.", timeout=60_000)
+    assert "tokens:" in page.inner_text(".sides pre")
+    assert page.locator(".sides .frame").count() >= 1
+    page.click("text=Run both side by side")
+    page.wait_for_function("document.querySelectorAll('.sides article .fields').length === 2", timeout=120_000)
+    assert page.locator(".sides h3").all_inner_texts() == ["In use", "Your edit"]
+    page.click("text=Save as a new version")
+    page.wait_for_selector("text=explain version 3 is in use.")
+    page.wait_for_function("document.querySelector('.prompts select').options.length === 2")
+    assert "version 3" in page.inner_text(".prompts .templates [aria-current=true]")
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1400, "light"), (1400, "dark"), (390, "light"), (390, "dark")])
+def test_every_room_fits(analysed: str, visit: Open, width: int, scheme: str) -> None:
+    page = visit(analysed, width=width, scheme=scheme)
+    for name in ROOMS:
+        room(page, name)
+        page.wait_for_timeout(800)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+        unnamed = page.evaluate(
+            f"[...document.querySelectorAll('#room-{name} :is(button, input, select, textarea, canvas, video)')].filter(e => e.offsetParent && "
+            "!(e.getAttribute('aria-label') || e.textContent.trim() || e.labels?.length)).map(e => e.outerHTML.slice(0, 80))"
+        )
+        assert unnamed == [], name
+        if os.environ.get("VLAD_SHOTS"):
+            page.screenshot(path=Path(os.environ["VLAD_SHOTS"]) / f"{name}-{width}-{scheme}.png")
+
+
+def test_the_way_back_and_a_bookmark_work(analysed: str, visit: Open) -> None:
+    page = visit(f"{analysed}/#settings")
+    page.wait_for_selector("#room-settings .settings dd")
+    room(page, "evidence")
+    page.go_back()
+    page.wait_for_function("document.querySelector('#room-settings-button').getAttribute('aria-selected') === 'true'")
+
+
+def test_hostile_words_are_only_words(tmp_path: Path, clip: Path, visit: Open) -> None:
+    library = Library(tmp_path / "library")
+    user, data = library.local_user(), clip.read_bytes()
+    upload = library.begin_upload(user, HOSTILE, len(data), HOSTILE[:200])
+    library.append(user, upload.id, 0, data)
+    video, job = library.finish_upload(user, upload.id)
+    library.claim("nobody")
+    span = Segment(2.0, 5.0, 0.9, 3.0, HOSTILE)
+    said = Explanation(
+        span,
+        "anomaly",
+        HOSTILE,
+        {"who": HOSTILE, "why": HOSTILE},
+        (3.0,),
+        "explain@1",
+        HOSTILE,
+        HOSTILE,
+        0.5,
+        (HOSTILE,),
+    )
+    facts = Video("a", "0" * 64, 20.0, 15.0, 320, 240, "h264")
+    track = ScoreTrack(np.full(10, 0.5, np.float32), np.linspace(0, 20, 11))
+    (one,) = library.keep(
+        video.id,
+        Analysis(facts, track, (span,), (said,), {"settings": {"enter": 0.5}, "warnings": [HOSTILE]}),
+        np.eye(10, 8, dtype=np.float32),
+    )
+    library.fail(job.id, "nobody", HOSTILE)
+    library.decide(user, one, "confirmed", HOSTILE)
+    library.note(user, one, HOSTILE)
+    library.tag(user, one, HOSTILE[:60])
+    (tmp_path / "library" / "prompts").mkdir(exist_ok=True)
+    (tmp_path / "library" / "prompts" / "mine.md").write_text(
+        f'---\nname: mine\nvariables: {{}}\ndescription: "{HOSTILE}"\n---\n## user\n{HOSTILE}'
+    )
+    with serving(tmp_path / "library", workers=0) as address:
+        page = visit(f"{address}/#review?segment={one}")
+        page.wait_for_selector(".said .tag")
+        text = page.inner_text("#room-review")
+        assert text.count(HOSTILE) >= 7
+        for name in ROOMS:
+            room(page, name)
+            page.wait_for_timeout(1000)
+        room(page, "prompts")
+        page.click(".templates >> text=mine")
+        page.wait_for_function("document.querySelector('textarea.code').value.includes('onerror')")
+        assert page.evaluate("[window.owned, document.querySelectorAll('img[src=x]').length, document.title]") == [
+            None,
+            0,
+            "vlad",
+        ]
+
+
+def sign_in(page: "Page", name: str, password: str = PASSWORD) -> None:
+    page.fill("[name=name]", name)
+    page.fill("[name=password]", password)
+    page.click("text=Sign in >> nth=-1")
+
+
+def test_two_people_sign_in_and_stay_apart(tmp_path: Path, clip: Path, visit: Open) -> None:
+    library = Library(tmp_path / "library")
+    ann, _ = library.add_user("ann", PASSWORD), library.add_user("root", PASSWORD, "admin")
+    data = clip.read_bytes()
+    upload = library.begin_upload(ann, "clip.mp4", len(data))
+    library.append(ann, upload.id, 0, data)
+    video, job = library.finish_upload(ann, upload.id)
+    library.claim("nobody")
+    spans = tuple(Segment(float(a), a + 1.5, 0.9 - a / 100, a + 1.0, "fighting") for a in (2, 6))
+    facts = Video("a", "0" * 64, 20.0, 15.0, 320, 240, "h264")
+    track = ScoreTrack(np.full(10, 0.5, np.float32), np.linspace(0, 20, 11))
+    library.keep(video.id, Analysis(facts, track, spans, (), {"settings": {"enter": 0.5}}))
+    library.finish(job.id, "nobody")
+    with serving(tmp_path / "library", workers=0) as address:
+        page = visit(address, allowed=(401,))
+        assert page.url == f"{address}/login"
+        sign_in(page, "ann", "wrong password")
+        page.wait_for_selector("[role=alert] >> text=name or password is wrong")
+        sign_in(page, "ann")
+        page.wait_for_selector("text=ann, reviewer")
+        room(page, "review")
+        page.wait_for_selector(".segments button[aria-current=true]")
+        page.keyboard.press("c")
+        page.wait_for_selector(".segments .status.confirmed")
+        other = visit(address, allowed=(401,))
+        sign_in(other, "root")
+        other.wait_for_selector("text=root, admin")
+        room(other, "review")
+        other.wait_for_selector(".segments button[aria-current=true]")
+        other.keyboard.press("u")
+        other.wait_for_selector("text=There is no verdict of yours to undo.")
+        other.select_option(".filters select >> nth=1", "confirmed")
+        other.wait_for_selector(".segments .by >> text=by ann")
+        room(page, "settings")
+        page.wait_for_selector(".settings dd")
+        assert page.locator("text=People and programs").count() == 0  # of admins
+        room(other, "settings")
+        other.wait_for_selector("text=one chain")
+        page.click("text=Sign out")
+        page.wait_for_selector("[name=password]")
+        page.goto(address)
+        assert page.url == f"{address}/login"
+
+
+def test_an_upload_that_stopped_goes_on(tmp_path: Path, visit: Open) -> None:
+    """The connection breaks in the middle: the bytes that are here are not sent again."""
+    big = tmp_path / "big.mp4"
+    big.write_bytes(os.urandom(20 << 20))
+    (tmp_path / "library").mkdir()
+    with serving(tmp_path / "library", workers=0) as address:
+        page = visit(address, words=("net::ERR_FAILED",))
+        page.wait_for_selector(".drop")
+        sent: list[int] = []
+        page.on("request", lambda r: sent.append(int(r.url.split("offset=")[1])) if "offset=" in r.url else None)
+        broken: list[str] = []
+
+        def breaks(route: "Route") -> None:
+            if "offset=8388608" in route.request.url and not broken:
+                broken.append(route.request.url)
+                route.abort()
+            else:
+                route.continue_()
+
+        page.route("**/api/uploads/*", breaks)
+        drop(page, big)
+        page.wait_for_selector(".clips tbody tr >> text=big.mp4", timeout=60_000)
+        assert sorted(sent) == [0, 8 << 20, 8 << 20, 16 << 20]
+        (found,) = Library(tmp_path / "library").videos()
+        assert Library(tmp_path / "library").clip(found.id).read_bytes() == big.read_bytes()
+
+
+def test_a_day_is_on_screen_in_two_seconds_and_zooms_smoothly(tmp_path: Path, clip: Path, visit: Open) -> None:
+    library = Library(tmp_path / "library")
+    user, data = library.local_user(), clip.read_bytes()
+    upload = library.begin_upload(user, "day.mp4", len(data))
+    library.append(user, upload.id, 0, data)
+    video, job = library.finish_upload(user, upload.id)
+    library.claim("nobody")
+    count, day = 135_000, 86_400.0
+    rng = np.random.default_rng(0)
+    scores = np.clip(rng.normal(0.2, 0.1, count), 0, 1).astype(np.float32)
+    spans = tuple(
+        Segment(i * 108.0, i * 108.0 + 20, 0.6 + 0.3 * (i % 7) / 7, i * 108.0 + 9, "fighting") for i in range(800)
+    )
+    said = tuple(
+        Explanation(s, "anomaly", "This appears to show fighting.", {"who": "two people"}, (s.start,)) for s in spans
+    )
+    facts = Video("a", "0" * 64, day, 15.0, 320, 240, "h264")
+    library.keep(
+        video.id,
+        Analysis(facts, ScoreTrack(scores, np.linspace(0, day, count + 1)), spans, said, {"settings": {"enter": 0.5}}),
+    )
+    library.finish(job.id, "nobody")
+    with serving(tmp_path / "library", workers=0) as address:
+        page = visit(address)
+        page.wait_for_selector(".clips tbody tr")
+        page.wait_for_timeout(1000)
+        seconds = page.evaluate("""async () => {
+          const began = performance.now();
+          document.querySelector("[aria-label='Review day.mp4']").click();
+          const drawn = () => { const c = document.querySelector('.timeline canvas'); if (!c || document.querySelectorAll('.segments li').length < 800) return false;
+            const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; let n = 0; for (let i = 3; i < d.length; i += 4) n += d[i] > 0; return n > 5000; };
+          while (!drawn()) await new Promise(requestAnimationFrame);
+          return (performance.now() - began) / 1000; }""")
+        rate = page.evaluate("""async () => {
+          const canvas = document.querySelector('.timeline canvas'), box = canvas.getBoundingClientRect(), began = performance.now(); let frames = 0;
+          while (performance.now() - began < 3000) {
+            canvas.dispatchEvent(new WheelEvent('wheel', { deltaY: frames % 120 < 60 ? -60 : 60, clientX: box.left + 300, clientY: box.top + 60, cancelable: true }));
+            await new Promise(requestAnimationFrame); frames++; }
+          return frames / ((performance.now() - began) / 1000); }""")
+        print(
+            f"a day of 135,000 scores and 800 segments: on screen after {seconds:.2f} s, zooms at {rate:.0f} frames a second"
+        )
+        assert seconds <= 2.0
+        assert rate >= 30
