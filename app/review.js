@@ -11,6 +11,8 @@ const KEYS = [
 ];
 const NOT_FOR_SEGMENTS = new Set(["summarise", "chat", "judge"]);
 
+const appears = (verdict) => (verdict === "anomaly" ? "anomalous" : verdict);
+
 export function start(root) { new Review(root); }
 
 class Player {
@@ -202,7 +204,7 @@ class Review {
     fill(this.rows, this.list.map((s) => el("li", { "data-id": s.id, class: s.status },
       el("button", { type: "button", "aria-current": s.id === this.chosen ? "true" : null, onclick: () => this.choose(s.id) },
         status(s.status), el("span", { class: "name" }, here ? "" : s.name), el("span", {}, `${clock(s.start)}–${clock(s.end)}`), el("span", { class: "peak" }, s.peak.toFixed(2)), el("span", {}, s.label),
-        s.explanation ? el("span", { class: "model" }, `appears ${s.explanation.verdict === "anomaly" ? "anomalous" : s.explanation.verdict}`) : el("span", { class: "model" }, "…"),
+        s.explanation ? el("span", { class: "model" }, `appears ${appears(s.explanation.verdict)}`) : el("span", { class: "model" }, "…"),
         s.decided_by ? el("span", { class: "by" }, `by ${s.decided_by}`) : null, s.exported ? el("span", { class: "by" }, "exported") : null))));
     this.faint();
   }
@@ -327,6 +329,7 @@ class Review {
   // what was said
 
   tell(found) {
+    for (const button of this.acts.querySelectorAll(".confirm, .dismiss")) button.disabled = !found;
     if (!found) { fill(this.said, el("p", {}, this.clip ? "Choose a segment." : "Nothing is chosen. Drop clips under Analyse, and what is flagged comes here.")); return; }
     const said = found.explanation;
     this.shownText = JSON.stringify(said);
@@ -343,7 +346,7 @@ class Review {
     const pictures = said.times.length ? frames(found.video, said.times) : [];
     return el("div", {},
       el("p", { class: "text" }, said.text),
-      el("p", { class: "small" }, `The model calls it ${said.verdict}${chance}. It annotates; the score decided what is flagged, you decide what it is.`),
+      el("p", { class: "small" }, `To the model it appears ${appears(said.verdict)}${chance}. The score decided what is flagged; you decide what it is.`),
       Object.keys(said.fields).length ? el("dl", { class: "fields" }, Object.entries(said.fields).flatMap(([name, words]) => [el("dt", {}, name), el("dd", {}, words)])) : null,
       said.times.length ? el("div", { class: "frames", role: "group", "aria-label": "Frames the model saw" }, said.times.map((t, i) => el("button", { type: "button", "aria-label": `Frame at ${clock(t)}`, onclick: () => { this.player.seek(t); this.timeline.moveTo(t); } }, pictures[i], clock(t)))) : null,
       el("details", {}, el("summary", {}, `by ${said.model}, ${said.prompt}`), said.notes.length ? el("p", {}, said.notes.join("; ")) : null, el("pre", {}, said.raw)));
@@ -351,6 +354,7 @@ class Review {
 
   explainAgain(found) {
     const prompt = choice(this.prompts.map((name) => [name, name]), { "aria-label": "Template" });
+    if (this.prompts.includes("explain")) prompt.value = "explain";
     const button = el("button", { type: "button", onclick: () => tried(async () => {
       button.disabled = true;
       try {

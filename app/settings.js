@@ -6,13 +6,15 @@ export async function start(root) {
   const health = el("dl", { class: "fields" }), thresholds = el("tbody", {}), about = el("p", { class: "small" });
   const enter = el("input", { type: "number", min: "0", max: "1", step: "0.01", placeholder: "the scorer's own", disabled: !admin });
   const days = el("input", { type: "number", min: "1", max: "3660", step: "1", placeholder: "never", disabled: !admin });
+  const quota = el("input", { type: "number", min: "0.001", step: "any", placeholder: "the disk's", disabled: !admin });
   const people = el("div", {}), log = el("div", {});
   fill(root, el("div", { class: "vlad settings" },
     el("section", {}, el("h2", {}, "Health"), health),
     el("section", {}, el("h2", {}, "Threshold"), about, el("table", {}, el("thead", {}, el("tr", {}, ["Threshold", "Confirmed", "Dismissed", "False alarms an hour"].map((h) => el("th", { scope: "col" }, h)))), thresholds),
       el("form", { class: "row tight", onsubmit: (event) => { event.preventDefault(); put({ enter: enter.value === "" ? null : Number(enter.value) }); } }, labelled("Threshold of new analyses", enter), admin ? el("button", {}, "Keep") : null)),
-    el("section", {}, el("h2", {}, "Retention"), el("p", { class: "small" }, "Clips older than this are removed every hour, but for those of which something was exported. What was decided stays in the log."),
-      el("form", { class: "row tight", onsubmit: (event) => { event.preventDefault(); const value = days.value === "" ? null : Number(days.value); if (value === null || confirm(`Remove every clip older than ${value} days, from now on?`)) put({ retention_days: value }); } }, labelled("Days", days), admin ? el("button", {}, "Keep") : null)),
+    el("section", {}, el("h2", {}, "Storage"), el("p", { class: "small" }, "Clips older than this are removed every hour, but for those of which something was exported. What was decided stays in the log."),
+      el("form", { class: "row tight", onsubmit: (event) => { event.preventDefault(); const value = days.value === "" ? null : Number(days.value); if (value === null || confirm(`Remove every clip older than ${value} days, from now on?`)) put({ retention_days: value }); } }, labelled("Days", days), admin ? el("button", {}, "Keep") : null),
+      el("form", { class: "row tight", onsubmit: (event) => { event.preventDefault(); put({ quota_gib: quota.value === "" ? null : Number(quota.value) }); } }, labelled("GiB of clips at most", quota), admin ? el("button", {}, "Keep") : null)),
     admin ? el("section", {}, el("h2", {}, "People and programs"), people) : null,
     admin ? el("section", {}, el("h2", {}, "Log"), log) : null));
 
@@ -22,7 +24,7 @@ export async function start(root) {
     const [now, table] = await Promise.all([api("/health"), api("/thresholds")]);
     const jobs = Object.entries(now.jobs).map(([name, n]) => `${n} ${name}`).join(", ") || "none";
     fill(health, [["Preset", now.preset], ["Device", now.device], ["Encoder", now.encoder], ["Scorer", now.scorer], ["Language model", now.explainer], ["Jobs", jobs], ["Clips", `${now.clips}, ${bytes(now.bytes)}`], ["Disk", `${bytes(now.free)} free, ${bytes(now.kept_free)} of them are never used`], ["Versions", Object.entries(now.versions).map(([k, v]) => `${k} ${v}`).join(", ")]].flatMap(([k, v]) => [el("dt", {}, k), el("dd", {}, v)]));
-    enter.value = now.options.enter ?? ""; days.value = now.options.retention_days ?? "";
+    enter.value = now.options.enter ?? ""; days.value = now.options.retention_days ?? ""; quota.value = now.options.quota_gib ?? "";
     about.textContent = table.segments ? `From ${table.segments} decided segments of clips of ${table.hours.toFixed(2)} hours in which everything was decided. Below the threshold that a clip was analysed with nothing was flagged, so nothing is known there.` : "Once every segment of a clip is decided, this table says what each threshold would have given.";
     fill(thresholds, table.segments ? table.thresholds.filter((r) => r.confirmed || r.dismissed).map((r) => el("tr", {}, el("td", {}, r.threshold.toFixed(2)), el("td", {}, r.confirmed), el("td", {}, r.dismissed), el("td", {}, r.false_alarms_per_hour.toFixed(1)))) : []);
     if (admin) await Promise.all([loadPeople(), loadLog(0)]);

@@ -118,7 +118,9 @@ def test_a_clip_that_is_gone_leaves_no_half_case(library: Library, segments: lis
     assert len(library.exports()) == 1
 
 
-@pytest.mark.parametrize(("start", "end"), [(0.0, 2.0), (3.33, 5.0), (9.1, 12.2), (19.5, 25.0)])
+@pytest.mark.parametrize(
+    ("start", "end"), [(0.0, 2.0), (0.1333333333333333, 4.0), (3.33, 5.0), (9.1, 12.2), (19.5, 25.0)]
+)
 def test_a_part_shows_what_the_whole_showed_then(clip: Path, tmp_path: Path, start: float, end: float) -> None:
     part = tmp_path / "part.mp4"
     part.write_bytes(cut(clip, start, end, SETTINGS))

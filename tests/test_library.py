@@ -270,6 +270,20 @@ def test_disk_that_others_announced_is_not_given_twice(
         library.begin_upload(user, "b", 80)
 
 
+def test_a_quota_counts_what_is_here_and_what_was_announced(library: Library, user: User) -> None:
+    library.set_option(user, "quota_gib", 0.001)
+    half = int(0.0006 * 2**30)
+    library.begin_upload(user, "a.mp4", half)
+    with pytest.raises(LimitError, match="the library may hold 0.001 GiB"):
+        library.begin_upload(user, "b.mp4", half)
+    library.set_option(user, "quota_gib", None)
+    library.begin_upload(user, "b.mp4", half)
+    with pytest.raises(InputError, match="expected 0 to 1"):
+        library.set_option(user, "enter", 3.0)
+    with pytest.raises(InputError, match="choose one of enter"):
+        library.set_option(user, "x", 3.0)
+
+
 def test_pages_filters_and_words(library: Library, user: User) -> None:
     video = uploaded(library, user)
     many = [Segment(float(i), i + 0.5, (i % 90) / 100, i + 0.2, "a" if i % 2 else "b") for i in range(250)]

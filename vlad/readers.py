@@ -346,12 +346,16 @@ def frames_at(source: PyAvFile, times: list[float]) -> Iterator[tuple[float, Pix
 
 def cut(source: PyAvFile, start: float, end: float, tell: Callable[[float], None]) -> bytes:
     """The pictures from `start` to `end` (s) as a new h264 file, upright, with even sides; only decoded pictures get out of a hostile clip."""
-    made, zero = io.BytesIO(), 0.0
+    made, zero, last = io.BytesIO(), 0.0, -1
     writer: Any = None
     track: Any = None
     for number, (now, frame) in enumerate(shown_between(source, start, end)):
         if number % 50 == 0:
             tell(now)
+        stamp = round((now - zero) / TICK) if writer is not None else 0
+        if stamp <= last:  # two frames nearer to each other than the file can say
+            continue
+        last = stamp
         pixels = source.pixels(frame)
         pixels = np.ascontiguousarray(pixels[: len(pixels) // 2 * 2, : pixels.shape[1] // 2 * 2])
         if writer is None:
@@ -360,7 +364,7 @@ def cut(source: PyAvFile, start: float, end: float, tell: Callable[[float], None
             track.width, track.height, track.pix_fmt = pixels.shape[1], pixels.shape[0], "yuv420p"
             track.codec_context.time_base = TICK
         picture = source.av.VideoFrame.from_ndarray(pixels, format="rgb24")
-        picture.pts, picture.time_base = round((now - zero) / TICK), TICK
+        picture.pts, picture.time_base = stamp, TICK
         writer.mux(track.encode(picture))
     if writer is None:
         raise Refused("video", f"no picture between {start:.1f} and {end:.1f} s could be decoded")
@@ -472,7 +476,10 @@ def serve(request: dict[str, Any], out: BinaryIO) -> None:
         whole = PyAvFile(request["path"], **limits)
         send(out, b"P", whole.probe())
         start, end = request["cut"]
-        made = cut(whole, start, end, lambda now: send(out, b"T", {"time": now}))
+        try:
+            made = cut(whole, start, end, lambda now: send(out, b"T", {"time": now}))
+        except (whole.av.error.FFmpegError, ValueError) as error:
+            raise Refused("video", f"its pictures cannot be encoded ({reason(error)})") from None
         send(out, b"C", {}, np.frombuffer(made, np.uint8))
         send(out, b"E", {})
     elif request["times"] is not None:

@@ -52,7 +52,11 @@ from .tables import (
 
 ROLES = ("reviewer", "admin")
 VERDICTS = ("confirmed", "dismissed")
-OPTIONS = {"enter": (0.0, 1.0), "retention_days": (1.0, 3660.0)}  # what may be set, from and to
+OPTIONS = {
+    "enter": (0.0, 1.0),
+    "retention_days": (1.0, 3660.0),
+    "quota_gib": (0.001, 1e6),
+}  # what may be set, from and to
 TRIES = 2  # of a job before its clip is given up
 SILENCE = 60.0  # seconds without a heartbeat after which a worker is taken for dead
 FREE = 2 << 30  # bytes of disk that are never used up
@@ -241,6 +245,11 @@ class Library:
             raise LimitError(f"{name}: {size} bytes; a clip has 1 to {LARGEST} bytes")
         with self.read() as session:
             coming = session.scalar(select(func.sum(Upload.size - Upload.received))) or 0  # announced by others
+            announced = session.scalar(select(func.sum(Upload.size))) or 0
+            kept = session.scalar(select(func.sum(Video.size)).where(Video.removed.is_(None))) or 0
+        quota = self.options().get("quota_gib")
+        if quota is not None and kept + announced + size > quota * 2**30:
+            raise LimitError(f"{name}: the library may hold {quota:g} GiB, and does; remove clips, or raise its quota")
         free = shutil.disk_usage(self.folder).free - int(coming)
         if free - size < FREE:
             raise LimitError(

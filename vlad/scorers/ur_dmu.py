@@ -36,7 +36,9 @@ class GlobalLocal(nn.Module):
         if mask is not None:
             dots = dots.masked_fill(~mask[:, None, None], -torch.inf)
             near = near * mask[:, None]
-        near = near / near.sum(-1, keepdim=True).clamp(min=torch.finfo(near.dtype).tiny)  # padding far from all snippets has no neighbour
+        near = near / near.sum(-1, keepdim=True).clamp(
+            min=torch.finfo(near.dtype).tiny
+        )  # padding far from all snippets has no neighbour
         seen = torch.cat([dots.softmax(-1) @ value, near[:, None] @ local], dim=-1)
         x = x + self.out(seen.transpose(1, 2).flatten(2))
         return x + self.feed(x)  # type: ignore[no-any-return]
