@@ -42,6 +42,12 @@ def part(name: str, kind: str) -> Response:
     return Response(text, media_type=KINDS[kind], headers={"Cache-Control": "no-cache"})
 
 
+@router.api_route("/api/{rest:path}", methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
+def nothing(rest: str) -> Response:
+    """What /api does not know is not Gradio's to answer."""
+    raise HTTPException(404, "no such route; see /api/openapi.json")
+
+
 def _text(name: str) -> str:
     return (files("vlad.app") / name).read_text(encoding="utf-8")
 

@@ -38,6 +38,7 @@ from .models import Models
 from .search import Index
 
 log = logging.getLogger("vlad.app")
+UNFINISHED = 7.0  # days after which an upload that never ended is forgotten
 # Gradio's own scripts are inline; nothing comes from elsewhere, and nobody frames the page.
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
@@ -124,7 +125,7 @@ def make_app(library: Library, settings: Settings, *, local: bool, models: Model
 
 
 class Retention:
-    """Removes what is older than the library's option `retention_days`, once an hour, as long as it lives."""
+    """Removes unfinished uploads, and clips older than the library's option `retention_days`, once an hour, as long as it lives."""
 
     def __init__(self, library: Library) -> None:
         self.library, self.stop = library, threading.Event()
@@ -141,6 +142,7 @@ class Retention:
     def _run(self) -> None:
         while not self.stop.is_set():
             try:
+                self.library.forget_uploads(UNFINISHED)
                 days = self.library.options().get("retention_days")
                 if days is not None:
                     self.library.retire(days)
@@ -155,7 +157,10 @@ class Workers:
     def __init__(self, library: Library, url: str, settings: Settings, count: int) -> None:
         self.library, self.count = library, count
         changes = settings.model_dump(mode="json", exclude_defaults=True)
-        self.command = [sys.executable, "-m", "vlad.app.worker", url, str(library.folder), json.dumps(changes)]
+        if settings.server_key:  # is left out of every dump
+            changes["server_key"] = settings.server_key
+        told = {"library": url, "folder": str(library.folder), "settings": changes}
+        self.told = json.dumps(told).encode()
         self.processes: list[subprocess.Popen[bytes]] = []
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
@@ -183,8 +188,15 @@ class Workers:
                 self.library.revive(silence=30)
                 time.sleep(0.5)
             while len(self.processes) < self.count:
-                self.processes.append(subprocess.Popen(self.command))
+                self.processes.append(self._start())
             self.stop.wait(1.0)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen([sys.executable, "-m", "vlad.app.worker"], stdin=subprocess.PIPE)
+        assert process.stdin is not None
+        process.stdin.write(self.told)
+        process.stdin.close()
+        return process
 
 
 def serve(url: str, folder: Path, settings: Settings, *, host: str, port: int, workers: int) -> None:

@@ -1,6 +1,6 @@
 """Takes jobs one after another: decodes, scores, explains, and keeps what it finds after every step.
 
-    python -m vlad.app.worker LIBRARY FOLDER [SETTINGS as JSON]
+    python -m vlad.app.worker     (JSON on standard input: library, folder, settings; a URL may hold a password, which no list of processes shows)
 
 In: the library's queue. Out: analyses in the library; scores before explanations, each explanation as it is written. A clip that ends this
 process comes back into the queue once, by whoever calls `revive`; a second time it has failed. Knows no page.
@@ -163,10 +163,10 @@ class Worker:
             stop.wait(PAUSE)
 
 
-def main(argv: list[str]) -> int:
+def main() -> int:
     """One worker process; ends after its job on SIGTERM, and when the process that started it is gone."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
-    url, folder, *rest = argv
+    told = json.load(sys.stdin)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server's own Ctrl-C tells its workers
@@ -178,10 +178,9 @@ def main(argv: list[str]) -> int:
                 stop.set()
 
     threading.Thread(target=watch, daemon=True).start()
-    settings = make_settings(**(json.loads(rest[0]) if rest else {}))
-    Worker(Library(url, Path(folder)), settings).run(stop)
+    Worker(Library(told["library"], Path(told["folder"])), make_settings(**told.get("settings", {}))).run(stop)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -174,6 +174,9 @@ def test_no_route_but_two_answers_without_a_session(signed: TestClient) -> None:
             )
             tried += 1
     assert tried > 45
+    for path in ("/api/nothing", "/api/predict", "/apix"):
+        assert signed.get(path).status_code in (401, 404)
+        assert signed.post(path).status_code in (401, 404)
     for path in ("/metrics", "/api/openapi.json", "/page/review.js", "/config", "/gradio_api/info", "/nothing"):
         assert signed.get(path).status_code == 401
     assert signed.get("/", follow_redirects=False).headers["location"] == "/login"

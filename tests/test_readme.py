@@ -33,7 +33,8 @@ def test_python_names_the_face() -> None:
     sorted(
         set(
             re.findall(
-                r"vlad (analyze|demo|doctor|models list|models pull|features|score|adapt|calibrate|import)\b", TEXT
+                r"vlad (analyze|demo|doctor|models list|models pull|features|score|adapt|calibrate|import|app|users add|audit verify|verdicts export)\b",
+                TEXT,
             )
         )
     ),

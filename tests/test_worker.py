@@ -1,5 +1,6 @@
 """Workers: scores before words, a heartbeat, what is cancelled stops, what kills its worker is given up, and no clip is lost or taken twice."""
 
+import json
 import os
 import signal
 import socket
@@ -186,11 +187,14 @@ def test_a_job_with_the_usual_settings_shares_the_loaded_models(
 
 
 def start(library: Library) -> subprocess.Popen[bytes]:
-    settings = '{"explain": false}'
-    url = str(library.engine.url)
-    return subprocess.Popen(
-        [sys.executable, "-m", "vlad.app.worker", url, str(library.folder), settings], stderr=subprocess.DEVNULL
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vlad.app.worker"], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
+    assert process.stdin is not None
+    told = {"library": str(library.engine.url), "folder": str(library.folder), "settings": {"explain": False}}
+    process.stdin.write(json.dumps(told).encode())
+    process.stdin.close()
+    return process
 
 
 @pytest.mark.slow

@@ -346,12 +346,15 @@ class Library:
         for file in (self.clip(video_id), self.sheet(video_id), self.embeddings(video_id)):
             file.unlink(missing_ok=True)
 
-    def retire(self, days: float) -> int:
-        """Remove clips older than `days`, but for those of which something was exported, and uploads that were never finished; how many clips."""
+    def forget_uploads(self, days: float) -> None:
+        """Remove what came of uploads that began `days` ago and never ended."""
         with self.write() as session:
             for upload in session.scalars(select(Upload).where(Upload.created < time.time() - days * 86_400)):
                 self._part(upload.id).unlink(missing_ok=True)
                 session.delete(upload)
+
+    def retire(self, days: float) -> int:
+        """Remove clips older than `days`, but for those of which something was exported; how many."""
         with self.read() as session:
             old = select(Video.id).where(Video.removed.is_(None), Video.created < time.time() - days * 86_400)
             kept = select(SegmentRow.video_id).where(SegmentRow.exported.is_not(None))
