@@ -5,7 +5,7 @@
 
 In: a folder of NAME.npy (one score a snippet of 16 frames, or one a frame: told by the length; or rows of 1 + C class scores, normal
 first, then the classes in the data set's order, which also give detection mAP), a CSV `video,score` in order of time (`video_id` may be
-a line number of --order), or a folder of vlad's own analyses NAME.json. Out: frame AUC and AP by both definitions, mAP, false alarms an
+a line number of --order, or of the data set's own list), or a folder of vlad's own analyses NAME.json. Out: frame AUC and AP by both definitions, mAP, false alarms an
 hour, each with a 95 % interval over resampled videos; with --against the paired difference. Knows no model.
 """
 
@@ -92,8 +92,25 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and np.isnan(value) else value
 
 
-def read_scores(source: Path, order: Sequence[str]) -> dict[str, Floats | ScoreTrack]:
-    """Scores by video name. order: names by line, for a CSV whose videos are numbers. Raises InputError."""
+def orders(dataset: Dataset) -> list[list[str]]:
+    """In which published files number a data set's videos: by name, or the anomalous ones first, each by name."""
+    first = sorted(dataset.videos, key=lambda v: (not v.spans, v.name))
+    return [[v.name for v in dataset.videos], [v.name for v in first]]
+
+
+def _named(counts: Mapping[int, int], dataset: Dataset) -> list[str]:
+    """The order in which most videos have as many scores as they have frames or snippets. counts: scores by number."""
+    frames = {v.name: v.frames for v in dataset.videos}
+
+    def fits(order: list[str]) -> int:
+        spans = ((count, frames[order[number]]) for number, count in counts.items() if number < len(order))
+        return sum(count == total or abs(count - total / SNIPPET) <= DRIFT for count, total in spans)
+
+    return max(orders(dataset), key=fits)
+
+
+def read_scores(source: Path, dataset: Dataset, order: Sequence[str] | None = None) -> dict[str, Floats | ScoreTrack]:
+    """Scores by video name. order: names by line, for a CSV whose videos are numbers; else the one of `orders` that fits. Raises InputError."""
     if source.is_dir():
         arrays: dict[str, Floats | ScoreTrack] = {p.stem: _load(p) for p in sorted(source.glob("*.npy"))}
         for path in sorted(source.glob("*.json")):
@@ -110,8 +127,11 @@ def read_scores(source: Path, order: Sequence[str]) -> dict[str, Floats | ScoreT
             if len(header) < 2 or not header[0].startswith("video"):
                 raise InputError(f"{source}: expected a CSV with the columns video,score")
             for row in rows:
-                name = order[int(row[0])] if header[0] == "video_id" else row[0]
-                found.setdefault(name.removesuffix(".mp4"), []).append(float(row[1]))
+                found.setdefault(row[0], []).append(float(row[1]))
+            if header[0] == "video_id":
+                numbered = {int(number): values for number, values in found.items()}
+                names = order or _named({number: len(values) for number, values in numbered.items()}, dataset)
+                found = {names[number]: values for number, values in numbered.items()}
     except OSError as error:
         raise InputError(
             f"{source}: cannot be read ({error.strerror}); name a CSV or a folder of .npy or .json"
@@ -120,7 +140,7 @@ def read_scores(source: Path, order: Sequence[str]) -> dict[str, Floats | ScoreT
         raise InputError(
             f"{source}: a row cannot be read ({error}); with video_id, name the list of videos with --order"
         ) from None
-    return {name: np.array(values) for name, values in found.items()}
+    return {name.removesuffix(".mp4"): np.array(values) for name, values in found.items()}
 
 
 def framed(scores: ScoreTrack, frames: int) -> Floats:
@@ -383,15 +403,15 @@ def main(argv: Sequence[str]) -> int:
         dataset = load_dataset(given.dataset)
         if given.annotations:
             dataset = read_annotations(given.annotations, dataset)
-    order = _read_order(given.order) if given.order else [v.name for v in dataset.videos]
+    order = _read_order(given.order) if given.order else None
     frames = given.frames or ("i3d" if given.dataset in DATASETS else "all")
     found, facts = measure(
-        dataset, read_scores(given.scores, order), frames, threshold=given.threshold, rate=given.rate
+        dataset, read_scores(given.scores, dataset, order), frames, threshold=given.threshold, rate=given.rate
     )
     facts["ci"] = intervals(found)
     if given.against:
         other, _ = measure(
-            dataset, read_scores(given.against, order), frames, threshold=given.threshold, rate=given.rate
+            dataset, read_scores(given.against, dataset, order), frames, threshold=given.threshold, rate=given.rate
         )
         once = np.ones(len(dataset.videos))
         ours, others = found.figures(once), other.figures(once)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score
-from vlad.eval.detection import align, framed, intervals, main, measure, pool
+from vlad.eval.detection import align, framed, intervals, main, measure, orders, pool, read_scores
 from vlad.eval.protocols import Labelled, load_dataset, read_annotations, truth
 
 from vlad.errors import InputError, SettingsError
@@ -74,6 +74,26 @@ def test_published_scores_give_the_published_digits(capsys: pytest.CaptureFixtur
     assert [round(d, 6) for d in digits] == [0.898843, 0.751319, 0.412588]
     assert (found["frames"], found["positives"], found["convention"]) == (1_109_680, 84_128, "i3d")
     assert all(found["ci"][m][0] < found[m] < found["ci"][m][1] for m in MEASURES)
+
+
+@pytest.mark.data
+def test_a_published_file_needs_no_list(capsys: pytest.CaptureFixture[str]) -> None:
+    without = [a for a in published("--json") if "order" not in a]
+    assert main(without) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [round(found[k], 6) for k in ("auc", "auc_anomalous", "ap_trapezoid")] == [0.898843, 0.751319, 0.412588]
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_numbers_are_read_in_the_order_that_fits(which: int, tmp_path: Path) -> None:
+    dataset = load_dataset("ucf-crime")
+    names, frames = orders(dataset)[which], {v.name: v.frames for v in dataset.videos}
+    with open(tmp_path / "scores.csv", "w") as file:
+        file.write("video_id,score\n")
+        for number, name in enumerate(names):
+            file.writelines(f"{number},{number / 1000}\n" for _ in range(frames[name] // 16))
+    found = read_scores(tmp_path / "scores.csv", dataset)
+    assert all(np.allclose(found[name], number / 1000) for number, name in enumerate(names))
 
 
 @pytest.mark.data
