@@ -283,20 +283,22 @@ def test_an_index_says_when_nothing_stands_out(tmp_path: Path, monkeypatch: pyte
     assert len(set(exact) & {m.start for m in index.nearest(vectors[5], 10)}) >= 8
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "body", "status"),
-    [
-        ("get", "/api/videos/" + "0" * 32, None, 404), ("get", "/api/videos/..%2f..%2fetc", None, 404), ("get", "/api/videos/xyz", None, 422),
-        ("get", "/api/segments?first=-1", None, 422), ("get", "/api/segments?count=100000", None, 422), ("get", "/api/segments?by=x", None, 422),
-        ("post", "/api/uploads", {"name": "a", "size": 10**15}, 413), ("post", "/api/uploads", {"name": "a", "size": 1, "x": 1}, 422),
-        ("post", "/api/uploads", {"name": "a", "size": "NaN"}, 422), ("post", "/api/jobs/" + "0" * 32 + "/cancel", None, 200),
-        ("post", "/api/segments/" + "0" * 32 + "/verdict", {"verdict": "confirmed"}, 404), ("put", "/api/uploads/" + "0" * 32 + "?offset=0", None, 404),
-    ],
-)  # fmt: skip
-def test_what_makes_no_sense_is_one_line(api: TestClient, method: str, path: str, body: Any, status: int) -> None:
-    answer = api.request(method, path, json=body)
-    assert answer.status_code == status, answer.text
-    assert "Traceback" not in answer.text
+NONSENSE: list[tuple[str, str, Any, int]] = [
+    ("get", "/api/videos/" + "0" * 32, None, 404), ("get", "/api/videos/..%2f..%2fetc", None, 404), ("get", "/api/videos/xyz", None, 422),
+    ("get", "/api/segments?first=-1", None, 422), ("get", "/api/segments?count=100000", None, 422), ("get", "/api/segments?by=x", None, 422),
+    ("post", "/api/uploads", {"name": "a", "size": 10**15}, 413), ("post", "/api/uploads", {"name": "a", "size": 1, "x": 1}, 422),
+    ("post", "/api/uploads", {"name": "a", "size": "NaN"}, 422), ("post", "/api/jobs/" + "0" * 32 + "/cancel", None, 200),
+    ("post", "/api/segments/" + "0" * 32 + "/verdict", {"verdict": "confirmed"}, 404), ("put", "/api/uploads/" + "0" * 32 + "?offset=0", None, 404),
+    ("get", "/api/nothing", None, 404), ("get", "/api/exports/" + "0" * 32 + "/file", None, 404), ("post", "/api/exports", {"segments": []}, 422),
+    ("post", "/api/exports", {"segments": ["0" * 32]}, 404),
+]  # fmt: skip
+
+
+def test_what_makes_no_sense_is_one_line(api: TestClient) -> None:
+    for method, path, body, status in NONSENSE:
+        answer = api.request(method, path, json=body)
+        assert answer.status_code == status, (path, answer.text)
+        assert "Traceback" not in answer.text
 
 
 def test_a_piece_is_at_most_eight_mebibytes_and_stays_in_order(api: TestClient) -> None:

@@ -119,7 +119,11 @@ def test_a_clip_that_is_gone_leaves_no_half_case(library: Library, segments: lis
 
 
 @pytest.mark.parametrize(
-    ("start", "end"), [(0.0, 2.0), (0.1333333333333333, 4.0), (3.33, 5.0), (9.1, 12.2), (19.5, 25.0)]
+    ("start", "end"),
+    [
+        (0.1333333333333333, 4.0),
+        *(pytest.param(*span, marks=pytest.mark.slow) for span in ((0.0, 2.0), (3.33, 5.0), (9.1, 12.2), (19.5, 25.0))),
+    ],
 )
 def test_a_part_shows_what_the_whole_showed_then(clip: Path, tmp_path: Path, start: float, end: float) -> None:
     part = tmp_path / "part.mp4"

@@ -26,6 +26,7 @@ def test_crops_are_the_centre_the_corners_and_their_mirrors() -> None:
     assert crop(frames, 9).shape == (1, 14, 14, 3)
 
 
+@pytest.mark.slow
 def test_a_folder_becomes_features_and_a_second_run_makes_nothing_again(
     clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

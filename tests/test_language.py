@@ -279,6 +279,7 @@ def cases(analysed: Analysis, folder: Path, truth: dict[str, str] | None = None)
     return folder / "cases.jsonl"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("better", "code"), [("B", 0), ("A", 1), ("none", 0)])
 def test_two_templates_on_the_same_segments(
     analysed: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, better: str, code: int

@@ -64,7 +64,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         shutil.rmtree(here, ignore_errors=True)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def library(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Library]:
     if request.param == "sqlite":
         yield Library(tmp_path / "library")
@@ -370,6 +370,7 @@ def test_passwords_sessions_and_tokens(library: Library, user: User) -> None:
             library.add_user(name, password, role)
 
 
+@pytest.mark.slow
 def test_a_name_nobody_has_takes_as_long(library: Library, user: User) -> None:
     def seconds(name: str) -> float:
         begin = time.perf_counter()

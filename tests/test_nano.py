@@ -62,6 +62,7 @@ def test_a_class_is_a_word_that_a_user_may_change(clip: Path) -> None:
     assert {s.label for s in found.segments} == {"two people fighting"}
 
 
+@pytest.mark.slow
 def test_demo_prints_segments_explanations_and_the_truth(run: Run, tmp_path: Path) -> None:
     start = time.monotonic()
     code, out, err = run("demo", "-o", str(tmp_path), cache=tmp_path / "cache")
@@ -88,6 +89,7 @@ def test_two_runs_share_a_cache(clip: Path, tmp_path: Path) -> None:
     assert first["track"] == second["track"]
 
 
+@pytest.mark.slow
 def test_a_damaged_cache_entry_is_computed_again(
     run: Run, clip: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

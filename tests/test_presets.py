@@ -95,6 +95,7 @@ def write_processor(folder: Path) -> Any:
     return made
 
 
+@pytest.mark.slow
 def test_frames_go_as_a_video_where_the_model_knows_videos(tmp_path: Path) -> None:
     """196 tokens a frame instead of 729, and as many frames as the context holds."""
     layout = Layout(write_processor(tmp_path), onevision("clip-b16"), name="onevision")
