@@ -15,22 +15,19 @@ from threading import Thread
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
 from vlad.errors import InputError, LimitError, VladError
-from vlad.explainers.examples import embedding
 from vlad.library import Library
-from vlad.library.store import segment_of
 from vlad.library.tables import AnalysisRow, Job, SegmentRow, Upload, Video
-from vlad.types import Features
 
 from . import media, view
 from .auth import COOKIE, SESSION, Admin, Reader, Writer, may
 from .models import Models
+from .search import look_of
 
 log = logging.getLogger("vlad.app")
 VIEWED = 600.0  # seconds between two rows of the log about one person and one clip
@@ -449,7 +446,7 @@ def search(
     called = {v.id: v for v in found.videos() if not camera or v.camera == camera}
     everyday = None
     if like:
-        vector = _look_of(request, row_of(request, like))
+        vector = look_of(found, row_of(request, like))
     elif words.strip():
         vector, everyday = models(request).words(words)
     else:
@@ -469,15 +466,6 @@ def search(
     )
     rows = [{**vars(m), "name": called[m.video].name, "camera": called[m.video].camera} for m in moments]
     return {"well": any(m.well for m in moments), "moments": rows}
-
-
-def _look_of(request: Request, row: SegmentRow) -> npt.NDArray[np.float32]:
-    """How a segment looks: the mean of its snippets' embeddings. Raises HTTPException 409."""
-    track, kept = library(request).track(row.video_id), library(request).embeddings(row.video_id)
-    if not kept.is_file():
-        raise HTTPException(409, "this segment's clip cannot be searched for; analyse it again")
-    values = np.load(kept, allow_pickle=False).astype(np.float32)
-    return embedding(Features(values, track.edges, "kept@0"), segment_of(row), values.shape[1])
 
 
 def status_of(error: InputError | LimitError) -> int:

@@ -11,6 +11,8 @@ const KEYS = [
 ];
 const NOT_FOR_SEGMENTS = new Set(["summarise", "chat", "judge"]);
 
+const busy = (job) => ["queued", "running"].includes(job?.status);
+const scoring = (job) => busy(job) && job.stage !== "explaining";
 const appears = (verdict) => (verdict === "anomaly" ? "anomalous" : verdict);
 
 export function start(root) { new Review(root); }
@@ -150,9 +152,7 @@ class Review {
     if (this.clip?.id === id && this.clip.analysed) return;
     const clip = await api(`/videos/${id}`);
     this.clip = clip;
-    this.title.textContent = clip.name;
-    const job = clip.job;
-    this.facts.textContent = [clip.camera, clip.recorded ? `recorded ${when(clip.recorded)}` : "", clip.width ? `${clip.width} × ${clip.height}` : "", clip.duration ? clock(clip.duration, 0) : "", job && job.status !== "done" ? `${job.status} ${job.stage}` : "", clip.summary, ...clip.warnings].filter(Boolean).join(" · ");
+    this.describe();
     if (!clip.analysed) {
       this.inClip = [];
       this.player.unload();
@@ -165,6 +165,12 @@ class Review {
     if (this.player.id !== id) this.player.load(id, clip.fps);
     this.timeline.load({ scores: floats.subarray(0, count), edges: floats.subarray(count), duration: clip.duration, segments, gaps: clip.gaps, sheet: `/api/videos/${id}/sheet` });
     this.timeline.setThreshold(clip.threshold ?? 0.5);
+  }
+
+  describe() {
+    const { clip } = this, { job } = clip;
+    this.title.textContent = clip.name;
+    this.facts.textContent = [clip.camera, clip.recorded ? `recorded ${when(clip.recorded)}` : "", clip.width ? `${clip.width} × ${clip.height}` : "", clip.duration ? clock(clip.duration, 0) : "", job && job.status !== "done" ? `${job.status} ${job.stage}` : "", clip.summary, ...clip.warnings].filter(Boolean).join(" · ");
   }
 
   async everyPage(query) {
@@ -255,30 +261,35 @@ class Review {
     tried(async () => {
       await api(`/videos/${this.clip.id}/analyse`, { method: "POST", body: { enter: this.timeline.threshold } });
       say(`${this.clip.name} is in the queue again, with the threshold ${this.timeline.threshold.toFixed(2)}; what was decided stays.`);
-      this.clip.analysed = false; // fetched anew while it is worked on
+      this.clip.job = { status: "queued", stage: "" }; // looked at from now on
       this.refresh();
     });
   }
 
-  /** While a clip is worked on its scores come first, then one explanation after another. */
+  /** While a clip is worked on its scores come first, then one explanation after another; zoom and place stay. */
   async look() {
     const clip = this.clip;
-    if (!clip) return 2000;
-    const fresh = await api(`/videos/${clip.id}`), busy = fresh.job && ["queued", "running"].includes(fresh.job.status);
+    if (!clip || (clip.analysed && !busy(clip.job))) return 2000;
+    const fresh = await api(`/videos/${clip.id}`);
     if (this.clip !== clip) return 500;
-    const before = clip.job;
-    if (!busy && before && !["queued", "running"].includes(before.status) && clip.analysed) return 8000;
-    const time = this.player.time, chosen = this.chosen;
-    this.clip = null;
-    await this.open(clip.id);
+    if (!fresh.analysed) { this.clip = fresh; this.describe(); return 1000; }
+    if (!clip.analysed || (scoring(clip.job) && !scoring(fresh.job))) {
+      this.clip = null;
+      await this.open(clip.id);
+    } else {
+      this.clip = fresh;
+      this.describe();
+      this.inClip = await this.everyPage({ video: clip.id, by: "start" });
+      this.timeline.segments = this.inClip;
+    }
     await this.fetch();
-    if (chosen && this.inClip.some((s) => s.id === chosen)) {
+    const chosen = this.chosen;
+    if (this.inClip.some((s) => s.id === chosen)) {
       const found = await api(`/segments/${chosen}`);
       if (this.chosen === chosen && this.shownText !== JSON.stringify(found.explanation)) this.tell(found);
       this.mark();
-      this.timeline.moveTo(time);
-    } else if (this.list.length && !busy) await this.choose(this.list[0].id);
-    return busy ? 1000 : 8000;
+    } else if (this.list.length) await this.choose(this.list[0].id);
+    return busy(fresh.job) ? 1000 : 4000;
   }
 
   // what people do

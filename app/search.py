@@ -2,7 +2,7 @@
 
 In: a unit vector. Out: moments with their likeness. Likeness is cosine, which has no natural zero. Whether words match a moment well is told
 by how far they stand out of everyday sentences about that same moment; whether a picture does, by how far a moment stands out of all
-others. Knows no words and no page.
+others. Knows no page.
 """
 
 from __future__ import annotations
@@ -14,6 +14,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from vlad.errors import InputError
+from vlad.explainers.examples import embedding
+from vlad.library import Library
+from vlad.library.store import segment_of
+from vlad.library.tables import SegmentRow
+from vlad.types import Features
 
 EXACT = 200_000  # snippets up to which NumPy looks at all of them
 SAMPLE = 20_000  # snippets that tell what likeness is usual
@@ -113,3 +120,12 @@ class Index:
         likeness = np.full(len(self.vectors), -np.inf, np.float32)
         likeness[rows[0][rows[0] >= 0]] = values[0][rows[0] >= 0]
         return likeness
+
+
+def look_of(library: Library, row: SegmentRow) -> Floats:
+    """How a segment looks: the mean of its snippets' embeddings, a unit vector [D]. Raises InputError for a clip without any."""
+    track, kept = library.track(row.video_id), library.embeddings(row.video_id)
+    if not kept.is_file():
+        raise InputError("this segment's clip is not analysed for search; analyse it again")
+    values = np.load(kept, allow_pickle=False).astype(np.float32)
+    return embedding(Features(values, track.edges, "kept@0"), segment_of(row), values.shape[1])

@@ -44,7 +44,8 @@ def segments(library: Library, clip: Path) -> list[str]:
         Explanation(s, "anomaly", HOSTILE, {"who": "two people"}, (s.start, s.peak_time), "explain@1", "nano")
         for s in SEGMENTS
     )
-    ids = library.keep(video.id, Analysis(facts, track, SEGMENTS, said, {"settings": {"enter": 0.5}}))
+    found = Analysis(facts, track, SEGMENTS, said, {"settings": {"enter": 0.5}})
+    ids = library.keep(video.id, found, np.eye(20, 32, dtype=np.float32), "nano@1")
     library.decide(user, ids[0], "confirmed", HOSTILE)
     library.note(user, ids[0], HOSTILE)
     library.tag(user, ids[0], "=night")

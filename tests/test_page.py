@@ -282,6 +282,24 @@ def test_words_find_moments_and_say_when_nothing_matches(analysed: str, visit: O
     page.wait_for_selector("text=Nothing matches well", timeout=60_000)
 
 
+def test_scores_come_before_words_and_the_place_stays(analysed: str, visit: Open) -> None:
+    page = visit(analysed)
+    room(page, "review")
+    page.wait_for_selector(".segments button[aria-current=true]")
+    page.fill("[aria-label=Threshold]", "0.7")
+    page.keyboard.press("Enter")
+    page.click("text=Analyse again with it")
+    page.wait_for_selector("text=is in the queue again, with the threshold 0.70")
+    page.wait_for_function(
+        "fetch('/api/videos').then(r => r.json()).then(v => v[0].job.status === 'done')", timeout=120_000
+    )
+    page.wait_for_function(
+        "document.querySelector('.segments .model')?.textContent.startsWith('appears')", timeout=30_000
+    )
+    assert page.input_value("[aria-label=Threshold]") == "0.70"
+    assert page.locator(".segments li").count() == len(segments(analysed))
+
+
 def test_confirmed_segments_leave_as_a_case(analysed: str, visit: Open, tmp_path: Path) -> None:
     page = visit(analysed)
     room(page, "review")
@@ -485,6 +503,29 @@ def test_an_upload_that_stopped_goes_on(tmp_path: Path, visit: Open) -> None:
         assert sorted(sent) == [0, 8 << 20, 8 << 20, 16 << 20]
         (found,) = Library(tmp_path / "library").videos()
         assert Library(tmp_path / "library").clip(found.id).read_bytes() == big.read_bytes()
+
+
+def test_a_stopped_upload_goes_on_when_the_file_is_chosen_again(tmp_path: Path, visit: Open) -> None:
+    big = tmp_path / "big.mp4"
+    big.write_bytes(os.urandom(20 << 20))
+    with serving(tmp_path / "library", workers=0) as address:
+        page = visit(address)
+        page.wait_for_selector(".drop")
+        page.route("**/api/uploads/*offset=8388608", lambda route: None)  # hangs
+        drop(page, big)
+        page.wait_for_selector(".uploads >> text=8.0 MiB of 20.0 MiB")
+        page.click("text=Stop")
+        page.wait_for_selector(".uploads >> text=stopped")
+        page.unroute_all()
+        page.reload()  # as after a closed tab
+        page.wait_for_selector(".drop")
+        sent: list[int] = []
+        page.on("request", lambda r: sent.append(int(r.url.split("offset=")[1])) if "offset=" in r.url else None)
+        drop(page, big)
+        page.wait_for_selector(".clips tbody tr >> text=big.mp4", timeout=60_000)
+        assert sent == [8 << 20, 16 << 20]
+        library = Library(tmp_path / "library")
+        assert library.clip(library.videos()[0].id).read_bytes() == big.read_bytes()
 
 
 def test_a_day_is_on_screen_in_two_seconds_and_zooms_smoothly(tmp_path: Path, clip: Path, visit: Open) -> None:

@@ -19,8 +19,10 @@ from vlad.app.worker import Worker
 
 from vlad.config import make_settings
 from vlad.errors import VideoError
+from vlad.explainers.explain import PromptedExplainer
 from vlad.library import Library
 from vlad.library.tables import Job, User
+from vlad.prompting import load_prompt
 from vlad.types import Analysis, Explanation, Features, ScoreTrack, Segment, Video
 from vlad.video import cut
 
@@ -284,6 +286,25 @@ def test_a_hundred_clips_and_the_server_killed_in_the_middle(
         assert sorted(j.video_id for j in jobs) == sorted(videos)
     rows, total = library.segments(count=1000)
     assert {sum(r.video_id == v for r in rows) for v in videos} == {total // 100}  # none twice
+
+
+def test_an_edited_template_counts_from_the_next_segment_on(library: Library, user: User, tmp_path: Path) -> None:
+    template = tmp_path / "prompts" / "explain.md"
+    template.parent.mkdir()
+    template.write_text("---\nname: explain\nvariables: {}\n---\n## user\nWhat is it?\n")
+    asked: list[str] = []
+
+    class Templated(Line):
+        def explain(self, video: Video, track: ScoreTrack, segments: Any) -> Any:
+            asked.append(self.explainer.prompt.hash)  # type: ignore[attr-defined]
+            template.write_text(template.read_text() + f"Look {len(asked)} times.\n")
+            return super().explain(video, track, segments)
+
+    line = Templated(prompts=tmp_path / "prompts")
+    line.explainer = PromptedExplainer(None, load_prompt("explain", tmp_path / "prompts"), line.settings)  # type: ignore[arg-type, assignment]
+    queue(library, user)
+    assert work(library, line).once()
+    assert len(set(asked)) == 2
 
 
 def test_a_worker_ends_when_told_to(library: Library) -> None:

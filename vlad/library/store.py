@@ -528,6 +528,11 @@ class Library:
             classes = np.frombuffer(row.classes, "<f4").reshape(-1, len(row.labels))
         return ScoreTrack(np.frombuffer(row.scores, "<f4"), np.frombuffer(row.edges, "<f8"), tuple(row.labels), classes)
 
+    def embedder(self, video_id: str) -> str:
+        """What made a clip's embeddings, `name@fingerprint`; '' where there are none."""
+        with self.read() as session:
+            return session.scalars(select(AnalysisRow.embedder).where(AnalysisRow.video_id == video_id)).first() or ""
+
     def segments(
         self, *, video_id: str = "", status: str = "", label: str = "", camera: str = "", words: str = "", first: int = 0, count: int = 100,
         by: str = "peak",
