@@ -326,9 +326,11 @@ def run(recipe: HeadRecipe) -> float:
     rows = _resumed(out / "log.jsonl", fresh=not (out / CHECKPOINT).is_file())
 
     def tell(row: dict[str, Any]) -> None:
-        rows.append(row)
-        with open(out / "log.jsonl", "a") as file:
-            file.write(json.dumps(row) + "\n")
+        kept = [
+            r for r in rows if r["epoch"] < row["epoch"]
+        ]  # one that was logged and then lost with its checkpoint is done again
+        rows[:] = [*kept, row]
+        (out / "log.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
 
     if isinstance(head, NormalityHead):
         fit_normal(head, train, recipe.scorer.seed)
@@ -391,10 +393,11 @@ def fit_normal(head: NormalityHead, train: Sequence[Bag], seed: int) -> None:
 
 
 def _resumed(log: Path, *, fresh: bool) -> list[dict[str, Any]]:
-    """Rows of a log whose run goes on; a new run begins a new log."""
+    """Rows of a log whose run goes on, less a last line that a kill tore; a new run begins a new log."""
     if fresh:
         log.unlink(missing_ok=True)
-    return [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
+    lines = log.read_text().splitlines() if log.is_file() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]
 
 
 def draw_curves(rows: Sequence[dict[str, Any]], path: Path) -> None:

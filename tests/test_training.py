@@ -10,6 +10,7 @@ import pytest
 import torch
 from test_scorers import CLIP, ENCODER, MOTION, bags, embed_text, features, new_head, recipe
 from typer.testing import CliRunner
+from vlad.finetune import scorer
 from vlad.finetune.adapt import MEMORY, fit, load_memory, remember
 from vlad.finetune.calibrate import (
     BLOCK,
@@ -80,6 +81,26 @@ def train(table: Path, out: Path, *changes: str) -> Any:
         "head=sultani",
     ]
     return CliRunner().invoke(app, ["finetune", "custom", *given, "scorer.epochs=3", "scorer.batch=4", *changes])
+
+
+def test_a_run_killed_between_log_and_checkpoint_logs_each_epoch_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, save = put_bags(tmp_path / "features"), scorer.Training.save
+
+    def killed(self: Any, path: Path) -> None:
+        if self.epoch == 2:
+            raise KeyboardInterrupt
+        save(self, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scorer.Training, "save", killed)
+        assert train(table, tmp_path / "out").exit_code != 0
+    with open(tmp_path / "out" / "log.jsonl", "a") as log:
+        log.write('{"stage": "sul')  # and the last line torn
+    assert train(table, tmp_path / "out").exit_code == 0
+    rows = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [0, 1, 2]
 
 
 def test_features_on_disk_become_a_scorer_and_scores(tmp_path: Path) -> None:
