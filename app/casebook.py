@@ -37,7 +37,8 @@ def draw(facts: dict[str, Any], pictures: Sequence[Pictures], tracks: Sequence[S
 
     def line(words: object, size: float = 10, style: str = "") -> None:
         text = "".join(
-            c if c == "\n" or ord(c) in has else c.encode("unicode_escape", "replace").decode() for c in str(words)
+            c if c == "\n" or (c.isprintable() and ord(c) in has) else c.encode("unicode_escape", "replace").decode()
+            for c in str(words)
         )
         page.set_font("DejaVu", style, size)
         page.multi_cell(0, size * 0.5, text, new_x=XPos.LMARGIN, new_y=YPos.NEXT, align="L")
@@ -57,11 +58,16 @@ def draw(facts: dict[str, Any], pictures: Sequence[Pictures], tracks: Sequence[S
         line(
             f"{decided}. Score {fact['peak']:.2f} at {fact['peak_time']:.1f} s; class by the scorer: {fact['label'] or 'none'}"
         )
+        taken = [f"camera {fact['camera']}"] if fact["camera"] else []
+        taken += [f"clip recorded {fact['recorded']}"] if fact["recorded"] else []
+        if taken:
+            line("; ".join(taken))
         if fact["reason"]:
             line(f"Reason: {fact['reason']}")
         said = fact["explanation"]
         if said:
-            line(f"The model ({said['model']}, {said['prompt']}) calls it {said['verdict']}: {said['text']}")
+            appears = "anomalous" if said["verdict"] == "anomaly" else said["verdict"]
+            line(f"To the model ({said['model']}, {said['prompt']}) it appears {appears}: {said['text']}")
         for note in fact["notes"]:
             line(f"Note of {note['by']}: {note['text']}")
         if fact["tags"]:

@@ -113,8 +113,9 @@ def test_ctrl_c_leaves_what_is_finished_and_nothing_half_written(clip: Path, tmp
         names.append(str(tmp_path / f"{index}.mp4"))
     env = {**os.environ, "VLAD_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [*VLAD, "analyze", *names, "-o", str(tmp_path / "out")], env=env, stderr=subprocess.PIPE, start_new_session=True
-    )
+        [*VLAD, "analyze", *names, "-o", str(tmp_path / "out")], env=env, stderr=subprocess.PIPE, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background inherits that it is ignored
+    )  # fmt: skip
     while not (tmp_path / "out/0.html").exists():
         assert process.poll() is None
         time.sleep(0.05)
