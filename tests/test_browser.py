@@ -46,17 +46,6 @@ def report(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(analysis, folder, settings=settings)[2]
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator["Browser"]:
-    from playwright.sync_api import sync_playwright
-
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture(params=[(1400, "light"), (1400, "dark"), (390, "light"), (390, "dark")], ids=lambda p: f"{p[0]}-{p[1]}")
 def page(request: pytest.FixtureRequest, browser: "Browser", report: Path) -> Iterator["Page"]:
     width, scheme = request.param

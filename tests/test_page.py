@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -61,17 +60,6 @@ def serving(folder: Path, *, workers: int = 1) -> Iterator[str]:
         finally:
             process.terminate()
             process.wait(30)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["Browser"]:
-    from playwright.sync_api import sync_playwright
-
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 Open = Callable[..., "Page"]
@@ -514,7 +502,7 @@ def test_a_stopped_upload_goes_on_when_the_file_is_chosen_again(tmp_path: Path, 
         page.route("**/api/uploads/*offset=8388608", lambda route: None)  # hangs
         drop(page, big)
         page.wait_for_selector(".uploads >> text=8.0 MiB of 20.0 MiB")
-        page.click("text=Stop")
+        page.click(".uploads button")
         page.wait_for_selector(".uploads >> text=stopped")
         page.unroute_all()
         page.reload()  # as after a closed tab
