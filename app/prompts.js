@@ -18,7 +18,7 @@ export async function start(root) {
     el("div", {}, name, facts, broken,
       el("div", { class: "row tight" }, labelled("Version", versions), el("button", { type: "button", onclick: () => { text.value = chosen.source; versions.value = ""; check(); } }, "Undo all edits"), save),
       text, faults,
-      el("div", { class: "row tight" }, labelled("On the segment", segment), el("button", { type: "button", onclick: () => tried(look, seen) }, "Preview"), el("button", { type: "button", onclick: () => tried(both, seen) }, "Run both side by side")),
+      el("div", { class: "row tight" }, labelled("On the segment", segment), el("button", { type: "button", onclick: () => tried(look, seen) }, "Preview"), el("button", { type: "button", onclick: () => tried(both, seen) }, "Run both side by side"), el("button", { type: "button", onclick: () => tried(again, seen) }, "Explain again with the one in use")),
       seen,
       el("p", { class: "small" }, admin ? "A saved version counts at once for this server and its workers; analyses made before keep the name and hash of theirs. Whether a version is better, one segment cannot tell: vlad prompts compare does." : "Only admins edit templates, since they run on the server."))));
   text.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(check, 250); });
@@ -82,6 +82,11 @@ export async function start(root) {
           el("dl", { class: "fields" }, Object.entries(said.fields).flatMap(([key, value]) => [el("dt", {}, key), el("dd", {}, value)])), said.notes.length ? el("p", { class: "small" }, said.notes.join("; ")) : null, el("details", {}, el("summary", {}, "its own words"), el("pre", { class: "wrap" }, said.raw)));
       } catch (error) { fill(words, el("p", { class: "why" }, error.message)); }
     }
+  }
+
+  async function again() {
+    const found = await api(`/segments/${need()}/explain`, { method: "POST", body: { prompt: chosen.name } });
+    fill(seen, el("article", {}, el("h3", {}, `Kept: ${found.explanation.prompt}`), el("p", { class: "text" }, found.explanation.text), el("p", {}, el("a", { href: `#review?segment=${found.id}` }, "Review it"))));
   }
 
   const shown = (video, times) => el("div", { class: "frames" }, frames(video, times).map((picture, i) => el("figure", {}, picture, el("figcaption", {}, clock(times[i])))));

@@ -199,6 +199,26 @@ def test_a_reviewer_decides_by_keyboard_alone(analysed: str, visit: Open) -> Non
     page.wait_for_selector(".tag", state="detached")
 
 
+def test_a_reviewer_decides_on_a_phone(analysed: str, visit: Open) -> None:
+    page = visit(analysed, width=390, height=800, scheme="dark")
+    room(page, "review")
+    page.wait_for_selector(".segments button[aria-current=true]")
+    page.click("button.confirm")
+    page.wait_for_selector(".segments .status.confirmed")
+    page.click(".told button >> text=Undo")
+    page.wait_for_selector(".segments .status.open")
+    page.click("button.dismiss")
+    page.click("dialog[open] >> text=animal or weather")
+    page.wait_for_selector(".segments .status.dismissed")
+    page.click(".acts >> text=Undo")
+    page.wait_for_selector(".segments .status.open")
+    page.click("[aria-label='Zoom in']")
+    page.click("text=Queue and filters")
+    page.select_option(".filters select >> nth=1", "dismissed")
+    page.wait_for_selector("text=No segments here")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
 def test_the_timeline_zooms_seeks_and_has_a_threshold(analysed: str, visit: Open) -> None:
     page = visit(analysed)
     room(page, "review")
@@ -333,6 +353,8 @@ def test_a_template_is_edited_tried_and_saved(analysed: str, visit: Open) -> Non
     page.click("text=Run both side by side")
     page.wait_for_function("document.querySelectorAll('.sides article .fields').length === 2", timeout=120_000)
     assert page.locator(".sides h3").all_inner_texts() == ["In use", "Your edit"]
+    page.click("text=Explain again with the one in use")
+    page.wait_for_selector(".sides h3 >> text=Kept: explain@", timeout=60_000)
     page.click("text=Save as a new version")
     page.wait_for_selector("text=explain version 3 is in use.")
     page.wait_for_function("document.querySelector('.prompts select').options.length === 2")
