@@ -292,14 +292,14 @@ def scores(request: Request, caller: Reader, video_id: Id) -> Response:
 @router.get("/videos/{video_id}/media")
 def clip(request: Request, caller: Reader, video_id: Id) -> Response:
     """The clip itself, or a range of it."""
-    video_of(request, video_id)
+    _viewed(request, caller.user.name, video_of(request, video_id).id)
     return media.clip_response(library(request).clip(video_id), request.headers.get("range"))
 
 
 @router.get("/videos/{video_id}/frame")
 def frame(request: Request, caller: Reader, video_id: Id, t: Annotated[Second, Query()]) -> Response:
     """The frame at t seconds, a JPEG."""
-    video_of(request, video_id)
+    _viewed(request, caller.user.name, video_of(request, video_id).id)
     return media.frame_response(library(request).clip(video_id), t, request.app.state.settings)
 
 
@@ -308,7 +308,7 @@ def strip(
     request: Request, caller: Reader, video_id: Id, t: Annotated[list[Second], Query(min_length=1, max_length=64)]
 ) -> Response:
     """The frames at several times as one JPEG, side by side in the order given, each 160 pixels wide: one decoder for all."""
-    video_of(request, video_id)
+    _viewed(request, caller.user.name, video_of(request, video_id).id)
     return media.strip_response(library(request).clip(video_id), t, request.app.state.settings)
 
 
@@ -316,6 +316,7 @@ def strip(
 def sheet(request: Request, caller: Reader, video_id: Id) -> Response:
     """A hundred thumbnails, ten a row, evenly over the clip."""
     row = video_of(request, video_id)
+    _viewed(request, caller.user.name, row.id)
     if not row.duration:
         raise HTTPException(409, "not analysed yet")
     found = library(request)

@@ -1,5 +1,6 @@
 """Every odd or broken file of VLAD_DATA/badvideos: frames, frames with gaps, or one clear line. Never a hang or a crash."""
 
+import json
 import os
 import threading
 import time
@@ -8,9 +9,13 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from fastapi.testclient import TestClient
+from vlad.app.server import make_app
+from vlad.app.worker import Worker
 
 from vlad.config import make_settings
 from vlad.errors import InputError
+from vlad.library import Library
 from vlad.video import Clip, frames_at, open_video, sound_of
 
 pytestmark = pytest.mark.data
@@ -102,3 +107,47 @@ def test_an_order_written_into_the_picture_changes_neither_scores_nor_verdict() 
     (scores, said), (plain, calm) = found.values()
     assert float(abs(scores - plain).max()) < 0.01
     assert (said.verdict, said.fields["what"]) == (calm.verdict, calm.fields["what"])
+
+
+@pytest.mark.slow
+def test_every_odd_file_goes_through_the_server(tmp_path: Path) -> None:
+    """Upload, analysis, timeline, frames, thumbnails, export: each is an answer or one line that says why, and names no path of the server."""
+    library = Library(tmp_path / "library")
+    settings = make_settings(explain=False, enter=0.05, leave=0.01, cache=None)
+    worker, told = Worker(library, settings), {}
+    with TestClient(make_app(library, settings, local=True), base_url="http://localhost") as api:
+        for path in FILES:
+            data = path.read_bytes()
+            if not data:
+                assert api.post("/api/uploads", json={"name": path.name, "size": 0}).status_code == 422
+                continue
+            begun = api.post("/api/uploads", json={"name": path.name, "size": len(data)}).json()
+            for at in range(0, len(data), begun["piece"]):
+                assert (
+                    api.put(
+                        f"/api/uploads/{begun['id']}?offset={at}", content=data[at : at + begun["piece"]]
+                    ).status_code
+                    == 200
+                )
+            assert api.post(f"/api/uploads/{begun['id']}/finish", json={}).status_code == 201
+            assert worker.once()
+            job = api.get(f"/api/videos/{begun['id']}").json()["job"]
+            assert job["status"] in ("done", "failed"), path.name
+            assert str(tmp_path) not in job["error"]
+            assert "internal error" not in job["error"], (path.name, job["error"])
+            told[path.name] = job["status"]
+            looks = [
+                f"/api/videos/{begun['id']}/{part}"
+                for part in ("frame?t=0.5", "strip?t=0&t=1", "sheet", "scores", "media")
+            ]
+            codes = [api.get(look).status_code for look in looks]
+            assert set(codes) <= ({200} if job["status"] == "done" else {200, 404, 409}), (path.name, codes)
+            if job["status"] == "done":
+                page = api.get("/api/segments", params={"video": begun["id"], "count": 1}).json()["segments"]
+                for segment in page:
+                    lines = api.post(
+                        "/api/exports", json={"segments": [segment["id"]], "undecided": True}
+                    ).text.splitlines()
+                    assert "id" in json.loads(lines[-1]), (path.name, lines[-1])
+    assert sum(status == "done" for status in told.values()) > 40
+    print(told)
