@@ -166,6 +166,7 @@ class Worker:
 def main() -> int:
     """One worker process; ends after its job on SIGTERM, and when the process that started it is gone."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it tells of a kernel that it lacks, at every start
     told = json.load(sys.stdin)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())

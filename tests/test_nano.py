@@ -8,11 +8,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import vlad
 from vlad.cli import main
+from vlad.config import make_settings
+from vlad.pipeline import Analyzer
 from vlad.segments import iou
 from vlad.sim import World
 
@@ -162,3 +165,16 @@ def test_json_on_stdout_is_nothing_else(run: Run, clip: Path, tmp_path: Path) ->
     _, out, _ = run("analyze", "--json", str(clip), "-o", str(tmp_path))
     (found,) = json.loads(out)
     assert found["explanations"][0]["model"].startswith("nano")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bits", [4, 8])
+def test_few_bits_say_what_sixteen_say_and_leave_the_tower_whole(bits: int, clip: Path) -> None:
+    analyzer = Analyzer(make_settings(explainer_bits=bits, max_explanations=1, cache=None))
+    analysis = analyzer(clip)
+    assert [e.verdict for e in analysis.explanations] == ["anomaly"]
+    assert "fighting" in analysis.explanations[0].text
+    model: Any = analyzer.explainer.engine.model  # type: ignore[attr-defined]
+    quantised = {n for n, m in model.named_modules() if type(m).__name__ in ("Linear4bit", "Linear8bitLt")}
+    assert quantised
+    assert all("language_model" in n for n in quantised)
