@@ -24,7 +24,6 @@ from .auth import Admin, Reader, Writer
 
 router = APIRouter(prefix="/api/prompts")
 Name = Annotated[str, InPath(pattern=r"^[a-z][a-z0-9_-]{0,60}$")]
-OF = r"^[a-z][a-z0-9_-]{0,60}$"
 LONGEST = 100_000  # letters of a template
 
 

@@ -329,7 +329,7 @@ def test_confirmed_segments_leave_as_a_case(analysed: str, visit: Open, tmp_path
     page.wait_for_selector("text=files and their SHA-256")
     assert "✓" in page.inner_text(".evidence tbody >> nth=0")  # marked as exported
     room(page, "review")
-    page.wait_for_selector(".said")
+    page.wait_for_selector("text=Nothing open is left here.")
     page.keyboard.press("u")
     page.wait_for_selector(".segments .status.open")
 
