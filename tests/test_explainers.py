@@ -128,6 +128,7 @@ def test_the_labels_of_a_batch_are_the_answers_and_their_end(engine: LlavaEngine
         assert engine.processor.tokenizer.decode(kept) == sample.answer + "<eos>"
 
 
+@pytest.mark.slow
 def test_samples_teach_the_verdict_normal_and_doubt_of_the_hint(recipe: LlavaRecipe) -> None:
     answers, doubted = [], 0
     for seed in range(60):

@@ -168,6 +168,7 @@ def test_an_edit_counts_at_once_and_a_broken_one_does_not(tmp_path: Path) -> Non
     assert live.broken == {}
 
 
+@pytest.mark.slow
 def test_watching_tells_of_an_edit_within_a_second(tmp_path: Path) -> None:
     folder = templates(tmp_path / "watched", mine=GOOD)
     told: list[str] = []

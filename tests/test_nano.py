@@ -161,6 +161,7 @@ def test_doctor_finds_all_well(run: Run) -> None:
     assert "next: vlad analyze" in out
 
 
+@pytest.mark.slow
 def test_json_on_stdout_is_nothing_else(run: Run, clip: Path, tmp_path: Path) -> None:
     _, out, _ = run("analyze", "--json", str(clip), "-o", str(tmp_path))
     (found,) = json.loads(out)
