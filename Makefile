@@ -8,7 +8,7 @@ demo: .venv/.stamp
 	$(BIN)/vlad demo $(if $(CLIP),--clip "$(CLIP)") -o demo
 
 test: .venv/.stamp
-	$(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest -n auto
 
 check: .venv/.stamp
 	$(BIN)/ruff check .
