@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from threading import Lock
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Request
@@ -24,6 +25,7 @@ from .auth import Admin, Reader, Writer
 
 router = APIRouter(prefix="/api/prompts")
 Name = Annotated[str, InPath(pattern=r"^[a-z][a-z0-9_-]{0,60}$")]
+_SAVING = Lock()
 LONGEST = 100_000  # letters of a template
 
 
@@ -145,6 +147,11 @@ def save(request: Request, caller: Admin, name: Name, body: Save) -> dict[str, A
     folder = folder_of(request)
     if folder is None:
         raise HTTPException(409, "no folder of your own templates; start vlad app with --prompts")
+    with _SAVING:  # between looking at the version in use and replacing it nobody else saves
+        return _save(request, caller.user.name, name, body, folder)
+
+
+def _save(request: Request, user: str, name: str, body: Save, folder: Path) -> dict[str, Any]:
     path = names(folder).get(name)
     try:
         old = read_prompt(path) if path else None
@@ -163,7 +170,7 @@ def save(request: Request, caller: Admin, name: Name, body: Save) -> dict[str, A
         os.replace(part, folder / f"{name}.md")
     except OSError as error:
         raise OutputError(f"{name}: cannot be saved ({error.strerror})") from None
-    library(request).log(caller.user.name, "prompt saved", prompt.id, version=prompt.version)
+    library(request).log(user, "prompt saved", prompt.id, version=prompt.version)
     return {"name": name, "version": prompt.version, "hash": prompt.hash, "source": source}
 
 

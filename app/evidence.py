@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import time
 import zipfile
 from collections.abc import Callable, Sequence
@@ -22,8 +23,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vlad.config import Settings
-from vlad.errors import InputError, VladError
+from vlad.errors import InputError, LimitError, OutputError, VladError
 from vlad.library import Library
+from vlad.library.store import FREE
 from vlad.library.tables import ExportRow, SegmentRow, User, Video, new_id
 from vlad.report import cell
 from vlad.video import cut, frames_at
@@ -75,12 +77,17 @@ def make_case(
     rows, export_id = rows_of(library, wanted), new_id()
     path = library.case(export_id)
     part = path.with_suffix(".part")
+    coming = sum({v.id: v.size for _, v in rows}.values()) if wanted.originals else 0
+    if shutil.disk_usage(library.folder).free - coming < FREE:
+        raise LimitError(f"the disk has less than {FREE >> 20} MiB to spare; remove clips, or export fewer")
     try:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as case:
             manifest = _fill(case, library, settings, user, rows, wanted, tell)
             lines = "".join(f"{digest}  {name}\n" for name, digest in manifest.items())
             case.writestr("MANIFEST.sha256", lines)
         os.replace(part, path)
+    except OSError as error:
+        raise OutputError(f"the case cannot be written, or a clip of it not read ({error.strerror})") from None
     finally:
         part.unlink(missing_ok=True)
     return library.exported(user, [row.id for row, _ in rows], manifest, export_id)
@@ -120,7 +127,10 @@ def _fill(
         for video in {v.id: v for _, v in rows}.values():
             name = f"originals/{video.id}"
             case.write(library.clip(video.id), name)
-            manifest[name] = video.sha256
+            with case.open(name) as written:  # what the zip holds, not what was once analysed
+                manifest[name] = hashlib.file_digest(written, "sha256").hexdigest()  # type: ignore[arg-type]
+            if manifest[name] != video.sha256:
+                raise InputError(f"{video.name}: its file is not the one that was analysed; it is no evidence")
     facts = {
         "title": wanted.title, "made": _when(time.time()), "by": user.name, "segments": told,
         "note": "Clips were cut from the originals and encoded anew, without sound. Scores and descriptions are a model's; verdicts are people's.",

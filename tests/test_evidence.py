@@ -13,7 +13,7 @@ from vlad.app import evidence, verdicts
 from vlad.app.evidence import Wanted
 
 from vlad.config import make_settings
-from vlad.errors import InputError
+from vlad.errors import InputError, OutputError
 from vlad.library import Library
 from vlad.library.tables import User
 from vlad.types import Analysis, Explanation, ScoreTrack, Segment
@@ -113,7 +113,10 @@ def test_a_clip_that_is_gone_leaves_no_half_case(library: Library, segments: lis
     facts = json.loads(case.read("case.json"))
     assert "no such file" in facts["segments"][0]["clip_note"]
     assert str(library.folder) not in case.read("case.json").decode()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(OutputError, match="a clip of it not read"):
+        case_of(library, Wanted(segments[:1], originals=True))
+    library.clip(rows[0].video_id).write_bytes(b"another file")
+    with pytest.raises(InputError, match="it is no evidence"):
         case_of(library, Wanted(segments[:1], originals=True))
     assert not list((library.folder / "exports").glob("*.part"))
     assert len(library.exports()) == 1
