@@ -26,6 +26,21 @@ export async function start(root) {
   const quota = el("input", { type: "number", min: "0.001", step: "any", placeholder: "the disk's", disabled: !admin });
   const people = el("div", {}),
     log = el("div", {});
+  /** A form for one option; empty: its default. sure(value): what to ask before a value is kept. */
+  const option = (words, name, input, sure) =>
+    el(
+      "form",
+      {
+        class: "row tight",
+        onsubmit: (event) => {
+          event.preventDefault();
+          const value = input.value === "" ? null : Number(input.value);
+          if (value === null || !sure || confirm(sure(value))) put({ [name]: value });
+        },
+      },
+      labelled(words, input),
+      admin ? el("button", {}, "Keep") : null,
+    );
   fill(
     root,
     el(
@@ -51,18 +66,7 @@ export async function start(root) {
           ),
           thresholds,
         ),
-        el(
-          "form",
-          {
-            class: "row tight",
-            onsubmit: (event) => {
-              event.preventDefault();
-              put({ enter: enter.value === "" ? null : Number(enter.value) });
-            },
-          },
-          labelled("Threshold of new analyses", enter),
-          admin ? el("button", {}, "Keep") : null,
-        ),
+        option("Threshold of new analyses", "enter", enter),
       ),
       el(
         "section",
@@ -73,32 +77,8 @@ export async function start(root) {
           { class: "small" },
           "Clips older than this are removed every hour, but for those of which something was exported. What was decided stays in the log.",
         ),
-        el(
-          "form",
-          {
-            class: "row tight",
-            onsubmit: (event) => {
-              event.preventDefault();
-              const value = days.value === "" ? null : Number(days.value);
-              if (value === null || confirm(`Remove every clip older than ${value} days, from now on?`))
-                put({ retention_days: value });
-            },
-          },
-          labelled("Days", days),
-          admin ? el("button", {}, "Keep") : null,
-        ),
-        el(
-          "form",
-          {
-            class: "row tight",
-            onsubmit: (event) => {
-              event.preventDefault();
-              put({ quota_gib: quota.value === "" ? null : Number(quota.value) });
-            },
-          },
-          labelled("GiB of clips at most", quota),
-          admin ? el("button", {}, "Keep") : null,
-        ),
+        option("Days", "retention_days", days, (value) => `Remove every clip older than ${value} days, from now on?`),
+        option("GiB of clips at most", "quota_gib", quota),
       ),
       admin ? el("section", {}, el("h2", {}, "People and programs"), people) : null,
       admin ? el("section", {}, el("h2", {}, "Log"), log) : null,

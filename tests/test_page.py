@@ -380,6 +380,23 @@ def test_every_room_fits(analysed: str, visit: Open, width: int, scheme: str) ->
             page.screenshot(path=Path(os.environ["VLAD_SHOTS"]) / f"{name}-{width}-{scheme}.png")
 
 
+def test_options_are_kept_from_the_settings_room(analysed: str, visit: Open) -> None:
+    page = visit(f"{analysed}/#settings")
+    page.wait_for_selector(".settings dd")
+    page.on("dialog", lambda dialog: dialog.accept())
+    for words, value in (("Threshold of new analyses", "0.6"), ("Days", "30"), ("GiB of clips at most", "5")):
+        page.get_by_label(words).fill(value)
+        page.keyboard.press("Enter")
+        page.wait_for_selector("text=Kept.")
+        page.wait_for_timeout(300)
+    kept = json.load(urllib.request.urlopen(f"{analysed}/api/health"))["options"]
+    assert kept == {"enter": 0.6, "retention_days": 30, "quota_gib": 5}
+    page.get_by_label("Threshold of new analyses").fill("")
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(800)
+    assert "enter" not in json.load(urllib.request.urlopen(f"{analysed}/api/health"))["options"]
+
+
 def test_the_way_back_and_a_bookmark_work(analysed: str, visit: Open) -> None:
     page = visit(f"{analysed}/#settings")
     page.wait_for_selector("#room-settings .settings dd")
