@@ -1,275 +1,344 @@
-// Analyse: clips come in pieces and go on where they stopped; each is a job that lives on the server.
-import { api, bytes, clock, el, fill, go, labelled, me, poll, room, say, tried, when } from "./common.js";
+// Analyse: clips come in, each is a job that lives on the server, and its row says what was found.
+import { api, me, post, remove } from "./api.js";
+import { actsOf, foundIn, stateOf } from "./clips.js";
+import { arrange, button, check, choice, el, fill, icon, labelled, say, shown, sure, tried } from "./dom.js";
+import { edit } from "./editor.js";
+import { calmly, listen } from "./live.js";
+import { to } from "./rooms.js";
+import { forget, picture } from "./sprites.js";
+import { bytes, clock, plural, wall, when } from "./times.js";
+import { Uploads } from "./uploads.js";
 
-const SHAPES = { queued: "…", running: "▶", done: "✓", failed: "✕", cancelled: "■" };
+const PAGE = 50;
+const COLUMNS = [
+  ["", "", ""],
+  ["Clip", "name", "Clip"],
+  ["Camera", "camera", "Camera"],
+  ["Recorded", "recorded", "Recorded"],
+  ["Length", "", "Length"],
+  ["State", "state", "State"],
+  ["Found", "found", "Found"],
+  ["", "", ""],
+];
 
 export async function start(root) {
-  const admin = (await me()).scopes.includes("admin");
-  const camera = el("input", { maxLength: 200, placeholder: "front door" });
-  const recorded = el("input", { type: "datetime-local", step: "1" });
-  const threshold = el("input", { type: "number", min: "0", max: "1", step: "0.01", placeholder: "the scorer's own" });
-  const explain = el("input", { type: "checkbox", checked: true });
-  const picker = el("input", {
-    type: "file",
-    multiple: true,
-    accept: "video/*,.mkv,.avi,.ts,.flv,.asf",
-    class: "picker",
-    onchange: () => take(picker.files),
-  });
-  const drop = el(
-    "label",
-    { class: "drop" },
-    el("strong", {}, "Drop clips here, or choose files"),
-    el("span", {}, "up to 4 GiB each; an upload that stops goes on where it was when you choose the file again"),
-    picker,
-  );
-  const uploads = el("ul", { class: "uploads", "aria-label": "Uploads" });
-  const table = el("tbody", {});
-  const empty = el("p", {}, "No clips yet. Drop one above; nothing leaves this server.");
-  fill(
-    root,
-    el(
-      "div",
-      { class: "vlad analyse" },
-      drop,
-      el(
-        "div",
-        { class: "row" },
-        labelled("Camera", camera),
-        labelled("Recorded at", recorded),
-        labelled("Threshold", threshold),
-        el("label", { class: "check" }, explain, " explain what is flagged"),
-      ),
-      uploads,
-      el(
-        "table",
-        { class: "clips" },
-        el("caption", {}, "Clips"),
-        el(
-          "thead",
-          {},
-          el(
-            "tr",
-            {},
-            ["Clip", "Camera", "Added", "Length", "State", ""].map((h) => el("th", { scope: "col" }, h)),
-          ),
-        ),
-        table,
-      ),
-      empty,
-    ),
-  );
-  for (const kind of ["dragover", "dragleave", "drop"])
-    drop.addEventListener(kind, (event) => {
-      event.preventDefault();
-      drop.classList.toggle("over", kind === "dragover");
-      if (kind === "drop") take(event.dataTransfer.files);
-    });
-  addEventListener("beforeunload", (event) => {
-    if (uploads.querySelector("progress")) event.preventDefault();
-  });
+  const user = await me();
+  const analyse = new Analyse(root, user.scopes.includes("admin"));
+  return { arrive: () => analyse.arrive() };
+}
 
-  const waiting = [];
-  let sending = false;
-  async function take(files) {
-    for (const file of [...files]) waiting.push([file, line(file), wish()]);
-    picker.value = "";
-    if (sending) return;
-    sending = true;
-    while (waiting.length) await send(...waiting.shift());
-    sending = false;
+class Analyse {
+  constructor(root, admin) {
+    Object.assign(this, {
+      root,
+      admin,
+      first: 0,
+      total: 0,
+      sort: "created",
+      down: true,
+      rows: new Map(),
+      selected: new Set(),
+    });
+    this.uploads = new Uploads({ wish: () => this.wish(), ondone: () => this.refresh() });
+    this.refresh = calmly(() => this.load());
+    this.build();
+    listen((change) => {
+      if (change.kind === "video" && change.video) forget(change.video);
+      if (shown(root) && ["video", "job", "segment", "all"].includes(change.kind)) this.refresh();
+    });
+    setInterval(() => shown(root) && this.busy && this.refresh(), 1000);
   }
 
-  function wish() {
+  arrive() {
+    this.refresh();
+    return this.uploads.unfinished();
+  }
+
+  build() {
+    this.threshold = el("input", { type: "number", min: "0", max: "1", step: "0.01", placeholder: "calibrated" });
+    this.explain = el("input", { type: "checkbox", checked: true });
+    const picker = el("input", {
+      type: "file",
+      multiple: true,
+      accept: "video/*,.mkv,.avi,.ts,.flv,.asf",
+      class: "picker",
+      onchange: () => {
+        this.uploads.take(picker.files);
+        picker.value = "";
+      },
+    });
+    const drop = el(
+      "label",
+      { class: "drop" },
+      icon("upload"),
+      el("strong", {}, "Drop clips here, or choose files"),
+      el("span", { class: "small" }, "up to 4 GiB each; nothing leaves this server"),
+      picker,
+    );
+    for (const kind of ["dragover", "dragleave", "drop"])
+      drop.addEventListener(kind, (event) => {
+        event.preventDefault();
+        drop.classList.toggle("over", kind === "dragover");
+        if (kind === "drop") this.uploads.take(event.dataTransfer.files);
+      });
+    this.hello = el(
+      "section",
+      { class: "hello", hidden: true },
+      el("h2", {}, "Which moments of your footage do not belong?"),
+      el(
+        "p",
+        {},
+        "vlad scores a clip from beginning to end, flags what stands out, and shows when. You look, confirm or dismiss, and export what matters with its evidence. A score is a hint, never a proof.",
+      ),
+      el(
+        "p",
+        {},
+        button("Try it with a sample clip", () => this.sample(), { picture: "film", class: "main" }),
+        el("span", { class: "small" }, " a rendered scene, no real people"),
+      ),
+    );
+    this.words = el("input", {
+      type: "search",
+      maxLength: 200,
+      placeholder: "name or camera",
+      "aria-label": "Clips by name or camera",
+      oninput: calmly(() => this.anew()),
+    });
+    this.state = choice(
+      [
+        ["", "every state"],
+        ["queued", "waiting"],
+        ["running", "under way"],
+        ["done", "done"],
+        ["failed", "failed"],
+      ],
+      { "aria-label": "State", onchange: () => this.anew() },
+    );
+    this.table = el("tbody", {});
+    this.count = el("span", { class: "small", role: "status" });
+    this.newer = button("Earlier page", () => this.page(-PAGE), { picture: "chevron-left", words: false });
+    this.older = button("Later page", () => this.page(PAGE), { picture: "chevron-right", words: false });
+    this.bulk = el("span", { class: "row tight", hidden: true, role: "group", "aria-label": "What is selected" });
+    this.all = el("input", {
+      type: "checkbox",
+      "aria-label": "Select all clips shown",
+      onchange: () => this.pickAll(),
+    });
+    fill(
+      this.root,
+      el(
+        "div",
+        { class: "vlad analyse" },
+        this.hello,
+        drop,
+        el(
+          "details",
+          { class: "wishes" },
+          el("summary", {}, "How new clips are analysed"),
+          el(
+            "div",
+            { class: "row" },
+            labelled("Threshold", this.threshold),
+            check("explain what is flagged", this.explain),
+            button("Analyse a sample clip", () => this.sample(), { picture: "film" }),
+          ),
+        ),
+        this.uploads.element,
+        this.uploads.kept,
+        el(
+          "div",
+          { class: "row tight heading" },
+          el("h2", {}, "Clips"),
+          this.words,
+          this.state,
+          this.bulk,
+          el("span", { class: "gap" }),
+          this.count,
+          this.newer,
+          this.older,
+        ),
+        el(
+          "table",
+          { class: "clips cards" },
+          el(
+            "thead",
+            {},
+            el(
+              "tr",
+              {},
+              COLUMNS.map(([words, sort], i) => this.head(words, sort, i)),
+            ),
+          ),
+          this.table,
+        ),
+      ),
+    );
+  }
+
+  head(words, sort, i) {
+    if (!i) return el("th", { scope: "col" }, this.all);
+    if (!sort) return words ? el("th", { scope: "col" }, words) : el("td", {});
+    const own = el(
+      "th",
+      { scope: "col", "data-sort": sort },
+      button(words, () => {
+        this.down = this.sort === sort ? !this.down : sort !== "name" && sort !== "camera";
+        this.sort = sort;
+        this.anew();
+      }),
+    );
+    return own;
+  }
+
+  wish() {
     return {
-      camera: camera.value,
-      explain: explain.checked,
-      ...(threshold.value === "" ? {} : { enter: Number(threshold.value) }),
-      ...(recorded.value ? { recorded: new Date(recorded.value).getTime() / 1000 } : {}),
+      explain: this.explain.checked,
+      ...(this.threshold.value === "" ? {} : { enter: Number(this.threshold.value) }),
     };
   }
 
-  function line(file) {
-    const bar = el("progress", { max: file.size || 1, value: 0, "aria-label": `upload of ${file.name}` });
-    const words = el("span", {}, "waits");
-    const control = new AbortController();
-    const item = el(
-      "li",
-      {},
-      el("span", { class: "name" }, file.name),
-      bar,
-      words,
-      el("button", { type: "button", onclick: () => control.abort() }, "Stop"),
+  sample() {
+    return tried(async () => {
+      await post("/sample");
+      say("The sample clip is being analysed; what is flagged comes under Review.");
+      this.refresh();
+    }, this.hello);
+  }
+
+  anew() {
+    this.first = 0;
+    return this.load();
+  }
+
+  page(by) {
+    this.first = Math.max(0, this.first + by);
+    this.refresh();
+  }
+
+  async load() {
+    const query = {
+      first: this.first,
+      count: PAGE,
+      sort: this.sort,
+      down: this.down,
+      words: this.words.value,
+      state: this.state.value,
+    };
+    const found = await tried(() => api("/videos?" + new URLSearchParams(query)));
+    if (!found) return;
+    this.busy = found.busy > 0;
+    this.total = found.total;
+    const filtered = this.words.value || this.state.value;
+    this.hello.hidden = found.total > 0 || Boolean(filtered);
+    this.count.textContent = found.total
+      ? `${this.first + 1} to ${this.first + found.videos.length} of ${found.total}`
+      : filtered
+        ? "none like that"
+        : "";
+    this.newer.disabled = !this.first;
+    this.older.disabled = this.first + PAGE >= found.total;
+    for (const cell of this.root.querySelectorAll("th[data-sort]"))
+      cell.setAttribute(
+        "aria-sort",
+        cell.dataset.sort === this.sort ? (this.down ? "descending" : "ascending") : "none",
+      );
+    arrange(
+      this.table,
+      found.videos.map((clip) => this.row(clip)),
     );
-    uploads.append(item);
-    return { item, bar, words, signal: control.signal };
+    const live = new Set(found.videos.map((v) => v.id));
+    for (const id of this.rows.keys()) if (!live.has(id)) this.rows.delete(id);
+    for (const id of this.selected) if (!live.has(id)) this.selected.delete(id);
+    this.showBulk();
   }
 
-  async function send(file, { item, bar, words, signal }, { camera: where, ...rest }) {
-    const key = `vlad upload ${file.name} ${file.size} ${file.lastModified}`;
-    try {
-      signal.throwIfAborted();
-      let upload = await resumed(key);
-      if (!upload) {
-        upload = await api("/uploads", {
-          method: "POST",
-          body: { name: file.name, size: file.size, camera: where },
-          signal,
-        });
-        localStorage.setItem(key, upload.id);
-      }
-      let at = upload.received,
-        tries = 0;
-      const began = performance.now(),
-        first = at;
-      while (at < file.size) {
-        try {
-          at = (
-            await api(`/uploads/${upload.id}?offset=${at}`, {
-              method: "PUT",
-              body: file.slice(at, at + (8 << 20)),
-              signal,
-            })
-          ).received;
-          tries = 0;
-        } catch (error) {
-          if (error.name === "AbortError" || (error.status && error.status !== 409) || ++tries > 5) throw error;
-          words.textContent = "the connection broke; trying again";
-          await new Promise((done) => setTimeout(done, 1000 * tries));
-          at = (await api(`/uploads/${upload.id}`).catch(() => ({ received: at }))).received;
-        }
-        const left = ((file.size - at) * (performance.now() - began)) / Math.max(1, at - first) / 1000;
-        bar.value = at;
-        words.textContent = `${bytes(at)} of ${bytes(file.size)}` + (at > first ? `, ${clock(left, 0)} left` : "");
-      }
-      await api(`/uploads/${upload.id}/finish`, { method: "POST", body: rest });
-      localStorage.removeItem(key);
-      item.remove();
-      refresh();
-    } catch (error) {
-      bar.remove();
-      item
-        .querySelector("button")
-        .replaceWith(el("button", { type: "button", onclick: () => item.remove() }, "Remove from this list"));
-      words.textContent = error.name === "AbortError" ? "stopped; choose the file again to go on" : error.message;
-      if (error.name !== "AbortError") say(`${file.name}: ${error.message}`, { wrong: true });
-    }
-  }
-
-  async function resumed(key) {
-    const id = localStorage.getItem(key);
-    return id
-      ? api(`/uploads/${id}`).catch(() => {
-          localStorage.removeItem(key);
-          return null;
-        })
-      : null;
-  }
-
-  const rows = new Map();
-  function row(clip) {
-    const job = clip.job ?? { status: "", stage: "" };
-    const text = JSON.stringify(clip);
-    const old = rows.get(clip.id);
+  row(clip) {
+    const text = JSON.stringify(clip),
+      old = this.rows.get(clip.id);
     if (old?.text === text) return old.made;
-    const busy = job.status === "queued" || job.status === "running";
-    const done = job.status === "done" || clip.duration !== null;
-    const state = job.status === "running" ? job.stage : job.status;
-    const made = el(
-      "tr",
-      { "data-id": clip.id },
-      el("td", {}, done ? el("a", { href: `#review?video=${clip.id}` }, clip.name) : clip.name),
-      el("td", {}, clip.camera),
-      el("td", {}, when(clip.created)),
-      el("td", {}, clip.duration === null ? bytes(clip.size) : clock(clip.duration, 0)),
+    const made = old?.made ?? el("tr", { "data-id": clip.id }),
+      had = made.contains(document.activeElement) ? document.activeElement.getAttribute("aria-label") : null,
+      there = wall(clip.starts_at);
+    const box = el("input", {
+      type: "checkbox",
+      "aria-label": `Select ${clip.name}`,
+      checked: this.selected.has(clip.id),
+      onchange: () => this.pick(clip.id, box.checked),
+    });
+    fill(
+      made,
+      el("td", {}, box),
       el(
         "td",
-        { class: `state ${job.status}` },
-        el("span", { "aria-hidden": "true" }, (SHAPES[job.status] ?? "") + " "),
-        state,
-        job.status === "running"
-          ? el("progress", {
-              "aria-label": `${clip.name}: ${job.stage}`,
-              ...(job.share === null ? {} : { max: 1, value: job.share }),
-            })
-          : null,
-        job.seconds_left !== null && job.seconds_left !== undefined ? ` ${clock(job.seconds_left, 0)} left` : null,
-        job.error ? el("div", { class: "why" }, job.error) : null,
+        { "data-label": "Clip", class: "clip" },
+        clip.found
+          ? picture(clip.id, clip.found.count ? clip.found.peak_time : clip.duration / 2)
+          : el("span", { class: "frame none" }),
+        clip.found ? el("a", { href: to("review", { video: clip.id }) }, clip.name) : clip.name,
       ),
+      el("td", { "data-label": "Camera" }, clip.camera),
       el(
         "td",
-        {},
-        el(
-          "div",
-          { class: "acts" },
-          busy
-            ? el(
-                "button",
-                {
-                  type: "button",
-                  "aria-label": `Cancel ${clip.name}`,
-                  onclick: () => act(`/jobs/${job.id}/cancel`, "POST"),
-                },
-                "Cancel",
-              )
-            : el(
-                "button",
-                {
-                  type: "button",
-                  "aria-label": `Analyse ${clip.name} again`,
-                  onclick: () => {
-                    const { camera: _, recorded: __, ...body } = wish();
-                    act(`/videos/${clip.id}/analyse`, "POST", body);
-                  },
-                },
-                "Again",
-              ),
-          done
-            ? el(
-                "button",
-                {
-                  type: "button",
-                  "aria-label": `Review ${clip.name}`,
-                  onclick: () => go("review", { video: clip.id }),
-                },
-                "Review",
-              )
-            : null,
-          admin && !busy
-            ? el(
-                "button",
-                {
-                  type: "button",
-                  "aria-label": `Remove ${clip.name}`,
-                  onclick: () => {
-                    if (confirm(`Remove ${clip.name}? Its file goes; what was decided of it stays in the log.`))
-                      act(`/videos/${clip.id}`, "DELETE");
-                  },
-                },
-                "Remove",
-              )
-            : null,
-        ),
+        { "data-label": "Recorded" },
+        there ? `${there.day} ${there.time}` : el("span", { class: "small" }, `added ${when(clip.created)}`),
       ),
+      el("td", { "data-label": "Length" }, clip.duration === null ? bytes(clip.size) : clock(clip.duration, 0)),
+      el("td", { "data-label": "State", class: `state ${clip.job?.status}` }, stateOf(clip)),
+      el("td", { "data-label": "Found" }, foundIn(clip)),
+      el("td", { class: "acts" }, actsOf(clip, this)),
     );
-    rows.set(clip.id, { text, made });
+    if (had) [...made.querySelectorAll("[aria-label]")].find((e) => e.getAttribute("aria-label") === had)?.focus();
+    this.rows.set(clip.id, { text, made });
     return made;
   }
 
-  const act = (path, method, body) =>
-    tried(async () => {
-      await api(path, { method, body });
-      refresh();
+  act(work) {
+    return tried(async () => {
+      await work();
+      this.refresh();
     });
-  const refresh = poll(root, async () => {
-    const clips = await api("/videos");
-    const wanted = clips.map(row);
-    const active = document.activeElement;
-    if (wanted.length !== table.children.length || wanted.some((made, i) => table.children[i] !== made))
-      fill(table, wanted);
-    if (active?.isConnected) active.focus();
-    empty.hidden = clips.length > 0;
-    return clips.some((c) => c.job && (c.job.status === "running" || c.job.status === "queued")) ? 1000 : 4000;
-  });
-  room(root, "analyse", refresh);
+  }
+
+  // several at once
+
+  pick(id, on) {
+    if (on) this.selected.add(id);
+    else this.selected.delete(id);
+    this.showBulk();
+  }
+
+  pickAll() {
+    const on = this.all.checked;
+    for (const { made } of this.rows.values()) made.querySelector("input").checked = on;
+    this.selected = new Set(on ? this.rows.keys() : []);
+    this.showBulk();
+  }
+
+  showBulk() {
+    const ids = [...this.selected],
+      each = (work) =>
+        this.act(async () => {
+          for (const id of ids) await work(id);
+          this.selected.clear();
+        });
+    this.bulk.hidden = !ids.length;
+    this.all.checked = ids.length > 0 && ids.length === this.rows.size;
+    fill(
+      this.bulk,
+      el("strong", {}, plural(ids.length, "selected", "selected")),
+      button("Change camera and time", () => edit(null, this.refresh, ids), { picture: "pencil" }),
+      button("Analyse again", () => each((id) => post(`/videos/${id}/analyse`, this.wish())), {
+        picture: "refresh-cw",
+      }),
+      this.admin
+        ? button(
+            "Remove",
+            async () => {
+              if (await sure(`Remove ${plural(ids.length, "clip")}?`, "Remove")) each((id) => remove(`/videos/${id}`));
+            },
+            { picture: "trash-2" },
+          )
+        : null,
+    );
+  }
 }

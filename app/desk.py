@@ -20,8 +20,9 @@ from vlad.errors import InputError, OutputError
 from vlad.prompting import Prompt, names, parse, read_prompt, user_folder
 
 from . import view
-from .api import Body, Id, library, models, row_of, video_of
 from .auth import Admin, Reader, Writer
+from .common import Body, Id, library, models, row_of, turn, video_of
+from .limits import DRAFTS, QUESTIONS, one_of, refusal
 
 router = APIRouter(prefix="/api/prompts")
 Name = Annotated[str, InPath(pattern=r"^[a-z][a-z0-9_-]{0,60}$")]
@@ -107,7 +108,8 @@ def history(request: Request, caller: Reader, name: Name) -> list[dict[str, Any]
 @router.post("/{name}/lint")
 def lint(request: Request, caller: Writer, name: Name, body: Draft) -> dict[str, Any]:
     """Every fault of a draft, with its line; nothing is run."""
-    prompt, faults = parse(body.source, Path(f"{name}.md"))
+    with turn(request, DRAFTS):
+        prompt, faults = parse(body.source, Path(f"{name}.md"))
     return {
         "hash": prompt.hash if prompt else "", "usable": prompt is not None,
         "findings": [{"line": f.line, "text": f.text, "grave": f.grave} for f in faults],
@@ -116,7 +118,9 @@ def lint(request: Request, caller: Writer, name: Name, body: Draft) -> dict[str,
 
 def _preview(request: Request, segment_id: str, prompt: Prompt) -> dict[str, Any]:
     row = row_of(request, segment_id)
-    seen = models(request).preview(library(request), video_of(request, row.video_id), row, prompt)
+    video = video_of(request, row.video_id)
+    with turn(request, QUESTIONS):
+        seen = models(request).preview(library(request), video, row, prompt)
     return {"text": seen.text, "times": [t for t, _ in seen.pictures], "video": row.video_id, "prompt": prompt.id}
 
 
@@ -137,8 +141,11 @@ def preview_draft(request: Request, caller: Admin, name: Name, body: Try) -> dic
 def attempt(request: Request, caller: Admin, name: Name, body: Try) -> dict[str, Any]:
     """What the model answers to a draft; nothing is kept."""
     prompt, row = drafted(name, body.source), row_of(request, body.segment)
-    said = models(request).explain(library(request), video_of(request, row.video_id), row, prompt)
-    return view.explanation(said)
+    video = video_of(request, row.video_id)
+    with turn(request, QUESTIONS):
+        said = models(request).explain(library(request), video, row, prompt)
+    told = view.explanation(said)
+    return {**told, "reading": view.read(told, row)}
 
 
 @router.put("/{name}")
@@ -147,7 +154,8 @@ def save(request: Request, caller: Admin, name: Name, body: Save) -> dict[str, A
     folder = folder_of(request)
     if folder is None:
         raise HTTPException(409, "no folder of your own templates; start vlad app with --prompts")
-    with _SAVING:  # between looking at the version in use and replacing it nobody else saves
+    busy = refusal(503, "somebody else saves a template; try again in a moment", 2)
+    with one_of(_SAVING, busy):  # between looking at the version in use and replacing it nobody else saves
         return _save(request, caller.user.name, name, body, folder)
 
 

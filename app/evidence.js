@@ -1,212 +1,274 @@
-// Evidence: confirmed segments as one zip with clips, a PDF, tables and the SHA-256 of each file.
-import { api, bytes, clock, el, fill, labelled, room, say, status, stream, tried, when } from "./common.js";
+// Evidence: confirmed segments as one zip with clips, a PDF, tables and the SHA-256 of each file. It is made on the server; leaving the room stops nothing.
+import { api, post } from "./api.js";
+import { button, check, el, fill, icon, labelled, say, shown, status, tried } from "./dom.js";
+import { calmly, listen } from "./live.js";
+import { called } from "./queue.js";
+import { to } from "./rooms.js";
+import { picture } from "./sprites.js";
+import { bytes, clock, plural, wall, when } from "./times.js";
 
-const MOST = 200;
+const MOST = 200; // segments of a case
+const LISTED = 2000;
 
-export function start(root) {
-  const title = el("input", { maxLength: 300, placeholder: "Case 2026-117, front door" });
-  const margin = el("input", { type: "number", min: "0", max: "60", step: "0.5", value: "2" });
-  const undecided = el("input", { type: "checkbox", onchange: () => load() }),
-    originals = el("input", { type: "checkbox" }),
-    done = el("input", { type: "checkbox", checked: true, onchange: () => load() });
-  const rows = el("tbody", {}),
-    told = el("p", { role: "status" }),
-    bar = el("progress", { hidden: true, "aria-label": "Making the case" });
-  const all = el("input", {
-    type: "checkbox",
-    "aria-label": "Choose all",
-    onchange: () => {
-      for (const box of boxes()) box.checked = all.checked;
-      count();
-    },
-  });
-  const make = el("button", { type: "button", class: "main", onclick: () => tried(create) }, "Export");
-  const cases = el("tbody", {});
-  fill(
-    root,
-    el(
-      "div",
-      { class: "vlad evidence" },
+export async function start(root) {
+  const evidence = new Evidence(root);
+  return { arrive: (params) => evidence.arrive(params) };
+}
+
+class Evidence {
+  constructor(root) {
+    Object.assign(this, { root, chosen: new Set(), found: [], params: {} });
+    this.title = el("input", { maxLength: 300, placeholder: "Case 2026-117, front door" });
+    this.margin = el("input", { type: "number", min: "0", max: "60", step: "0.5", value: "2" });
+    const load = () => tried(() => this.load());
+    this.undecided = el("input", { type: "checkbox", onchange: load });
+    this.originals = el("input", { type: "checkbox" });
+    this.before = el("input", { type: "checkbox", checked: true, onchange: load });
+    this.rows = el("tbody", {});
+    this.told = el("span", { class: "small", role: "status" });
+    this.all = el("input", {
+      type: "checkbox",
+      "aria-label": "Choose all",
+      onchange: () => {
+        const on = this.all.checked;
+        for (const box of this.boxes()) this.pick(box.value, (box.checked = on));
+      },
+    });
+    this.make = button("Export", () => tried(() => this.create(), this.make), { picture: "download", class: "main" });
+    this.cases = el("tbody", {});
+    fill(
+      root,
       el(
         "div",
-        { class: "row" },
-        labelled("Title of the case", title),
-        labelled("Seconds before and after", margin),
-        el("label", { class: "check" }, originals, " the whole clips too"),
-        el("label", { class: "check" }, undecided, " also what nobody confirmed"),
-        el("label", { class: "check" }, done, " also what was exported before"),
-      ),
-      el("div", { class: "row tight" }, make, bar, told),
-      el(
-        "table",
-        {},
-        el("caption", {}, "Segments"),
+        { class: "vlad evidence" },
+        el("h2", {}, "A new case"),
         el(
-          "thead",
-          {},
+          "div",
+          { class: "row" },
+          labelled("Title of the case", this.title),
+          labelled("Seconds before and after", this.margin),
+          check("the whole clips too", this.originals),
+          check("also what nobody confirmed", this.undecided),
+          check("also what was exported before", this.before),
+        ),
+        el("div", { class: "row tight" }, this.make, this.told),
+        el(
+          "table",
+          { class: "cards" },
           el(
-            "tr",
+            "thead",
             {},
-            el("th", { scope: "col" }, all),
-            ["Status", "Clip", "From", "To", "Score", "Class", "By", "Exported"].map((h) =>
-              el("th", { scope: "col" }, h),
+            el(
+              "tr",
+              {},
+              el("th", { scope: "col" }, this.all),
+              ["Segment", "Clip", "When", "Score", "Decided by", "Exported"].map((h) => el("th", { scope: "col" }, h)),
             ),
           ),
+          this.rows,
         ),
-        rows,
-      ),
-      el(
-        "table",
-        {},
-        el("caption", {}, "Cases so far"),
+        el("h2", {}, "Cases so far"),
         el(
-          "thead",
-          {},
+          "table",
+          { class: "cards" },
           el(
-            "tr",
+            "thead",
             {},
-            ["Made", "By", "Segments", "Size", "Files"].map((h) => el("th", { scope: "col" }, h)),
+            el(
+              "tr",
+              {},
+              ["Case", "Made", "By", "Segments", "Size", "Files"].map((h) => el("th", { scope: "col" }, h)),
+            ),
           ),
+          this.cases,
         ),
-        cases,
       ),
-    ),
-  );
+    );
+    const again = calmly(() => this.load());
+    listen((change) => shown(root) && ["export", "segment", "all"].includes(change.kind) && again());
+    setInterval(() => shown(root) && this.busy && tried(() => this.loadCases()), 1000);
+  }
 
-  const boxes = () => [...rows.querySelectorAll("input")];
-  const chosen = () =>
-    boxes()
-      .filter((b) => b.checked)
-      .map((b) => b.value);
-  function count() {
-    const n = chosen().length;
-    make.disabled = !n || n > MOST;
-    told.textContent =
+  async arrive(params) {
+    this.params = params;
+    if (params.segment) this.chosen = new Set([params.segment]);
+    await tried(() => this.load(), this.root);
+  }
+
+  boxes() {
+    return [...this.rows.querySelectorAll("input")];
+  }
+
+  pick(id, on) {
+    if (on) this.chosen.add(id);
+    else this.chosen.delete(id);
+    this.count();
+  }
+
+  count() {
+    const n = this.chosen.size;
+    this.make.disabled = !n || n > MOST;
+    this.told.textContent =
       n > MOST
         ? `${n} chosen; a case holds ${MOST} at most`
         : n
-          ? `${n} chosen`
-          : boxes().length
+          ? `${plural(n, "segment")} chosen`
+          : this.found.length
             ? "Choose segments."
             : "Nothing is confirmed yet.";
+    this.all.checked = n > 0 && n >= this.boxes().length;
   }
 
-  async function load({ segment, video } = {}) {
-    const wanted = undecided.checked ? "" : "confirmed";
-    const found = [];
-    for (let total = Infinity; found.length < total && found.length < 2000;) {
-      const page = await api(
-        "/segments?" +
-          new URLSearchParams({
-            status: wanted,
-            by: "newest",
-            first: String(found.length),
-            count: "500",
-            ...(video ? { video } : {}),
-          }),
-      );
-      total = page.total;
+  async load() {
+    const { segment, video } = this.params,
+      query = {
+        status: this.undecided.checked ? "" : "confirmed",
+        by: "newest",
+        count: "500",
+        ...(video ? { video } : {}),
+      },
+      found = [];
+    for (let total = Infinity; found.length < total && found.length < LISTED;) {
+      const page = await api("/segments?" + new URLSearchParams({ ...query, first: String(found.length) }));
+      ({ total } = page);
       found.push(...page.segments);
       if (!page.segments.length) break;
     }
     if (segment && !found.some((s) => s.id === segment)) {
       found.unshift(await api(`/segments/${segment}`));
-      undecided.checked ||= found[0].status !== "confirmed";
+      this.undecided.checked ||= found[0].status !== "confirmed";
     }
-    const shown = found.filter((s) => done.checked || !s.exported || s.id === segment);
+    this.found = found.filter((s) => this.before.checked || !s.exported || s.id === segment);
+    const here = new Set(this.found.map((s) => s.id));
+    for (const id of this.chosen) if (!here.has(id)) this.chosen.delete(id);
+    const had = document.activeElement?.value;
     fill(
-      rows,
-      shown.map((s) =>
+      this.rows,
+      this.found.map((s) => this.row(s)),
+    );
+    this.boxes()
+      .find((b) => b.value === had)
+      ?.focus();
+    this.count();
+    await this.loadCases();
+  }
+
+  row(s) {
+    const there = wall(s.starts_at);
+    return el(
+      "tr",
+      {},
+      el(
+        "td",
+        {},
+        el("input", {
+          type: "checkbox",
+          value: s.id,
+          checked: this.chosen.has(s.id),
+          "aria-label": `${s.name} at ${clock(s.start)}`,
+          onchange: (event) => this.pick(s.id, event.target.checked),
+        }),
+      ),
+      el(
+        "td",
+        { "data-label": "Segment", class: "clip" },
+        picture(s.video, s.peak_time),
         el(
-          "tr",
+          "span",
           {},
+          status(s.status),
+          " ",
           el(
-            "td",
-            {},
-            el("input", {
-              type: "checkbox",
-              value: s.id,
-              checked: segment ? s.id === segment : false,
-              "aria-label": `${s.name} at ${clock(s.start)}`,
-              onchange: count,
-            }),
+            "a",
+            { href: to("review", { segment: s.id }) },
+            s.status === "confirmed" ? called(s).replace(/\?$/, "") : called(s),
           ),
-          el("td", {}, status(s.status)),
-          el("td", {}, el("a", { href: `#review?segment=${s.id}` }, s.name)),
-          el("td", {}, clock(s.start)),
-          el("td", {}, clock(s.end)),
-          el("td", {}, s.peak.toFixed(2)),
-          el("td", {}, s.label),
-          el("td", {}, s.decided_by),
-          el("td", {}, s.exported ? `✓ ${when(s.exported)}` : ""),
         ),
       ),
+      el("td", { "data-label": "Clip" }, s.name, s.camera ? el("span", { class: "small" }, ` ${s.camera}`) : null),
+      el(
+        "td",
+        { "data-label": "When" },
+        there ? `${there.day} ${there.time} · ` : "",
+        `${clock(s.start)}–${clock(s.end)}`,
+      ),
+      el("td", { "data-label": "Score" }, s.origin === "person" ? "by hand" : s.peak.toFixed(2)),
+      el("td", { "data-label": "Decided by" }, s.decided_by),
+      el("td", { "data-label": "Exported" }, s.exported ? `✓ ${when(s.exported)}` : ""),
     );
-    all.checked = false;
-    count();
+  }
+
+  async loadCases() {
     const made = await api("/exports");
+    this.busy = made.some((c) => c.status === "queued" || c.status === "running");
+    for (const c of made.filter((c) => c.id === this.awaited && c.status === "done")) {
+      this.awaited = null;
+      say("The case is ready.");
+      el("a", { href: `/api/exports/${c.id}/file`, download: "" }).click();
+      this.load().catch(() => {}); // what was exported is marked so
+    }
+    const text = JSON.stringify(made);
+    if (text === this.casesText) return;
+    this.casesText = text;
+    const open = new Set([...this.cases.querySelectorAll("details[open]")].map((d) => d.dataset.id));
     fill(
-      cases,
-      made.map((c) =>
-        el(
-          "tr",
-          {},
-          el("td", {}, c.size ? el("a", { href: `/api/exports/${c.id}/file`, download: "" }, when(c.at)) : when(c.at)),
-          el("td", {}, c.by),
-          el("td", {}, c.segments.length),
-          el("td", {}, c.size ? bytes(c.size) : "gone"),
-          el(
-            "td",
-            {},
-            el(
+      this.cases,
+      made.map((c) => this.caseRow(c, open)),
+    );
+  }
+
+  caseRow(c, open) {
+    const title = c.title || "no title";
+    return el(
+      "tr",
+      {},
+      el(
+        "td",
+        { "data-label": "Case" },
+        c.status === "done" && c.size
+          ? el("a", { href: `/api/exports/${c.id}/file`, download: "" }, icon("download"), ` ${title}`)
+          : title,
+        c.status === "failed" ? el("div", { class: "why" }, c.error) : null,
+        c.status === "queued" || c.status === "running"
+          ? [" ", el("progress", { max: c.total || 1, value: c.done || 0, "aria-label": `making ${title}` })]
+          : null,
+      ),
+      el("td", { "data-label": "Made" }, when(c.at)),
+      el("td", { "data-label": "By" }, c.by),
+      el("td", { "data-label": "Segments" }, c.segments.length),
+      el("td", { "data-label": "Size" }, c.size ? bytes(c.size) : c.status === "done" ? "gone" : c.status),
+      el(
+        "td",
+        { "data-label": "Files" },
+        c.status === "done"
+          ? el(
               "details",
-              {},
+              { "data-id": c.id, open: open.has(c.id) },
               el("summary", {}, `${Object.keys(c.manifest).length} files and their SHA-256`),
               el(
                 "pre",
-                {},
+                { tabIndex: 0 },
                 Object.entries(c.manifest)
                   .map(([name, sum]) => `${sum}  ${name}`)
                   .join("\n"),
               ),
-            ),
-          ),
-        ),
+            )
+          : null,
       ),
     );
   }
 
-  async function create() {
-    const segments = chosen();
-    make.disabled = true;
-    bar.hidden = false;
-    bar.removeAttribute("value");
-    try {
-      const last = await stream(
-        "/exports",
-        {
-          segments,
-          title: title.value,
-          margin: Number(margin.value) || 0,
-          undecided: undecided.checked,
-          originals: originals.checked,
-        },
-        (line) => {
-          if (line.total) {
-            bar.max = line.total;
-            bar.value = line.done;
-            told.textContent = `${line.done} of ${line.total}`;
-          }
-        },
-      );
-      say("The case is ready.");
-      await load();
-      el("a", { href: `/api/exports/${last.id}/file`, download: "" }).click();
-    } finally {
-      bar.hidden = true;
-      count();
-    }
+  async create() {
+    const asked = await post("/exports", {
+      segments: this.found.map((s) => s.id).filter((id) => this.chosen.has(id)),
+      title: this.title.value,
+      margin: Number(this.margin.value) || 0,
+      undecided: this.undecided.checked,
+      originals: this.originals.checked,
+    });
+    this.awaited = asked.id;
+    this.busy = true;
+    say("The case is being made; you may leave this room.");
+    await this.loadCases();
   }
-
-  room(root, "evidence", (params) => tried(() => load(params), root));
 }

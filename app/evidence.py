@@ -22,10 +22,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vlad.clock import iso
 from vlad.config import Settings
 from vlad.errors import InputError, LimitError, OutputError, VladError
 from vlad.library import Library
-from vlad.library.store import FREE
+from vlad.library.clips import FREE
+from vlad.library.findings import scorers_label
 from vlad.library.tables import ExportRow, SegmentRow, User, Video, new_id
 from vlad.report import cell
 from vlad.video import cut, frames_at
@@ -35,8 +37,10 @@ from . import view
 MOST = 200  # segments of one case
 SHOWN = 240  # pixels of the short side of a frame in the report
 COLUMNS = (
-    "number", "clip", "video", "camera", "start", "end", "peak", "label", "status", "decided_by", "reason", "tags", "notes", "said", "sha256_of_video",
+    "number", "clip", "video", "camera", "start", "end", "starts_at", "ends_at", "peak", "label", "label_by", "status", "decided_by", "decided_at", "reason",
+    "tags", "notes", "said", "said_by", "marked_by", "sha256_of_video",
 )  # fmt: skip
+MODELS = ("explanation", "reading")  # a model's words, which a person has to stand by before they go out
 
 
 @dataclass(frozen=True)
@@ -71,10 +75,15 @@ def rows_of(library: Library, wanted: Wanted) -> list[tuple[SegmentRow, Video]]:
 
 
 def make_case(
-    library: Library, settings: Settings, user: User, wanted: Wanted, tell: Callable[[int, int], None]
+    library: Library,
+    settings: Settings,
+    user: User,
+    wanted: Wanted,
+    tell: Callable[[int, int], None],
+    export_id: str = "",
 ) -> ExportRow:
-    """A case in the library's folder; tell(done, total) of its segments. Raises VladError; nothing half-made stays."""
-    rows, export_id = rows_of(library, wanted), new_id()
+    """A case in the library's folder; tell(done, total) of its segments. export_id: of the order. Raises VladError; nothing half-made stays."""
+    rows, export_id = rows_of(library, wanted), export_id or new_id()
     path = library.case(export_id)
     part = path.with_suffix(".part")
     coming = sum({v.id: v.size for _, v in rows}.values()) if wanted.originals else 0
@@ -90,7 +99,7 @@ def make_case(
         raise OutputError(f"the case cannot be written, or a clip of it not read ({error.strerror})") from None
     finally:
         part.unlink(missing_ok=True)
-    return library.exported(user, [row.id for row, _ in rows], manifest, export_id)
+    return library.exported(user, [row.id for row, _ in rows], manifest, export_id, wanted.title)
 
 
 def _fill(
@@ -106,12 +115,12 @@ def _fill(
     told, pictures = [], []
     for number, (row, video) in enumerate(rows, 1):
         tell(number - 1, len(rows))
-        name, note = f"clips/{number:03d}.mp4", ""
+        name, note = f"clips/{_name(number, row)}.mp4", ""
         start, end = max(0.0, row.start - wanted.margin), min(video.duration or row.end, row.end + wanted.margin)
         try:
             put(name, cut(library.clip(video.id), start, end, settings))
         except VladError as error:
-            name, note = "", str(error).replace(str(library.clip(video.id)), video.name)
+            name, note = "", library.by_name(str(error))
         told.append(
             {
                 **_facts(library, row, video),
@@ -132,8 +141,9 @@ def _fill(
             if manifest[name] != video.sha256:
                 raise InputError(f"{video.name}: its file is not the one that was analysed; it is no evidence")
     facts = {
-        "title": wanted.title, "made": _when(time.time()), "by": user.name, "segments": told,
-        "note": "Clips were cut from the originals and encoded anew, without sound. Scores and descriptions are a model's; verdicts are people's.",
+        "title": wanted.title, "made": iso(time.time()), "by": user.name, "segments": told,
+        "note": "Clips were cut from the originals and encoded anew, without sound. Scores are a model's; verdicts are people's. "
+                "A model's sentence stands here only where a person adopted or edited it, and says so.",
     }  # fmt: skip
     put("case.json", json.dumps(facts, ensure_ascii=False, indent=1).encode("utf-8", "replace"))
     put("segments.csv", _table(told).encode("utf-8", "replace"))
@@ -145,13 +155,49 @@ def _fill(
     return manifest
 
 
+def _name(number: int, row: SegmentRow) -> str:
+    """Of a segment's clip: 001 riot 0m00."""
+    minutes, seconds = divmod(int(row.start), 60)
+    when = f"{minutes // 60}h{minutes % 60:02d}m{seconds:02d}" if minutes >= 60 else f"{minutes}m{seconds:02d}"
+    return " ".join(filter(None, (f"{number:03d}", file_part(view.named(row), 40), when)))
+
+
+def file_part(words: str, most: int = 80) -> str:
+    """Words as a part of a file name on any system: letters, digits, spaces, - and _."""
+    kept = "".join(c if c.isalnum() or c in "-_" else " " for c in words)
+    return " ".join(kept.split())[:most].strip()
+
+
 def _facts(library: Library, row: SegmentRow, video: Video) -> dict[str, Any]:
     verdicts, notes, tags = library.about(row.id)
-    found = view.segment(row, library.deciders([row.id]).get(row.id))
+    decided = library.deciders([row.id]).get(row.id)
+    found = {k: v for k, v in view.segment(row, decided).items() if k not in MODELS}
+    numbers = {k: round(found[k], 3) for k in ("start", "end", "peak", "peak_time")}
+    adopted, history, label = row.adopted or {}, library.span_history(row.id), view.named(row)
+    # no class of the scorer that is not sure goes out, as history neither, unless a person agreed with it
+    doubted = "" if view.scorers(row) or label == scorers_label(row) else scorers_label(row)
+
+    def shown(span: dict[str, Any]) -> dict[str, Any]:
+        return {**span, "label": "" if span["label"] == doubted and not span.get("label_by") else span["label"]}
+
     return {
-        **found, "verdicts": [view.verdict(v) for v in verdicts], "notes": [view.note(n) for n in notes], "tags": tags,
-        "sha256_of_video": video.sha256, "video_facts": {**(video.facts or {}), "path": ""}, "recorded": video.recorded and _when(video.recorded),
+        **found, **numbers, "decided_at": iso(decided.created, video.zone) if decided else "",
+        "verdicts": [view.verdict(v) for v in verdicts], "notes": [view.note(n) for n in notes], "tags": tags,
+        "said": adopted.get("text", ""), "said_by": said_by(row), "label": label, "label_by": (row.label_by or "the scorer") if label else "",
+        "marked_by": row.author, "spans": [shown(view.span(s)) for s in history], "span": shown(found["span"]) if found["span"] else None,
+        "sha256_of_video": video.sha256, "video_facts": {**(video.facts or {}), "path": ""}, "unseen": round(view.unseen(video), 4),
+        "recorded": view.clock(video, 0.0) or "", "recorded_by": video.recorded_by if view.clock(video, 0.0) else "",
     }  # fmt: skip
+
+
+def said_by(row: SegmentRow) -> str:
+    """Whose sentence goes out: 'written by ann' where the model had none that could be shown, else adopted or edited by; '' for none."""
+    adopted = row.adopted
+    if not adopted:
+        return ""
+    models = view.read(row.explanation, row)
+    how = "adopted" if not adopted.get("edited") else "edited" if models and models["sure"] else "written"
+    return f"{how} by {adopted['by']}"
 
 
 def _pictures(library: Library, row: SegmentRow, settings: Settings) -> list[tuple[float, npt.NDArray[np.uint8]]]:
@@ -169,14 +215,9 @@ def _table(told: Sequence[dict[str, Any]]) -> str:
     for fact in told:
         given = {
             **fact, "video": fact["name"], "tags": " ".join(fact["tags"]), "notes": " | ".join(n["text"] for n in fact["notes"]),
-            "said": (fact["explanation"] or {}).get("text", ""),
         }  # fmt: skip
         rows.writerow([cell(given.get(c) if given.get(c) is not None else "") for c in COLUMNS])
     return out.getvalue()
-
-
-def _when(stamp: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(stamp))
 
 
 def size_of(path: Path) -> int:

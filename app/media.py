@@ -6,14 +6,12 @@ In: an id. Out: a response. Nothing is served by a path, and nothing of a reques
 from __future__ import annotations
 
 import io
-import math
-import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import BoundedSemaphore
 
-import numpy as np
 from fastapi import HTTPException
 from fastapi.responses import Response, StreamingResponse
 from PIL import Image
@@ -22,9 +20,11 @@ from vlad.config import Settings
 from vlad.errors import VladError
 from vlad.video import frames_at
 
+from .limits import one_of, refusal
+
 PIECE = 1 << 18  # bytes
-TILES, WIDTH = 100, 160  # thumbnails of a sheet, pixels of each
-_TURNS = BoundedSemaphore(2)
+WIDTH = 160  # pixels of a thumbnail
+_TURNS = BoundedSemaphore(3)  # decoders at once, of all requests: one more than a single person gets
 PRIVATE = {
     "Cache-Control": "private, max-age=3600",
     "X-Content-Type-Options": "nosniff",
@@ -87,10 +87,15 @@ def jpeg(image: Image.Image, quality: int = 80) -> Response:
     return Response(data.getvalue(), headers=PRIVATE, media_type="image/jpeg")
 
 
+def _turn() -> AbstractContextManager[None]:
+    """One of the decoders. Raises HTTPException 503 where none is free in time: whoever asks sixty times at once stops nobody else."""
+    return one_of(_TURNS, refusal(503, "pictures are being made for others; try again in a moment", 3))
+
+
 def frame_response(path: Path, time: float, settings: Settings, size: int = 360) -> Response:
     """The frame at a time (s). Raises HTTPException 404 where it cannot be read."""
     try:
-        with _TURNS:
+        with _turn():
             (frame,) = frames_at(str(path), [time], settings, size=size)
     except (VladError, ValueError):
         raise HTTPException(404, "this frame cannot be read") from None
@@ -99,7 +104,7 @@ def frame_response(path: Path, time: float, settings: Settings, size: int = 360)
 
 def strip_response(path: Path, times: Sequence[float], settings: Settings) -> Response:
     """Frames at several times (s) as one picture, each WIDTH wide. Raises HTTPException 404 where they cannot be read."""
-    frames = _small(path, times, settings, "these frames cannot be read")
+    frames = small(path, times, settings, "these frames cannot be read")
     tall = frames[0].height
     whole = Image.new("RGB", (WIDTH * len(frames), tall))
     for i, frame in enumerate(frames):
@@ -107,30 +112,13 @@ def strip_response(path: Path, times: Sequence[float], settings: Settings) -> Re
     return jpeg(whole)
 
 
-def _small(path: Path, times: Sequence[float], settings: Settings, otherwise: str) -> list[Image.Image]:
+def small(path: Path, times: Sequence[float], settings: Settings, otherwise: str) -> list[Image.Image]:
     """Thumbnails WIDTH wide; the decoders of all requests wait for one another, or a page of pictures would take every core."""
     try:
-        with _TURNS:
+        with _turn():
             frames = frames_at(str(path), times, settings, size=120)
     except (VladError, ValueError):
         raise HTTPException(404, otherwise) from None
     height, width = frames[0].shape[:2]
     tall = max(1, round(WIDTH * height / width))
     return [Image.fromarray(f).resize((WIDTH, tall)) for f in frames]
-
-
-def sheet(path: Path, duration: float, settings: Settings, kept: Path) -> Path:
-    """A sheet of TILES thumbnails, ten a row, evenly over the clip, made once. Raises HTTPException 404."""
-    if kept.is_file():
-        return kept
-    times = ((np.arange(TILES) + 0.5) / TILES * duration).tolist()
-    frames = _small(path, times, settings, "no thumbnails of this clip")
-    tall = frames[0].height
-    whole = Image.new("RGB", (10 * WIDTH, math.ceil(TILES / 10) * tall))
-    for i, frame in enumerate(frames):
-        whole.paste(frame, (i % 10 * WIDTH, i // 10 * tall))
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    part = kept.with_suffix(".part.jpg")
-    whole.save(part, "JPEG", quality=70)
-    os.replace(part, kept)
-    return kept

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from functools import cached_property
 from threading import Lock
 
 import numpy as np
@@ -15,14 +15,17 @@ from vlad.errors import InputError
 from vlad.explainers.explain import PromptedExplainer
 from vlad.explainers.preview import Counter, Preview, preview
 from vlad.library import Library
-from vlad.library.store import segment_of
+from vlad.library.findings import segment_of
 from vlad.library.tables import SegmentRow, Video
 from vlad.pipeline import Analyzer
 from vlad.prompting import Prompt, Templates
 from vlad.types import Analysis, Explanation
 from vlad.types import Video as VideoFacts
 
+from .limits import one_of, refusal
 from .search import EVERYDAY
+
+NANO = "nano"
 
 
 class Models:
@@ -32,11 +35,21 @@ class Models:
         self.settings, self.analyzer = settings, analyzer or Analyzer(settings)
         self.templates = Templates(settings.prompts)
         self._everyday: npt.NDArray[np.float32] | None = None
-        self._lock = Lock()
+        self._count: Counter | None = None
+        self._lock, self._loading = Lock(), Lock()
+
+    @property
+    def least(self) -> float:
+        """Cosine below which words match no moment well; 0 for an encoder that was not calibrated."""
+        return float(getattr(self.analyzer.encoder, "least_likeness", 0.0))
+
+    def _turn(self) -> AbstractContextManager[None]:
+        """The models, for one at a time. Raises HTTPException 503 where others keep them for longer than a moment."""
+        return one_of(self._lock, refusal(503, "the model answers somebody else; try again in a moment", 5))
 
     def words(self, words: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Words, and EVERYDAY beside them, as unit vectors [D] and [N, D] in the space of pictures."""
-        with self._lock:
+        with self._turn():
             if self._everyday is None:
                 self._everyday = self.analyzer.encoder.embed_text(list(EVERYDAY))
             return self.analyzer.encoder.embed_text([words])[0], self._everyday
@@ -45,7 +58,7 @@ class Models:
         """Other words for a segment, by a template. Raises VladError."""
         said = {"said": str((row.explanation or {}).get("text", ""))}
         facts = facts_of_video(library, video)
-        with self._lock:
+        with self._turn():
             explainer = PromptedExplainer(self.analyzer.engine(), prompt, self.settings)
             (found,) = explainer(facts, library.track(video.id), [segment_of(row)], values=[said])
         return found
@@ -56,18 +69,21 @@ class Models:
     ) -> str:  # fmt: skip
         """An answer to a question about a segment; on_piece gets its words as they come. Raises VladError."""
         analysis = analysis_of(library, video, row)
-        with self._lock:
+        with self._turn():
             return self.analyzer.chat(analysis, segment_of(row), turns=turns).ask(question, on_piece)
 
     def preview(self, library: Library, video: Video, row: SegmentRow, prompt: Prompt) -> Preview:
         """What the model would get for a segment by a template; no model is asked. Raises VladError."""
         return preview(
-            self.settings, analysis_of(library, video, row), segment_of(row), prompt=prompt, counter=self._counter
+            self.settings, analysis_of(library, video, row), segment_of(row), prompt=prompt, counter=self._counter()
         )
 
-    @cached_property
     def _counter(self) -> Counter | None:
-        return None if self.settings.server else Counter(self.settings)
+        if self.settings.server:
+            return None
+        with one_of(self._loading, refusal(503, "the model's words are being loaded; try again in a moment", 5)):
+            self._count = self._count or Counter(self.settings)
+            return self._count
 
 
 def analysis_of(library: Library, video: Video, row: SegmentRow) -> Analysis:
@@ -75,8 +91,9 @@ def analysis_of(library: Library, video: Video, row: SegmentRow) -> Analysis:
     segment = segment_of(row)
     said = row.explanation or {}
     told = Explanation(
-        segment, said.get("verdict", "unclear"), str(said.get("text", "")), times=tuple(said.get("times", ()))
-    )
+        segment, said.get("verdict", "unclear"), str(said.get("text", "")), dict(said.get("fields") or {}),
+        times=tuple(said.get("times", ())),
+    )  # fmt: skip
     return Analysis(facts_of_video(library, video), library.track(video.id), (segment,), (told,))
 
 
@@ -86,3 +103,22 @@ def facts_of_video(library: Library, video: Video) -> VideoFacts:
         raise InputError("video: not analysed yet")
     facts = {**video.facts, "gaps": tuple((a, b) for a, b in video.facts["gaps"])}
     return replace(VideoFacts(**facts), path=str(library.clip(video.id)))
+
+
+def cannot(settings: Settings) -> dict[str, str]:
+    """What the models of these settings are not fit for, a sentence each to be read before anybody tries; '' where they are.
+
+    The embedded default measures, and was taught on photos and rendered scenes: what people do it hardly knows.
+    """
+    small = not settings.server and settings.explainer == NANO
+    words = {
+        "chat": "The built-in model answers from what was measured alone: how many, how fast, how close, which colours, where and when.",
+        "explain": "The built-in model tells what was measured; it names what happens only where it is sure, and may still be wrong.",
+    }
+    seen = settings.encoder == NANO
+    search = "With the built-in model words find scenes and things (people, cars, fire, a shop), hardly what people do; the presets clip-b16 and clip-l14 know more."
+    return {
+        "chat": words["chat"] if small else "",
+        "explain": words["explain"] if small else "",
+        "search": search if seen else "",
+    }

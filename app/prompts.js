@@ -1,20 +1,10 @@
 // Prompts: the templates in use; a copy to edit, checked as it is typed, looked at and tried on a segment beside the one in use, and saved.
-import {
-  Refused,
-  api,
-  choice,
-  clock,
-  el,
-  fill,
-  frames,
-  labelled,
-  me,
-  options,
-  room,
-  say,
-  tried,
-  when,
-} from "./common.js";
+import { Refused, api, me } from "./api.js";
+import { choice, el, fill, labelled, options, say, tried } from "./dom.js";
+import { drafts } from "./drafts.js";
+import { called } from "./queue.js";
+import { frames } from "./sprites.js";
+import { clock, when } from "./times.js";
 
 export async function start(root) {
   const admin = (await me()).scopes.includes("admin");
@@ -37,6 +27,7 @@ export async function start(root) {
     onchange: () => {
       const found = old.find((v) => v.hash === versions.value);
       text.value = found ? found.source : chosen.source;
+      keep();
       check();
     },
   });
@@ -72,6 +63,7 @@ export async function start(root) {
               onclick: () => {
                 text.value = chosen.source;
                 versions.value = "";
+                keep();
                 check();
               },
             },
@@ -101,6 +93,7 @@ export async function start(root) {
     ),
   );
   text.addEventListener("input", () => {
+    keep();
     clearTimeout(timer);
     timer = setTimeout(check, 250);
   });
@@ -110,11 +103,15 @@ export async function start(root) {
       if (!save.disabled) save.click();
     }
   });
-  addEventListener("beforeunload", (event) => {
-    if (chosen && text.value !== chosen.source) event.preventDefault();
-  });
 
   const edited = () => chosen && text.value !== chosen.source;
+
+  /** An edit lives until it is saved or undone, and remembers what it began from: somebody else may save meanwhile. */
+  function keep() {
+    const id = `template ${chosen.name}`;
+    drafts.set(id, "base", edited() ? drafts.get(id, "base") || chosen.hash : "");
+    drafts.set(id, "text", edited() ? text.value : "");
+  }
 
   async function check() {
     if (!chosen) return;
@@ -151,8 +148,18 @@ export async function start(root) {
   }
 
   async function open(which) {
-    if (edited() && chosen.name !== which.name && !confirm(`Leave your edits of ${chosen.name}?`)) return;
     chosen = which;
+    text.value = drafts.get(`template ${which.name}`, "text") || which.source;
+    fill(seen);
+    for (const button of list.querySelectorAll("button"))
+      button.setAttribute("aria-current", String(button.dataset.name === which.name));
+    await describe();
+    await check();
+  }
+
+  /** Name, version and history of the chosen template, beside whatever is being edited. */
+  async function describe() {
+    const which = chosen;
     name.textContent = which.name;
     facts.textContent = which.version
       ? `version ${which.version}, ${which.name}@${which.hash}. ${which.description}`
@@ -160,10 +167,6 @@ export async function start(root) {
     broken.textContent = which.error
       ? `${which.error}${which.version ? "; the last good version stays in use" : ""}`
       : "";
-    text.value = which.source;
-    fill(seen);
-    for (const button of list.querySelectorAll("button"))
-      button.setAttribute("aria-current", String(button.dataset.name === which.name));
     old = (await tried(() => api(`/prompts/${which.name}/history`))) ?? [];
     fill(
       versions,
@@ -171,7 +174,6 @@ export async function start(root) {
         ([value, words]) => el("option", { value }, words),
       ),
     );
-    await check();
   }
 
   async function look() {
@@ -216,16 +218,18 @@ export async function start(root) {
         const said = await api(`/prompts/${chosen.name}/try`, { method: "POST", body: { ...body, source } });
         fill(
           words,
-          el("p", { class: "text" }, said.text),
+          el("p", { class: "text" }, said.reading.text),
           el(
             "p",
             { class: "small" },
-            `${said.verdict}${said.probability === null ? "" : `, probability ${said.probability.toFixed(2)}`}; ${said.prompt}; ${((performance.now() - began) / 1000).toFixed(1)} s`,
+            [said.reading.chance, said.prompt, `${((performance.now() - began) / 1000).toFixed(1)} s`]
+              .filter(Boolean)
+              .join("; "),
           ),
           el(
             "dl",
             { class: "fields" },
-            Object.entries(said.fields).flatMap(([key, value]) => [el("dt", {}, key), el("dd", {}, value)]),
+            Object.entries(said.reading.fields).flatMap(([key, value]) => [el("dt", {}, key), el("dd", {}, value)]),
           ),
           said.notes.length ? el("p", { class: "small" }, said.notes.join("; ")) : null,
           el("details", {}, el("summary", {}, "its own words"), el("pre", { class: "wrap" }, said.raw)),
@@ -244,7 +248,7 @@ export async function start(root) {
         "article",
         {},
         el("h3", {}, `Kept: ${found.explanation.prompt}`),
-        el("p", { class: "text" }, found.explanation.text),
+        el("p", { class: "text" }, found.reading.text),
         el("p", {}, el("a", { href: `#review?segment=${found.id}` }, "Review it")),
       ),
     );
@@ -258,12 +262,22 @@ export async function start(root) {
     );
 
   async function store() {
-    const kept = await api(`/prompts/${chosen.name}`, {
-      method: "PUT",
-      body: { source: text.value, base: chosen.hash },
+    const id = `template ${chosen.name}`,
+      body = { source: text.value, base: drafts.get(id, "base") || chosen.hash };
+    const kept = await api(`/prompts/${chosen.name}`, { method: "PUT", body }).catch(async (error) => {
+      if (error.status === 409) {
+        // somebody saved meanwhile: who saves again now knows it
+        chosen = (await api("/prompts")).find((t) => t.name === chosen.name) ?? chosen;
+        drafts.set(id, "base", chosen.hash);
+        await describe();
+        const now = el("pre", { class: "wrap" }, chosen.source);
+        fill(seen, el("article", {}, el("h3", {}, `In use now: version ${chosen.version}`), now));
+      }
+      throw error;
     });
     say(`${kept.name} version ${kept.version} is in use.`);
     text.value = chosen.source; // no longer an edit: it is what comes next
+    keep();
     await load(kept.name);
   }
 
@@ -289,15 +303,17 @@ export async function start(root) {
     if (found) await open(found);
   }
 
-  room(root, "prompts", (params) =>
-    tried(async () => {
+  async function arrive(params) {
+    await tried(async () => {
       const page = await api("/segments?count=100");
       options(
         segment,
-        page.segments.map((s) => [s.id, `${s.name} ${clock(s.start)}–${clock(s.end)} ${s.label}`]),
+        page.segments.map((s) => [s.id, `${s.name} ${clock(s.start)}–${clock(s.end)} ${called(s)}`]),
       );
       if (params.segment && page.segments.some((s) => s.id === params.segment)) segment.value = params.segment;
-      if (!edited()) await load(params.name ?? chosen?.name ?? "explain");
-    }, root),
-  );
+      if (!chosen || params.name) await load(params.name ?? "explain");
+      else if (!edited()) await load(chosen.name);
+    }, root);
+  }
+  return { arrive };
 }

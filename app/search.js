@@ -1,20 +1,33 @@
 // Search: words to moments over everything that was analysed, by how frames look.
-import { api, choice, clock, el, fill, frames, go, labelled, options, room, tried } from "./common.js";
+import { api, me } from "./api.js";
+import { choice, el, fill, labelled, options, tried } from "./dom.js";
+import { facets } from "./live.js";
+import { go } from "./rooms.js";
+import { picture } from "./sprites.js";
+import { clock, plural, wall } from "./times.js";
 
-export function start(root) {
+export async function start(root) {
+  const { cannot } = await me();
   const words = el("input", { type: "search", maxLength: 300, placeholder: "a person running", required: true });
   const camera = choice([["", "every camera"]]),
     label = choice([["", "every class"]]);
-  const status = choice([
+  const among = choice([
     ["", "everything"],
     ["open", "open segments"],
     ["confirmed", "confirmed segments"],
     ["dismissed", "dismissed segments"],
   ]);
-  const after = el("input", { type: "datetime-local" }),
-    before = el("input", { type: "datetime-local" });
+  const place = "by the clock of the place",
+    after = el("input", { type: "datetime-local", title: place }),
+    before = el("input", { type: "datetime-local", title: place });
   const told = el("p", { role: "status" }),
-    list = el("ol", { class: "moments", "aria-label": "Moments" });
+    well = el("ol", { class: "moments", "aria-label": "Moments that match well" }),
+    rest = el(
+      "details",
+      { class: "rest", hidden: true },
+      el("summary", {}, "The likest of the rest; none of them a good match"),
+      el("ol", { class: "moments", "aria-label": "Other moments" }),
+    );
   const form = el(
     "form",
     {
@@ -22,13 +35,13 @@ export function start(root) {
       role: "search",
       onsubmit: (event) => {
         event.preventDefault();
-        go("search", { words: words.value, n: Date.now() % 1e6 });
+        go("search", { words: words.value });
       },
     },
     labelled("What do you look for?", words),
     labelled("Camera", camera),
     labelled("Class", label),
-    labelled("Among", status),
+    labelled("Among", among),
     labelled("From", after),
     labelled("Until", before),
     el("button", { type: "submit", class: "main" }, "Search"),
@@ -38,82 +51,88 @@ export function start(root) {
     el(
       "div",
       { class: "vlad search" },
+      cannot?.search ? el("p", { class: "note small", role: "note" }, cannot.search) : null,
       form,
       told,
-      list,
-      el(
-        "p",
-        { class: "small" },
-        "By how frames look, with CLIP: it knows things and places better than deeds, and nano knows only its simulated world's words. From and until: when a moment was recorded, or else when its clip was added.",
-      ),
+      well,
+      rest,
     ),
   );
 
+  let latest = null;
+
   async function find(query, spoken) {
-    const filters = { camera: camera.value, label: label.value, status: status.value };
+    const filters = { camera: camera.value, label: label.value, status: among.value };
     for (const [name, input] of [
       ["after", after],
       ["before", before],
     ])
-      if (input.value) filters[name] = String(new Date(input.value).getTime() / 1000);
-    told.textContent = "searching";
-    fill(list);
+      if (input.value) filters[name] = input.value;
+    const own = {};
+    latest = own;
+    told.textContent = "searching…";
+    fill(well);
+    rest.hidden = true;
     const found = await tried(() => api("/search?" + new URLSearchParams({ ...query, ...filters })), form);
+    if (latest !== own) return; // another search was sent meanwhile
     if (!found) {
       told.textContent = "";
       return;
     }
-    const well = found.moments.filter((m) => m.well).length;
+    const good = found.moments.filter((m) => m.well || query.like), // a picture has no words that could be missing
+      others = found.moments.filter((m) => !good.includes(m));
     told.textContent = !found.moments.length
       ? "Nothing is here to search, or the filters leave nothing."
-      : found.well
-        ? `${well} moment${well === 1 ? "" : "s"} ${spoken} match${well === 1 ? "es" : ""} well${well < found.moments.length ? "; fainter: the likest of the rest" : ""}`
-        : `Nothing matches well. The likest there is ${spoken}:`;
-    told.className = found.well ? "" : "poor";
-    const pictures = new Map();
-    for (const video of new Set(found.moments.map((m) => m.video))) {
-      const own = found.moments.filter((m) => m.video === video);
-      frames(
-        video,
-        own.map((m) => (m.start + m.end) / 2),
-      ).forEach((picture, i) => pictures.set(own[i], picture));
-    }
-    fill(
-      list,
-      found.moments.map((m) =>
+      : query.like
+        ? "Moments that look like that segment, the most alike first; alike is not the same."
+        : good.length
+          ? `${plural(good.length, "moment")} ${spoken} ${good.length === 1 ? "matches" : "match"} well.`
+          : `Nothing matches well ${spoken}.`;
+    fill(well, good.map(card));
+    fill(rest.lastElementChild, others.map(card));
+    rest.hidden = !others.length;
+    rest.open = !good.length;
+  }
+
+  function card(m) {
+    const middle = (m.start + m.end) / 2,
+      there = wall(m.starts_at);
+    return el(
+      "li",
+      {},
+      el(
+        "button",
+        {
+          type: "button",
+          class: m.well ? "" : "poor",
+          onclick: () => go("review", { video: m.video, at: m.start.toFixed(2) }),
+        },
+        picture(m.video, middle),
+        el("span", { class: "name" }, m.name),
         el(
-          "li",
-          {},
-          el(
-            "button",
-            {
-              type: "button",
-              class: m.well ? "" : "poor",
-              onclick: () => go("review", { video: m.video, at: m.start.toFixed(2) }),
-            },
-            pictures.get(m),
-            el("span", { class: "name" }, m.name),
-            el(
-              "span",
-              {},
-              `${clock(m.start)} ${m.camera} likeness ${m.likeness.toFixed(2)}${m.well ? "" : ", no good match"}`,
-            ),
-          ),
+          "span",
+          { class: "small" },
+          [there && `${there.day} ${there.time}`, clock(m.start), m.camera, `likeness ${m.likeness.toFixed(2)}`]
+            .filter(Boolean)
+            .join(" · "),
         ),
       ),
     );
   }
 
-  room(root, "search", async (params) => {
-    const facets = await tried(() => api("/facets"));
-    if (facets) {
-      options(camera, [["", "every camera"], ...facets.cameras.map((c) => [c, c])]);
-      options(label, [["", "every class"], ...facets.labels.map((c) => [c, c])]);
+  async function arrive(params) {
+    const known = await tried(facets);
+    if (known) {
+      options(camera, [["", "every camera"], ...known.cameras.map((c) => [c, c])]);
+      options(label, [["", "every class"], ...known.labels.map((c) => [c, c])]);
     }
-    if (params.like) find({ like: params.like }, "like that segment");
-    else if (params.words) {
+    if (params.like) {
+      words.value = "";
+      await find({ like: params.like }, "");
+    } else if (params.words) {
       words.value = params.words;
-      find({ words: params.words }, `for “${params.words}”`);
+      await find({ words: params.words }, `for “${params.words}”`);
     } else words.focus();
-  });
+  }
+  return { arrive };
 }

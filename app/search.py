@@ -7,6 +7,7 @@ others. Knows no page.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vlad.errors import InputError
+from vlad.arrays import load_array
+from vlad.errors import InputError, VladError
 from vlad.explainers.examples import embedding
 from vlad.library import Library
-from vlad.library.store import segment_of
+from vlad.library.findings import segment_of
 from vlad.library.tables import SegmentRow
 from vlad.types import Features
 
+log = logging.getLogger("vlad.app")
 EXACT = 200_000  # snippets up to which NumPy looks at all of them
 SAMPLE = 20_000  # snippets that tell what likeness is usual
 APART = 3.0  # seconds between two moments of one clip
@@ -33,7 +36,8 @@ EVERYDAY = (
     "a calm scene at night", "two people talking", "a person standing still",
 )  # fmt: skip
 Floats = npt.NDArray[np.float32]
-Wanted = Callable[[str, float, float], bool]
+Times = npt.NDArray[np.float64]
+Wanted = Callable[[str, Times, Times], npt.NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Index:
         self.vectors = np.zeros((0, 1), np.float32)
         self.owners: list[tuple[str, int, npt.NDArray[np.float64]]] = []  # video, first row, edges
         self.state: tuple[tuple[str, int], ...] = ()
+        self.damaged: frozenset[str] = frozenset()  # clips whose embeddings or scores cannot be read
         self._faiss: Any = None
 
     def refresh(self, files: Mapping[str, Path], edges_of: Callable[[str], npt.NDArray[np.float64]]) -> None:
@@ -62,27 +67,45 @@ class Index:
         if state == self.state:
             return
         parts: list[Floats] = []
-        self.owners, rows = [], 0
+        self.owners, rows, damaged = [], 0, set()
         for video, _ in state:
-            found, edges = np.load(files[video], allow_pickle=False).astype(np.float32), edges_of(video)
+            try:
+                found, edges = load_array(files[video]).astype(np.float32), edges_of(video)
+                if found.ndim != 2 or not np.isfinite(found).all():
+                    raise ValueError("no table of numbers")
+            except (ValueError, VladError) as error:  # a damaged file costs its own clip, and no search
+                log.warning("embeddings of %s: %s", video, error)
+                damaged.add(video)
+                continue
             if len(found) != len(edges) - 1 or (parts and found.shape[1] != parts[0].shape[1]):
                 continue  # of an older analysis or another encoder
             self.owners.append((video, rows, edges))
             parts.append(found)
             rows += len(found)
         self.vectors = np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
-        self.state, self._faiss = state, None
+        self.state, self._faiss, self.damaged = state, None, frozenset(damaged)
 
     def nearest(
-        self, vector: Floats, count: int, *, wanted: Wanted | None = None, everyday: Floats | None = None
+        self,
+        vector: Floats,
+        count: int,
+        *,
+        wanted: Wanted | None = None,
+        everyday: Floats | None = None,
+        least: float = 0.0,
     ) -> list[Moment]:
-        """Up to `count` moments, most alike first, no two of one clip within APART seconds. wanted(clip, start, end): which; None for all.
+        """Up to `count` moments, most alike first, no two of one clip within APART seconds.
 
+        wanted(clip, starts [N], ends [N]) (s): which of a clip's snippets, bool [N]; None for all. They are looked at before any is ranked.
         everyday: unit vectors [N, D] of EVERYDAY where `vector` is of words, None where it is of a picture.
+        least: cosine below which words are no good match, where an encoder was calibrated on real clips and real distractors.
         """
         if not len(self.vectors) or vector.shape != self.vectors.shape[1:]:
             return []
-        likeness = self._likeness(vector, count)
+        chosen = None if wanted is None else self._rows(wanted)
+        if chosen is not None and not chosen.any():
+            return []
+        likeness = self._likeness(vector, count, chosen)
         among_moments = self.vectors[:: max(1, len(self.vectors) // SAMPLE)] @ vector
         found: list[Moment] = []
         starts = np.array([first for _, first, _ in self.owners])
@@ -91,17 +114,42 @@ class Index:
                 break
             video, first, edges = self.owners[int(np.searchsorted(starts, row, side="right")) - 1]
             start, end = float(edges[row - first]), float(edges[row - first + 1])
-            near = any(m.video == video and abs(m.start - start) < APART for m in found)
-            if near or (wanted is not None and not wanted(video, start, end)):
+            if any(m.video == video and abs(m.start - start) < APART for m in found):
                 continue
             usual = among_moments if everyday is None else everyday @ self.vectors[row]
             apart = float(likeness[row]) - float(usual.mean())
             well = apart >= (STANDS_OUT if everyday is None else SAYS_MORE) * float(usual.std()) > 0
+            well &= everyday is None or float(likeness[row]) >= least
             found.append(Moment(video, start, end, float(likeness[row]), well))
         return found
 
-    def _likeness(self, vector: Floats, count: int) -> Floats:
-        """Cosine of every snippet; above EXACT of the nearest that FAISS finds, minus infinity elsewhere."""
+    def inside(self, video: str, span: tuple[float, float], vector: Floats) -> Moment | None:
+        """The moment of a clip's span (s) that is most like `vector`, as a good match; None for a clip that is not here."""
+        place = next((p for p in self.owners if p[0] == video), None)
+        if place is None or vector.shape != self.vectors.shape[1:]:
+            return None
+        _, first, edges = place
+        low = max(int(np.searchsorted(edges, span[0], side="right")) - 1, 0)
+        high = min(max(int(np.searchsorted(edges, span[1], side="left")), low + 1), len(edges) - 1)
+        if low >= high:
+            return None
+        likeness = self.vectors[first + low : first + high] @ vector
+        best = low + int(likeness.argmax())
+        return Moment(video, float(edges[best]), float(edges[best + 1]), float(likeness.max()), True)
+
+    def _rows(self, wanted: Wanted) -> npt.NDArray[np.bool_] | None:
+        """Which snippets are wanted; None for all."""
+        chosen = np.zeros(len(self.vectors), bool)
+        for video, first, edges in self.owners:
+            chosen[first : first + len(edges) - 1] = wanted(video, edges[:-1], edges[1:])
+        return None if chosen.all() else chosen
+
+    def _likeness(self, vector: Floats, count: int, chosen: npt.NDArray[np.bool_] | None) -> Floats:
+        """Cosine of every chosen snippet; above EXACT of them of the nearest that FAISS finds. Minus infinity elsewhere."""
+        if chosen is not None and chosen.sum() <= EXACT:
+            found = np.full(len(self.vectors), -np.inf, np.float32)
+            found[chosen] = self.vectors[chosen] @ vector
+            return found
         if len(self.vectors) <= EXACT:
             exact: Floats = self.vectors @ vector
             return exact
@@ -119,6 +167,8 @@ class Index:
         values, rows = self._faiss.search(vector[None], min(len(self.vectors), 2000 + 50 * count))
         likeness = np.full(len(self.vectors), -np.inf, np.float32)
         likeness[rows[0][rows[0] >= 0]] = values[0][rows[0] >= 0]
+        if chosen is not None:
+            likeness[~chosen] = -np.inf
         return likeness
 
 
@@ -127,5 +177,10 @@ def look_of(library: Library, row: SegmentRow) -> Floats:
     track, kept = library.track(row.video_id), library.embeddings(row.video_id)
     if not kept.is_file():
         raise InputError("this segment's clip is not analysed for search; analyse it again")
-    values = np.load(kept, allow_pickle=False).astype(np.float32)
+    try:
+        values = load_array(kept).astype(np.float32)
+        if len(values) != len(track.edges) - 1:
+            raise ValueError("of another analysis")
+    except (ValueError, TypeError, InputError):
+        raise InputError("what was kept of this segment's clip for search is damaged; analyse it again") from None
     return embedding(Features(values, track.edges, "kept@0"), segment_of(row), values.shape[1])

@@ -8,46 +8,42 @@ user; anything else needs users first. No route but login and health answers wit
 
 from __future__ import annotations
 
-import json
-import logging
-import subprocess
-import sys
+import errno
+import shutil
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-from fastapi import Depends, FastAPI, Request, Response
-from fastapi.responses import JSONResponse, PlainTextResponse
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from anyio import CapacityLimiter, to_thread
+from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from prometheus_client import CollectorRegistry, Counter, generate_latest
 from sqlalchemy import func, select
-from starlette.concurrency import run_in_threadpool
 
 from vlad.config import Settings
-from vlad.errors import InputError, SettingsError, VladError
+from vlad.errors import InputError, VladError
 from vlad.library import Library
-from vlad.library.tables import Job, SegmentRow, Video
+from vlad.library.tables import Job
 from vlad.prompting import user_folder
 
-from . import admin, api, cases, desk, page
-from .api import status_of
-from .auth import LOOPBACK, Gate, may
+from . import admin, cases, clips, days, desk, live, page, segments, session, talk
+from .address import LOOPBACK, check
+from .auth import Gate, may
+from .background import Background
+from .common import status_of
+from .guard import Guard, counted
+from .limits import Limits, one_of, refusal
+from .metrics import Told
 from .models import Models
+from .reference import reference
 from .search import Index
 
-log = logging.getLogger("vlad.app")
-UNFINISHED = 7.0  # days after which an upload that never ended is forgotten
-# Gradio's own scripts are inline; nothing comes from elsewhere, and nobody frames the page.
-POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
-    "font-src 'self' data:; worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
-)
-HEADERS = {
-    "Content-Security-Policy": POLICY,
-    "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer", "Cross-Origin-Opener-Policy": "same-origin",
-}  # fmt: skip
+FULL = 256 << 20  # bytes of disk below which the library cannot go on for long
 
 
 def make_app(library: Library, settings: Settings, *, local: bool, models: Models | None = None) -> FastAPI:
@@ -57,61 +53,62 @@ def make_app(library: Library, settings: Settings, *, local: bool, models: Model
         (library.folder / "prompts").mkdir(exist_ok=True)
         settings = settings.model_copy(update={"prompts": library.folder / "prompts"})
     app.state.library, app.state.settings = library, settings
-    app.state.viewed = {}
+    app.state.limits = Limits()
+    app.state.viewed, app.state.live = {}, live.Live(library)
+    app.state.maker = cases.Maker(library, settings)
     app.state.gate, app.state.models = Gate(library, local=local), models or Models(settings)
     index, lock = Index(), threading.Lock()
 
     def index_of(videos: Sequence[str]) -> Index:
-        with lock:
+        with one_of(lock, refusal(503, "what is searched is being read anew; try again in a moment", 3)):
             index.refresh({v: library.embeddings(v) for v in videos}, lambda v: library.track(v).edges)
         return index
 
     app.state.index_of = index_of
     registry = CollectorRegistry()
     requests = Counter("vlad_requests", "Answered requests", ["method", "status"], registry=registry)
-    gauges = {
-        name: Gauge(f"vlad_{name}", words, registry=registry)
-        for name, words in (("jobs_queued", "Jobs that wait"), ("jobs_running", "Jobs under way"), ("jobs_failed", "Jobs that failed"),
-                            ("videos", "Clips"), ("segments_open", "Segments nobody decided on"), ("bytes", "Bytes of clips"))
-    }  # fmt: skip
+    app.state.searches = Counter("vlad_searches", "Searches by words or likeness", registry=registry)
+    registry.register(Told(library, lambda: app.state.behind()))
 
-    @app.middleware("http")
-    async def safe(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
-        refused = await run_in_threadpool(page.refuse, request)
-        response = refused or await call(request)
-        response.headers.update(HEADERS)
-        requests.labels(request.method, str(response.status_code)).inc()
-        return response
+    app.state.count = lambda method, status: requests.labels(method, str(status)).inc()
+    app.add_middleware(Guard, count=app.state.count)
+
+    @app.exception_handler(RequestValidationError)
+    def senseless(request: Request, error: RequestValidationError) -> JSONResponse:
+        """What makes no sense, by field, an id of a wrong form as one that nothing has; never what was sent, which may be a password or huge."""
+        wrong = next(
+            (e["loc"] for e in error.errors() if e["loc"][0] == "path" and str(e["loc"][-1]).endswith("_id")), None
+        )
+        if wrong is not None:
+            return JSONResponse({"detail": f"{str(wrong[-1]).removesuffix('_id')}: no such id"}, 404)
+        told = [{"loc": list(e["loc"])[:6], "msg": str(e["msg"])[:200], "type": e["type"]} for e in error.errors()[:20]]
+        return JSONResponse({"detail": told}, 422)
 
     @app.exception_handler(VladError)
     def told(request: Request, error: VladError) -> JSONResponse:
         status = status_of(error) if isinstance(error, InputError) else 503
-        return JSONResponse({"detail": str(error).replace(str(library.folder), "")}, status)
+        later = {"Retry-After": "3"} if status == 503 else None
+        return JSONResponse({"detail": _named(library, str(error))}, status, later)
+
+    @app.exception_handler(OSError)
+    def full(request: Request, error: OSError) -> JSONResponse:
+        """A disk that is full or read-only is no bug; anything else is, and goes on as one."""
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+            raise error
+        words = f"the library's disk cannot be used just now ({error.strerror})"
+        return JSONResponse({"detail": words}, 503, {"Retry-After": "30"})
+
+    own = CapacityLimiter(2)  # threads of /healthz alone
+    app.state.behind = dict
 
     @app.get("/healthz", include_in_schema=False)
-    def health() -> dict[str, str]:
-        """Whether the database answers."""
-        with library.read() as session:
-            session.execute(select(1))
-        return {"status": "ok"}
+    async def health() -> dict[str, Any]:
+        """Whether the database answers, and what goes on behind: workers, the age of the oldest job that waits (s), sweeps, disk."""
+        return await to_thread.run_sync(lambda: state_of(library, app.state.behind()), limiter=own)
 
     @app.get("/metrics", include_in_schema=False, dependencies=[Depends(may("read"))])
     def metrics() -> PlainTextResponse:
         """Prometheus."""
-        with library.read() as session:
-            for status in ("queued", "running", "failed"):
-                found = session.scalar(select(func.count()).select_from(Job).where(Job.status == status))
-                gauges[f"jobs_{status}"].set(found or 0)
-            gauges["videos"].set(
-                session.scalar(select(func.count()).select_from(Video).where(Video.removed.is_(None))) or 0
-            )
-            gauges["bytes"].set(session.scalar(select(func.sum(Video.size)).where(Video.removed.is_(None))) or 0)
-            waiting = (
-                select(func.count())
-                .select_from(SegmentRow)
-                .where(SegmentRow.status == "open", SegmentRow.gone.is_(None))
-            )
-            gauges["segments_open"].set(session.scalar(waiting) or 0)
         return PlainTextResponse(generate_latest(registry).decode())
 
     @app.get("/api/openapi.json", include_in_schema=False, dependencies=[Depends(may("read"))])
@@ -119,104 +116,61 @@ def make_app(library: Library, settings: Settings, *, local: bool, models: Model
         """What /api takes and gives."""
         return app.openapi()
 
-    for routes in (api.router, desk.router, cases.router, admin.router, page.router):
-        app.include_router(routes)
+    @app.get("/api/docs", include_in_schema=False, dependencies=[Depends(may("read"))])
+    def docs() -> HTMLResponse:
+        """The same for people."""
+        return HTMLResponse(reference(app.openapi()))
+
+    for room in (session, clips, segments, days, talk, live, desk, cases, admin, page):
+        app.include_router(room.router)
     return page.mount(app)
 
 
-class Retention:
-    """Removes unfinished uploads, and clips older than the library's option `retention_days`, once an hour, as long as it lives."""
-
-    def __init__(self, library: Library) -> None:
-        self.library, self.stop = library, threading.Event()
-        self.thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> Retention:
-        self.thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.stop.set()
-        self.thread.join()
-
-    def _run(self) -> None:
-        while not self.stop.is_set():
-            try:
-                self.library.forget_uploads(UNFINISHED)
-                days = self.library.options().get("retention_days")
-                if days is not None:
-                    self.library.retire(days)
-            except VladError as error:  # a database that is away for a moment ends no retention
-                log.warning("retention: %s", error)
-            self.stop.wait(3600)
+def _named(library: Library, words: str) -> str:
+    try:
+        return library.by_name(words)
+    except VladError:  # the database is what is away
+        return words
 
 
-class Workers:
-    """`count` worker processes, started again when one ends, as long as this one lives."""
-
-    def __init__(self, library: Library, url: str, settings: Settings, count: int) -> None:
-        self.library, self.count = library, count
-        changes = settings.model_dump(mode="json", exclude_defaults=True)
-        if settings.server_key:  # is left out of every dump
-            changes["server_key"] = settings.server_key
-        told = {"library": url, "folder": str(library.folder), "settings": changes}
-        self.told = json.dumps(told).encode()
-        self.processes: list[subprocess.Popen[bytes]] = []
-        self.stop = threading.Event()
-        self.thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> Workers:
-        self.thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.stop.set()
-        self.thread.join()
-        for process in self.processes:
-            process.terminate()
-        for process in self.processes:
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-    def _watch(self) -> None:
-        while not self.stop.is_set():
-            ended = [p for p in self.processes if p.poll() is not None]
-            self.processes = [p for p in self.processes if p not in ended]
-            if ended:
-                self.library.revive(silence=30)
-                time.sleep(0.5)
-            while len(self.processes) < self.count:
-                self.processes.append(self._start())
-            self.stop.wait(1.0)
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen([sys.executable, "-m", "vlad.app.worker"], stdin=subprocess.PIPE)
-        assert process.stdin is not None
-        process.stdin.write(self.told)
-        process.stdin.close()
-        return process
+def state_of(library: Library, behind: dict[str, Any]) -> dict[str, Any]:
+    """What /healthz tells. behind: of what goes on behind the server. status: ok, or what is not: a loop fails, no worker lives, the disk is full. Raises OutputError where the database is away."""
+    with library.read() as asked:
+        oldest = asked.scalar(select(func.min(Job.created)).where(Job.status == "queued"))
+    waits = max(0.0, time.time() - oldest) if oldest else 0.0
+    wrong = [name for name, loop in behind.get("loops", {}).items() if loop["failed"] or not loop["alive"]]
+    if behind.get("wanted") and not behind["workers"]:
+        wrong.append("no worker")
+    free = shutil.disk_usage(library.folder).free
+    if free < FULL:
+        wrong.append("no disk")
+    return {
+        "status": "failing: " + ", ".join(wrong) if wrong else "ok", "oldest_job": round(waits, 1), "free": free, **behind,
+    }  # fmt: skip
 
 
-def serve(url: str, folder: Path, settings: Settings, *, host: str, port: int, workers: int) -> None:
-    """Run until interrupted. Raises SettingsError for a host that others can reach while nobody has to sign in."""
+def serve(
+    url: str, folder: Path, settings: Settings, *, host: str, port: int, workers: int, trusted_proxy: str = "", syslog: str = "",
+) -> None:  # fmt: skip
+    """Run until interrupted. trusted_proxy: the one network whose headers of forwarding count. syslog: where the log's seals go too.
+
+    Raises SettingsError for a host that others can reach while nobody has to sign in.
+    """
     import uvicorn
 
     library = Library(url, folder)
-    users = library.has_users()
-    if host not in LOOPBACK and not users:
-        raise SettingsError(
-            f"host {host}: others could reach it and nobody has to sign in; first: vlad users add NAME --role admin"
-        )
-    app = make_app(library, settings, local=host in LOOPBACK and not users)
+    check(host, port, trusted_proxy, library.has_users)
+    app = make_app(library, settings, local=host in LOOPBACK and not trusted_proxy)
 
     @asynccontextmanager
     async def alive(_: FastAPI) -> AsyncIterator[None]:
-        with Workers(library, url, app.state.settings, workers), Retention(library):
+        library.revive_cases()
+        app.state.maker.wake()
+        with Background(library, url, app.state.settings, workers, syslog) as behind:
+            app.state.behind = behind.state
             yield
 
-    within = app.router.lifespan_context  # Gradio's own
+    within = app.router.lifespan_context
 
     @asynccontextmanager
     async def whole(running: FastAPI) -> AsyncIterator[None]:
@@ -225,4 +179,16 @@ def serve(url: str, folder: Path, settings: Settings, *, host: str, port: int, w
 
     app.router.lifespan_context = whole
     print(f"vlad: http://{host}:{port}  library {library.folder}  (Ctrl-C ends it)", flush=True)
-    uvicorn.run(app, host=host, port=port, log_level="warning", server_header=False)
+    config = uvicorn.Config(
+        app, host=host, port=port, log_level="warning", server_header=False, http=counted(app.state.count), ws="none",
+        proxy_headers=bool(trusted_proxy), forwarded_allow_ips=trusted_proxy or "",
+    )  # fmt: skip
+    server = uvicorn.Server(config)
+    handle = server.handle_exit
+
+    def ended(number: int, frame: FrameType | None) -> None:
+        app.state.live.close()  # or the server would wait for pages that follow along
+        handle(number, frame)
+
+    server.handle_exit = ended  # type: ignore[method-assign, assignment]
+    server.run()

@@ -1,5 +1,10 @@
-// Settings and health: what runs here, thresholds by what they gave so far, retention, people, tokens, the log.
-import { api, bytes, choice, el, fill, labelled, me, room, say, tried, when } from "./common.js";
+// Settings and health: what runs here, thresholds by what they gave so far, storage; people, keys and the log have scripts of their own.
+import { api, me, put } from "./api.js";
+import { el, fault, fill, labelled, say, sure, tried } from "./dom.js";
+import { Log } from "./log.js";
+import { Groups } from "./groups.js";
+import { People } from "./people.js";
+import { bytes } from "./times.js";
 
 export async function start(root) {
   const user = await me(),
@@ -7,27 +12,15 @@ export async function start(root) {
   const health = el("dl", { class: "fields" }),
     thresholds = el("tbody", {}),
     about = el("p", { class: "small" });
-  const enter = el("input", {
-    type: "number",
-    min: "0",
-    max: "1",
-    step: "0.01",
-    placeholder: "the scorer's own",
-    disabled: !admin,
-  });
-  const days = el("input", {
-    type: "number",
-    min: "1",
-    max: "3660",
-    step: "1",
-    placeholder: "never",
-    disabled: !admin,
-  });
-  const quota = el("input", { type: "number", min: "0.001", step: "any", placeholder: "the disk's", disabled: !admin });
-  const people = el("div", {}),
-    log = el("div", {});
-  /** A form for one option; empty: its default. sure(value): what to ask before a value is kept. */
-  const option = (words, name, input, sure) =>
+  const people = new People(user, admin),
+    groups = admin && !user.local ? new Groups() : null,
+    log = admin ? new Log() : null;
+  const number = (props) => el("input", { type: "number", step: "any", disabled: !admin, ...props });
+  const enter = number({ min: "0", max: "1", step: "0.01", placeholder: "as calibrated" }),
+    days = number({ min: "1", max: "3660", step: "1", placeholder: "never" }),
+    quota = number({ min: "0.001", placeholder: "the disk's" });
+  /** A form for one option; empty: its default. ask(value): what to ask before a value is kept. */
+  const option = (words, name, input, ask) =>
     el(
       "form",
       {
@@ -35,17 +28,28 @@ export async function start(root) {
         onsubmit: (event) => {
           event.preventDefault();
           const value = input.value === "" ? null : Number(input.value);
-          if (value === null || !sure || confirm(sure(value))) put({ [name]: value });
+          tried(async () => {
+            if (value !== null && ask && !(await sure(ask(value)))) return;
+            fault(input);
+            try {
+              await put("/options", { [name]: value });
+            } catch (error) {
+              fault(input, error.message);
+              throw error;
+            }
+            say("Saved.");
+            await load();
+          });
         },
       },
       labelled(words, input),
-      admin ? el("button", {}, "Keep") : null,
+      admin ? el("button", {}, "Save") : null,
     );
   fill(
     root,
     el(
       "div",
-      { class: "vlad settings" },
+      { class: "vlad settings loading" },
       el("section", {}, el("h2", {}, "Health"), health),
       el(
         "section",
@@ -54,14 +58,16 @@ export async function start(root) {
         about,
         el(
           "table",
-          {},
+          { tabIndex: 0 },
           el(
             "thead",
             {},
             el(
               "tr",
               {},
-              ["Threshold", "Confirmed", "Dismissed", "False alarms an hour"].map((h) => el("th", { scope: "col" }, h)),
+              ["Threshold", "Confirmed", "Dismissed", "Missed", "False alarms an hour"].map((h) =>
+                el("th", { scope: "col" }, h),
+              ),
             ),
           ),
           thresholds,
@@ -77,27 +83,23 @@ export async function start(root) {
           { class: "small" },
           "Clips older than this are removed every hour, but for those of which something was exported. What was decided stays in the log.",
         ),
-        option("Days", "retention_days", days, (value) => `Remove every clip older than ${value} days, from now on?`),
-        option("GiB of clips at most", "quota_gib", quota),
+        option(
+          "Remove clips after days",
+          "retention_days",
+          days,
+          (value) => `Remove every clip older than ${value} days, from now on?`,
+        ),
+        option("Hold at most GiB of clips", "quota_gib", quota),
       ),
-      admin ? el("section", {}, el("h2", {}, "People and programs"), people) : null,
-      admin ? el("section", {}, el("h2", {}, "Log"), log) : null,
+      people.element,
+      groups?.element ?? null,
+      log?.element ?? null,
     ),
   );
 
-  const put = (body) =>
-    tried(async () => {
-      await api("/options", { method: "PUT", body });
-      say("Kept.");
-      await load();
-    });
-
   async function load() {
     const [now, table] = await Promise.all([api("/health"), api("/thresholds")]);
-    const jobs =
-      Object.entries(now.jobs)
-        .map(([name, n]) => `${n} ${name}`)
-        .join(", ") || "none";
+    const jobs = Object.entries(now.jobs).map(([name, n]) => `${n} ${name}`);
     fill(
       health,
       [
@@ -106,7 +108,7 @@ export async function start(root) {
         ["Encoder", now.encoder],
         ["Scorer", now.scorer],
         ["Language model", now.explainer],
-        ["Jobs", jobs],
+        ["Jobs", jobs.join(", ") || "none"],
         ["Clips", `${now.clips}, ${bytes(now.bytes)}`],
         ["Disk", `${bytes(now.free)} free, ${bytes(now.kept_free)} of them are never used`],
         [
@@ -120,187 +122,36 @@ export async function start(root) {
     enter.value = now.options.enter ?? "";
     days.value = now.options.retention_days ?? "";
     quota.value = now.options.quota_gib ?? "";
+    showThresholds(table);
+    await Promise.all([people.load(), groups?.load(), log?.load(0)]);
+  }
+
+  function showThresholds(table) {
     about.textContent = table.segments
-      ? `From ${table.segments} decided segments of clips of ${table.hours.toFixed(2)} hours in which everything was decided. Below the threshold that a clip was analysed with nothing was flagged, so nothing is known there.`
+      ? `From ${table.segments} decided segments of clips of ${table.hours.toFixed(2)} hours in which everything was decided. Below the threshold that a clip was analysed with nothing was flagged, so what is known there is only what people marked themselves (missed).`
       : "Once every segment of a clip is decided, this table says what each threshold would have given.";
     fill(
       thresholds,
-      table.segments
-        ? table.thresholds
-            .filter((r) => r.confirmed || r.dismissed)
-            .map((r) =>
-              el(
-                "tr",
-                {},
-                el("td", {}, r.threshold.toFixed(2)),
-                el("td", {}, r.confirmed),
-                el("td", {}, r.dismissed),
-                el("td", {}, r.false_alarms_per_hour.toFixed(1)),
-              ),
-            )
-        : [],
-    );
-    if (admin) await Promise.all([loadPeople(), loadLog(0)]);
-  }
-
-  async function loadPeople() {
-    const users = await api("/users");
-    const name = el("input", { required: true, maxLength: 200, autocomplete: "off" }),
-      password = el("input", {
-        type: "password",
-        required: true,
-        minLength: 10,
-        maxLength: 500,
-        autocomplete: "new-password",
-      }),
-      role = choice([
-        ["reviewer", "reviewer"],
-        ["admin", "admin"],
-      ]);
-    const token = el("input", { required: true, maxLength: 200, placeholder: "archive script" }),
-      scope = choice([
-        ["read", "read"],
-        ["read write", "read and write"],
-        ["admin read write", "everything"],
-      ]),
-      secret = el("output", { class: "code" });
-    fill(
-      people,
-      user.local
-        ? el(
-            "p",
-            { class: "small" },
-            "Nobody signs in on this machine. With the first user everybody must, after a restart.",
-          )
-        : null,
-      el(
-        "ul",
-        {},
-        users.map((u) =>
-          el(
-            "li",
-            {},
-            `${u.name}, ${u.role} `,
-            u.name === user.name
-              ? null
-              : el(
-                  "button",
-                  {
-                    type: "button",
-                    "aria-label": `Close ${u.name}`,
-                    onclick: () => {
-                      if (confirm(`${u.name} may no longer sign in?`))
-                        tried(async () => {
-                          await api("/users?" + new URLSearchParams({ name: u.name }), { method: "DELETE" });
-                          await loadPeople();
-                        });
-                    },
-                  },
-                  "Close",
-                ),
-          ),
-        ),
-      ),
-      el(
-        "form",
-        {
-          class: "row tight",
-          onsubmit: (event) => {
-            event.preventDefault();
-            tried(async () => {
-              await api("/users", {
-                method: "POST",
-                body: { name: name.value, password: password.value, role: role.value },
-              });
-              say(`${name.value} may sign in.`);
-              await loadPeople();
-            });
-          },
-        },
-        labelled("Name", name),
-        labelled("Password, 10 letters or more", password),
-        labelled("Role", role),
-        el("button", {}, "Add user"),
-      ),
-      el(
-        "form",
-        {
-          class: "row tight",
-          onsubmit: (event) => {
-            event.preventDefault();
-            tried(async () => {
-              const made = await api("/tokens", {
-                method: "POST",
-                body: { name: token.value, scopes: scope.value.split(" ") },
-              });
-              secret.textContent = `${made.token} (shown once, for 30 days)`;
-            });
-          },
-        },
-        labelled("Token for", token),
-        labelled("It may", scope),
-        el("button", {}, "Make token"),
-        secret,
-      ),
-    );
-  }
-
-  async function loadLog(first) {
-    const found = await api(`/audit?first=${first}&count=50`);
-    fill(
-      log,
-      el(
-        "p",
-        { role: "status" },
-        found.broken === null
-          ? `${found.rows} rows, one chain.`
-          : `Row ${found.broken} was changed: the chain is broken.`,
-      ),
-      el("p", { class: "small code" }, found.digest),
-      el(
-        "table",
-        {},
-        el(
-          "thead",
-          {},
+      table.thresholds
+        .filter((r) => r.confirmed || r.dismissed || r.missed)
+        .map((r) =>
           el(
             "tr",
             {},
-            ["", "When", "Who", "What", "Of"].map((h) => el("th", { scope: "col" }, h)),
+            [
+              r.threshold.toFixed(2),
+              r.confirmed,
+              r.dismissed,
+              r.missed ?? 0,
+              r.false_alarms_per_hour?.toFixed(1) ?? "",
+            ].map((v) => el("td", {}, v)),
           ),
         ),
-        el(
-          "tbody",
-          {},
-          found.log.map((r) =>
-            el(
-              "tr",
-              {},
-              el("td", {}, r.number),
-              el("td", {}, when(r.at)),
-              el("td", {}, r.user),
-              el("td", {}, r.action),
-              el("td", { class: "code" }, r.target.slice(0, 12)),
-            ),
-          ),
-        ),
-      ),
-      el(
-        "p",
-        { class: "row tight" },
-        el(
-          "button",
-          { type: "button", disabled: first === 0, onclick: () => tried(() => loadLog(Math.max(0, first - 50))) },
-          "Newer",
-        ),
-        el(
-          "button",
-          { type: "button", disabled: first + 50 >= found.rows, onclick: () => tried(() => loadLog(first + 50)) },
-          "Older",
-        ),
-      ),
     );
   }
-
-  room(root, "settings", () => tried(load, root));
+  const begin = async () => {
+    await tried(load, root);
+    root.firstElementChild.classList.remove("loading"); // shown in one piece: nothing jumps
+  };
+  return { arrive: begin };
 }

@@ -1,9 +1,9 @@
 """Takes jobs one after another: decodes, scores, explains, and keeps what it finds after every step.
 
-    python -m vlad.app.worker     (JSON on standard input: library, folder, settings; a URL may hold a password, which no list of processes shows)
+    python -m vlad.app.worker     (JSON on standard input: library, folder, settings, name, server; a URL may hold a password, which no list of processes shows)
 
-In: the library's queue. Out: analyses in the library; scores before explanations, each explanation as it is written. A clip that ends this
-process comes back into the queue once, by whoever calls `revive`; a second time it has failed. Knows no page.
+In: the library's queue. Out: analyses in the library; scores before explanations, each explanation as it is written. What becomes of a clip that
+ends this process is told in `library.jobs`. A worker whose server is gone gives its clip back and ends. Knows no page.
 """
 
 from __future__ import annotations
@@ -29,9 +29,13 @@ from vlad.library.tables import Job
 from vlad.pipeline import Analyzer
 from vlad.prompting import Templates
 from vlad.types import Features
+from vlad.video import created
+
+from . import sheets
 
 PULSE = 5.0  # seconds between two heartbeats
 PAUSE = 0.5  # seconds before the queue is looked at again
+ORPHAN = 20.0  # seconds that a worker without a server has to end
 LOOK = 10.0  # seconds between two looks for jobs of dead workers
 log = logging.getLogger("vlad.worker")
 
@@ -66,7 +70,7 @@ class Pulse:
         stage, done, total = self.state
         try:
             self.ours = self.library.beat(self.job.id, self.name, stage=stage, done=done, total=total)
-        except VladError as error:  # a database that is away for a moment ends no analysis
+        except Exception as error:  # a database that is away for a moment ends no analysis
             log.warning("heartbeat: %s", error)
 
     def tell(self, stage: str, done: float, total: float | None) -> None:
@@ -112,7 +116,7 @@ class Worker:
         except Stopped:
             log.info("job %s was taken away", job.id)
         except VladError as error:
-            self.library.fail(job.id, self.name, str(error).replace(str(self.library.folder), ""))
+            self.library.fail(job.id, self.name, self.library.by_name(str(error)))
         except Exception as error:  # a bug costs its job and not the worker, or one clip would hold up all others
             log.exception("job %s", job.id)
             self.library.fail(job.id, self.name, f"internal error ({type(error).__name__}); see the server's log")
@@ -121,12 +125,15 @@ class Worker:
     def _analyse(self, job: Job, pulse: Pulse) -> None:
         path = self.library.clip(job.video_id)
         analyzer = self._with(job.settings)
+        if analyzer.cache is not None:  # with the clip, so that nothing of it stays when it is removed
+            analyzer.cache = self.library.features(job.video_id)
         features, video, warnings = analyzer.features(
             path, on_progress=lambda _, done, total: pulse.tell("decoding", done, total)
         )
         pulse.tell("scoring", 0, None)
         analysis = analyzer.flagged(features, video, warnings)
         ids = self.library.keep(job.video_id, analysis, embeddings(features, analyzer.encoder), features.encoder)
+        self._look(job.video_id, video.duration)
         if not analyzer.settings.explain:
             return
         order = sorted(range(len(ids)), key=lambda i: -analysis.segments[i].peak)[: analyzer.settings.max_explanations]
@@ -136,6 +143,19 @@ class Worker:
                 analyzer.explainer.prompt = self.templates(self.settings.prompt)
             (said,) = analyzer.explain(video, analysis.track, [analysis.segments[i]])
             self.library.explained(ids[i], said)
+
+    def _look(self, video_id: str, duration: float) -> None:
+        """What the page shows beside the scores: when the clip was recorded, and small pictures of it. Without them the analysis stands."""
+        path = self.library.clip(video_id)
+        try:
+            stamp = created(path, self.settings)
+            if stamp is not None:
+                self.library.taken(video_id, stamp)
+            spans = self.library.spans_of(video_id)
+            sheets.make(path, duration, spans, self.settings, self.library.sheet(video_id))
+            self.library.announce("video", video_id, video_id)
+        except (VladError, OSError) as error:
+            log.warning("pictures of %s: %s", video_id, error)
 
     def _with(self, changes: dict[str, Any]) -> Analyzer:
         """The analyzer under a job's own settings, with the same loaded models."""
@@ -160,6 +180,8 @@ class Worker:
                     self.library.revive()
             except VladError as error:
                 log.warning("%s", error)
+            except Exception:  # a queue that cannot be read is looked at again
+                log.exception("queue")
             stop.wait(PAUSE)
 
 
@@ -171,16 +193,30 @@ def main() -> int:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server's own Ctrl-C tells its workers
-    parent = os.getppid()
-
-    def watch() -> None:
-        while not stop.wait(1.0):
-            if os.getppid() != parent:
-                stop.set()
-
-    threading.Thread(target=watch, daemon=True).start()
-    Worker(Library(told["library"], Path(told["folder"])), make_settings(**told.get("settings", {}))).run(stop)
+    worker = Worker(
+        Library(told["library"], Path(told["folder"])),
+        make_settings(**told.get("settings", {})),
+        name=told.get("name", ""),
+    )
+    threading.Thread(target=_outlive, args=(worker, told.get("server", os.getppid()), stop), daemon=True).start()
+    worker.run(stop)
     return 0
+
+
+def _outlive(worker: Worker, server: int, stop: threading.Event) -> None:
+    """End where the server is gone: at the next step of what is under way, which waits for another worker, or a while later in the middle of a step."""
+    while os.getppid() == server:
+        time.sleep(1.0)
+    stop.set()
+    end = time.monotonic() + ORPHAN
+    while time.monotonic() < end:
+        try:
+            worker.library.release(worker.name)  # a heartbeat then says that it is no longer ours
+            time.sleep(1.0)
+        except Exception as error:
+            log.warning("release: %s", error)
+            time.sleep(1.0)
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -27,11 +27,12 @@ REFUSAL = re.compile(
     re.I,
 )
 NAMED = re.compile(
-    r"(?:identified as|named?(?: is| of the anomaly is)?|specifically),? (?:an? |the )?\"?(?!identified|named)([A-Za-z][A-Za-z ]*?)\"?(?: anomaly| event|,|\.| in | on |$)"
+    r"(?:identified as|named?(?: is| of the anomaly is)?|specifically),? (?:an? |the )?\"?(?!identified|named)([A-Za-z][A-Za-z ]{0,100}?)\"?(?: anomaly| event|,|\.| in | on |$)"
 )
 STATED = re.compile(
-    r"(\d+(?:\.\d+)?)\s*(?:s|sec|seconds)?\s*(?:-|–|to|and|until)\s*(\d+(?:\.\d+)?)\s*(?:s\b|sec|seconds)", re.I
-)
+    r"(\d{1,9}(?:\.\d{1,9})?)\s{0,9}(?:s|sec|seconds)?\s{0,9}(?:-|–|to|and|until)\s{0,9}(\d{1,9}(?:\.\d{1,9})?)\s{0,9}(?:s\b|sec|seconds)",
+    re.I,
+)  # bounded: what a model writes may be thousands of digits or spaces
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
+from vlad.arrays import load_array
 from vlad.errors import InputError, SettingsError
 from vlad.report import from_json
 from vlad.types import ScoreTrack
@@ -72,10 +74,10 @@ def align(scores: Floats, frames: int, counted: int, name: str) -> Floats:
 
 def _load(path: Path) -> Floats:
     try:
-        found = np.asarray(np.load(path, allow_pickle=False), np.float64)
+        found = np.asarray(load_array(path), np.float64)
         return found[:, 0] if found.ndim == 2 and found.shape[1] == 1 else found
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: no array of numbers ({str(error).splitlines()[0][:120]})") from None
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path}: no array of numbers ({(str(error).splitlines() or [''])[0][:120]})") from None
 
 
 def _read_order(path: Path) -> list[str]:
@@ -141,6 +143,19 @@ def read_scores(source: Path, dataset: Dataset, order: Sequence[str] | None = No
             f"{source}: a row cannot be read ({error}); with video_id, name the list of videos with --order"
         ) from None
     return {name.removesuffix(".mp4"): np.array(values) for name, values in found.items()}
+
+
+def trained_on(source: Path) -> list[str]:
+    """Of a folder of analyses by nano as it ships, the videos that it was fitted to, by their names."""
+    known = set((Path(__file__).parent / "nano_trained.txt").read_text().split())
+    found = []
+    for path in sorted(source.glob("*.json")) if source.is_dir() else ():
+        made = from_json(path.read_text()).made_by
+        settings = made.get("settings") or {}
+        own = str(made.get("encoder", "")).startswith("nano@") and not settings.get("scorer_weights")
+        if own and path.stem.removesuffix("_x264") in known:
+            found.append(path.stem)
+    return found
 
 
 def framed(scores: ScoreTrack, frames: int) -> Floats:
@@ -254,6 +269,12 @@ def measure(
     if missing:
         raise InputError(
             f"no scores for {len(missing)} of {len(dataset.videos)} videos: {', '.join(missing[:10])}{' ...' * (len(missing) > 10)}"
+        )
+    extra = sorted(scores.keys() - {v.name for v in dataset.videos})
+    if extra:
+        told = f"{', '.join(extra[:5])}{' ...' * (len(extra) > 5)}"
+        Console(stderr=True).print(
+            f"{len(extra)} score files belong to no video of this set and count nowhere: {told}", markup=False
         )
     pairs = [_spread(v, scores[v.name], convention, rate) for v in dataset.videos]
     videos, spread = [v for v, _ in pairs], [s for _, s in pairs]
@@ -408,6 +429,12 @@ def main(argv: Sequence[str]) -> int:
     found, facts = measure(
         dataset, read_scores(given.scores, dataset, order), frames, threshold=given.threshold, rate=given.rate
     )
+    if leaked := trained_on(given.scores):
+        print(
+            f"warning: nano learnt from {len(leaked)} of these videos with their labels ({', '.join(leaked[:5])} ...): this is no measure of it; "
+            "its card names them, and `vlad eval nano` measures it by folds",
+            file=sys.stderr,
+        )
     facts["ci"] = intervals(found)
     if given.against:
         other, _ = measure(

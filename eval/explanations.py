@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vlad import wording
 from vlad.sim import ANOMALIES, NORMALS, Event
 from vlad.sim.captions import answer_of
 from vlad.types import Explanation
@@ -46,6 +47,7 @@ STOP = frozenset(
     ]
 )
 COLOURS = frozenset(["red", "blue", "green", "yellow", "white", "black", "orange", "purple"])
+SAID = frozenset((*wording.COLOURS, "beige", "dark"))  # whatever a sentence may call a colour
 LABELS = tuple(sorted((*ANOMALIES, *NORMALS), key=len, reverse=True))
 
 
@@ -78,6 +80,12 @@ def recall(truth: str, told: str, *, only: frozenset[str] | None = None) -> floa
     """Share of the elements of `truth` that `told` names; nan where there are none."""
     wanted = elements(truth) & only if only else elements(truth)
     return len(wanted & elements(told)) / len(wanted) if wanted else float("nan")
+
+
+def rightly_coloured(truth: str, told: str) -> float:
+    """Share of the colours that `told` names which `truth` has; nan where it names none."""
+    named = elements(told) & SAID
+    return len(named & elements(truth)) / len(named) if named else float("nan")
 
 
 def truth_of(event: Event) -> str:

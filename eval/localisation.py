@@ -130,5 +130,7 @@ def mean_ap(found: Found, times: Floats) -> dict[str, float]:
                 parts.append(float((precision * weight * hit[k]).sum() / total))
             elif found.zero:
                 parts.append(0.0)
+        if found.zero and not all(map(len, found.video)):
+            parts = [0.0]  # the published code gives up at the first class without any detection
         figures[str(at_least)] = 100 * float(np.mean(parts)) if parts else float("nan")
     return {**figures, "mean": float(np.mean(list(figures.values())))}

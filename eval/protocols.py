@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from vlad.arrays import load_array
 from vlad.errors import InputError, SettingsError
 
 SNIPPET = 16  # frames under one score in every published protocol
@@ -112,9 +113,9 @@ def read_masks(name: str, folder: Path) -> Dataset:
     videos, faults = [], []
     for path in sorted(folder.glob("*.npy")):
         try:
-            mask = np.load(path, allow_pickle=False).ravel()
-        except (OSError, ValueError, EOFError) as error:
-            faults.append(f"{path.name} ({str(error).splitlines()[0][:80]})")
+            mask = load_array(path).ravel()
+        except InputError as error:
+            faults.append(f"{path.name} ({str(error).removeprefix(f'{path}: ')[:120]})")
             continue
         if not mask.size or not np.isin(mask, (0, 1)).all():
             faults.append(f"{path.name} (not zeros and ones)")

@@ -1,17 +1,24 @@
-"""How fast the line is, as ratios within one run, and how much memory it takes.
+"""How fast the line is, part by part and as ratios within one run, and how much memory it takes.
 
-In: presets. Out: seconds, ratios, bytes. Clips are simulated and encoded as h264; weights may be random, since speed does not depend on them.
+    vlad eval speed [PART...] [seconds=30] [clip=FILE] [profile=FILE] [work=runs/eval]
+
+In: a clip, or none for a simulated one. Out: lines of a table, part by part: times real time, ratios, bytes, and the processor's own limits
+of the same run. The ViT's weights are random, since speed does not depend on them.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +27,24 @@ import numpy as np
 import open_clip
 import psutil
 import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from torch.utils.flop_counter import FlopCounterMode
 
+from vlad import motion
 from vlad.config import Settings, make_settings
 from vlad.device import choose_device, choose_dtype
-from vlad.encoder import ClipEncoder
+from vlad.encoder import ClipEncoder, seen_frames
+from vlad.errors import SettingsError
+from vlad.objects import Watch
 from vlad.pipeline import Analyzer
 from vlad.sim import simulate, write_video
-from vlad.types import Segment
+from vlad.types import Segment, Snippet
 from vlad.video import open_video
 
+from .verb import options_of
+
+OPTIONS = {"seconds": "30", "clip": "", "profile": "", "work": "runs/eval"}
 SEED = 1_900_000
 TURNS = 5
 
@@ -46,16 +62,164 @@ def timed(work: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def nano_speed(clip: Path, *, seconds: float) -> dict[str, float]:
-    """Times real time of decode, features and scores; seconds an explanation. Models are loaded and warm, nothing is cached."""
-    analyzer = Analyzer(make_settings(cache=None))
-    features, video, _ = analyzer.features(clip)
-    track = analyzer.score(features)
-    segment = Segment(2.0, 12.0, 0.9, 7.0, track.labels[0])
-    analyzer.explain(video, track, [segment])
-    line = min(timed(lambda: analyzer.score(analyzer.features(clip)[0])) for _ in range(3))
-    explain = min(timed(lambda: analyzer.explain(video, track, [segment])) for _ in range(3))
-    return {"times_real_time": seconds / line, "explanation_seconds": explain}
+@dataclass(frozen=True)
+class Took:
+    """One line of the table: what was measured, its value, and what stands beside it. most: the bar is an upper one."""
+
+    measure: str
+    value: float
+    note: str = ""
+    bar: float | None = None
+    most: bool = False
+
+    @property
+    def passed(self) -> bool | None:
+        """Whether the bar is met; None without one."""
+        return None if self.bar is None else (self.value <= self.bar if self.most else self.value >= self.bar)
+
+
+def limits() -> tuple[float, float]:
+    """(bytes a second that a copy moves, floating point operations a second of a float32 matrix product), the best of five each."""
+    block = torch.ones(32 << 20)
+    into, size = torch.empty_like(block), 1536
+    left = torch.ones(size, size)
+    copied = min(timed(lambda: into.copy_(block)) for _ in range(5))
+    multiplied = min(timed(lambda: left @ left) for _ in range(5))
+    return 2 * block.nbytes / copied, 2 * size**3 / multiplied
+
+
+def demand(module: torch.nn.Module, work: Callable[[], Any]) -> tuple[float, float]:
+    """(operations, bytes) of a call: products are counted; weights are read once, what a leaf gives is written and read once."""
+    moved = float(sum(p.nbytes for p in module.parameters()))
+
+    def add(_: torch.nn.Module, __: Any, out: Any) -> None:
+        nonlocal moved
+        if isinstance(out, torch.Tensor):
+            moved += 2 * out.nbytes
+
+    hooks = [leaf.register_forward_hook(add) for leaf in module.modules() if not list(leaf.children())]
+    try:
+        with FlopCounterMode(display=False) as counter:
+            work()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return float(counter.get_total_flops()), moved
+
+
+class Parts:
+    """The parts of the line on one clip, each measured by itself; models are loaded when a part first needs them, nothing is cached.
+
+    clip: of `seconds` s. PARTS: their names, in the order of the line.
+    """
+
+    PARTS = ("limits", "decode", "resize", "tower", "motion", "objects", "head", "words", "line", "vit")
+
+    def __init__(self, clip: Path, seconds: float) -> None:
+        self.clip, self.seconds = clip, seconds
+        self.settings = make_settings(cache=None)
+
+    def measure(self, part: str) -> list[Took]:
+        """The lines of a part, one of PARTS."""
+        found: list[Took] = getattr(self, f"_{part}")()
+        return found
+
+    @cached_property
+    def analyzer(self) -> Analyzer:
+        return Analyzer(self.settings)
+
+    @cached_property
+    def encoder(self) -> ClipEncoder:
+        encoder = self.analyzer.encoder
+        assert isinstance(encoder, ClipEncoder)
+        return encoder
+
+    @cached_property
+    def snippets(self) -> list[Snippet]:
+        with open_video(self.clip, self.settings, size=self.encoder.size) as opened:
+            return list(opened)
+
+    @cached_property
+    def roof(self) -> tuple[float, float]:
+        return limits()
+
+    def _times(self, measure: str, work: Callable[[], Any], note: str = "", bar: float | None = None) -> Took:
+        """Times real time of some work on the whole clip, the best of three."""
+        return Took(measure, self.seconds / min(timed(work) for _ in range(3)), note, bar)
+
+    def _limits(self) -> list[Took]:
+        moved, multiplied = self.roof
+        return [
+            Took("GB a second that a copy moves", moved / 1e9),
+            Took("GFLOP a second of a float32 matrix product", multiplied / 1e9, f"{torch.get_num_threads()} threads"),
+        ]
+
+    def _decode(self) -> list[Took]:
+        def work() -> None:
+            with open_video(self.clip, self.settings, size=self.encoder.size) as opened:
+                for _ in opened:
+                    pass
+
+        return [self._times("times real time: decode, in its child process", work)]
+
+    def _resize(self) -> list[Took]:
+        shown = [seen_frames(s) for s in self.snippets]
+        return [
+            self._times("times real time: frames to the tower's input", lambda: [self.encoder.pixels(f) for f in shown])
+        ]
+
+    def _tower(self) -> list[Took]:
+        frames = np.concatenate([seen_frames(s) for s in self.snippets])
+        batches = [
+            self.encoder.pixels(frames[i : i + self.encoder.batch]) for i in range(0, len(frames), self.encoder.batch)
+        ]
+        flops, moved = demand(self.encoder.model.visual, lambda: self.encoder.tower(batches[0]))
+        best = min(timed(lambda: self.encoder.tower(batches[0])) for _ in range(5))
+        copying, multiplying = moved / self.roof[0], flops / self.roof[1]
+        bound = "compute" if multiplying > copying else "memory"
+        return [
+            self._times("times real time: tower", lambda: [self.encoder.tower(b) for b in batches], f"{len(frames)} frames"),
+            Took("share of the roofline: tower", max(copying, multiplying) / best,
+                 f"{bound}-bound: {flops / len(batches[0]) / 1e9:.2f} GFLOP and {moved / len(batches[0]) / 1e6:.0f} MB a frame"),
+        ]  # fmt: skip
+
+    def _motion(self) -> list[Took]:
+        return [self._times("times real time: movement", lambda: [motion.descriptors(s.frames) for s in self.snippets])]
+
+    def _objects(self) -> list[Took]:
+        def work() -> None:
+            for _ in Watch(self.snippets, self.analyzer.detector, rate=self.settings.objects_rate):
+                pass
+
+        return [self._times(f"times real time: objects, {self.settings.objects_rate:g} looks a second", work)]
+
+    def _head(self) -> list[Took]:
+        features = self.encoder(self.snippets)
+        return [self._times("times real time: head", lambda: self.analyzer.score(features))]
+
+    def _words(self) -> list[Took]:
+        features, video, _ = self.analyzer.features(self.clip)
+        track = self.analyzer.score(features)
+        segment = Segment(2.0, min(12.0, self.seconds), 0.9, 3.0, track.labels[0])
+        best = min(timed(lambda: self.analyzer.explain(video, track, [segment])) for _ in range(3))
+        return [Took("seconds an explanation", best, bar=2, most=True)]
+
+    def _line(self) -> list[Took]:
+        def work() -> None:  # another Analyzer, which has not seen the clip, on the same models
+            fresh = Analyzer(self.settings, encoder=self.encoder, scorer=self.analyzer.scorer)
+            fresh.flagged(*fresh.features(self.clip))
+
+        work()
+        return [self._times("times real time: the line with objects and tracks, no words", work, bar=8)]
+
+    def _vit(self) -> list[Took]:
+        vit = vit_speed(self.clip)
+        return [
+            Took("ViT-B/16: ratio to the plain loop", vit["ratio_to_plain_loop"],
+                 f"loop {vit['plain_seconds']:.1f} s, ours {vit['line_seconds']:.1f} s", 3),
+            Took("ViT-B/16: share of the limit", vit["share_of_limit"],
+                 f"decoding {vit['decode_seconds']:.1f} s, tower {vit['tower_seconds']:.1f} s", 0.85),
+        ]  # fmt: skip
 
 
 def vit_encoder() -> ClipEncoder:
@@ -150,7 +314,7 @@ def long_clip(path: Path, *, seconds: float, size: tuple[int, int] = (1920, 1080
 
 def peak_memory(command: list[str]) -> tuple[int, int]:
     """(exit status, highest memory in bytes) of a command and all it starts: proportional set size, sampled ten times a second."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 - this very program, by its full path
     peak, stop = 0, threading.Event()
 
     def watch() -> None:
@@ -184,3 +348,67 @@ def hour_memory(work: Path, *, seconds: float) -> dict[str, float]:
     if code:
         raise RuntimeError(f"{' '.join(command)} ended with {code}")
     return {"peak_gb": peak / 1e9, "seconds": time.perf_counter() - start}
+
+
+def main(argv: Sequence[str]) -> int:
+    """`vlad eval speed`: a line a part as soon as it is measured; 1 where a bar is missed. Raises SettingsError, VideoError."""
+    named = [a for a in argv if "=" not in a]
+    options = options_of("speed", [a for a in argv if "=" in a], OPTIONS)
+    unknown = sorted(set(named) - set(Parts.PARTS))
+    if unknown:
+        raise SettingsError(f"eval speed: no part {unknown[0]!r}; parts are {', '.join(Parts.PARTS)}")
+    work = Path(options["work"])
+    work.mkdir(parents=True, exist_ok=True)
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=Console(stderr=True),
+                  disable=not sys.stderr.isatty(), transient=True) as bar:  # fmt: skip
+        task = bar.add_task("a clip to measure on", total=None)
+        clip, seconds = clip_for(options, work)
+        parts = Parts(clip, seconds)
+        told: list[dict[str, Any]] = []
+        wanted = [p for p in Parts.PARTS if not named or p in named]
+        with profiled(options["profile"]):
+            for number, part in enumerate(wanted):
+                bar.update(task, description=part, total=len(wanted), completed=number)
+                for took in parts.measure(part):
+                    console.print(line_of(part, took), soft_wrap=True)
+                    told.append({"part": part, **asdict(took), "passed": took.passed})
+                    (work / "speed.json").write_text(
+                        json.dumps(told, indent=1) + "\n"
+                    )  # what is there stays, whatever comes
+    return int(any(t["passed"] is False for t in told))
+
+
+def clip_for(options: Mapping[str, str], work: Path) -> tuple[Path, float]:
+    """The clip that is asked for, else a simulated one, and its length (s)."""
+    if not options["clip"]:
+        seconds = float(options["seconds"])
+        return make_clip(work / f"speed-{seconds:g}.mp4", seconds=seconds, size=(640, 360), fps=30), seconds
+    path = Path(options["clip"])
+    with open_video(path, make_settings(), size=64) as opened:
+        for _ in opened:
+            pass
+        return path, opened.video.duration
+
+
+def line_of(part: str, took: Took) -> str:
+    """One line for a person."""
+    sign = (
+        ""
+        if took.bar is None
+        else f"  (at {'most' if took.most else 'least'} {took.bar:g}: {'ok' if took.passed else 'MISSED'})"
+    )
+    return f"{part:8} {took.value:10.2f}  {took.measure}{sign}{f'  [{took.note}]' if took.note else ''}".replace(
+        "[", "\\["
+    )
+
+
+@contextmanager
+def profiled(path: str) -> Iterator[None]:
+    """torch's profile of what runs inside, by operator, in a file; nothing where no file is named."""
+    if not path:
+        yield
+        return
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as found:
+        yield
+    Path(path).write_text(found.key_averages().table(sort_by="self_cpu_time_total", row_limit=60))

@@ -58,13 +58,15 @@ def rouge_l(texts: Sequence[str], references: Sequence[str]) -> Floats:
 
 
 class CiderD:
-    """CIDEr-D (Vedantam et al. 2015) with document frequencies of the references; one reference an item."""
+    """CIDEr-D (Vedantam et al. 2015) with document frequencies of the references: one an item, or several, over which the score is averaged."""
 
-    def __init__(self, references: Sequence[str]) -> None:
-        self.references = [self._grams(r) for r in references]
-        self.frequency = [Counter(g for own in self.references for g in own[n]) for n in range(ORDER)]
+    def __init__(self, references: Sequence[str | Sequence[str]]) -> None:
+        grams = [[self._grams(r) for r in ([own] if isinstance(own, str) else own)] for own in references]
+        self.frequency = [
+            Counter(g for own in grams for g in set().union(*(one[n] for one in own))) for n in range(ORDER)
+        ]
         self.documents = log(max(2, len(references)))
-        self.vectors = [self._vectors(own) for own in self.references]
+        self.vectors = [[self._vectors(one) for one in own] for own in grams]
 
     def _grams(self, text: str) -> list[Counter[tuple[str, ...]]]:
         words = tokens(text)
@@ -80,9 +82,11 @@ class CiderD:
         return vectors, [sum(v * v for v in own.values()) ** 0.5 for own in vectors], sum(grams[0].values())
 
     def __call__(self, texts: Sequence[str], places: Sequence[int] | None = None) -> Floats:
-        """The score of each text against the reference at its place, 0 to 10."""
+        """The score of each text against the references at its place, 0 to 10."""
         at = range(len(texts)) if places is None else places
-        return np.array([self._one(t, self.vectors[i]) for t, i in zip(texts, at, strict=True)])
+        return np.array(
+            [float(np.mean([self._one(t, r) for r in self.vectors[i]])) for t, i in zip(texts, at, strict=True)]
+        )
 
     def _one(self, text: str, reference: tuple[list[dict[tuple[str, ...], float]], list[float], int]) -> float:
         ours, norms, length = self._vectors(self._grams(text))

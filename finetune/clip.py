@@ -81,7 +81,10 @@ def write_tokenizer(folder: Path, *, words: int = 1500, vocabulary: int = 2048) 
     ends = [(name, tokenizer.token_to_id(name)) for name in ("<start>", "<end>")]
     tokenizer.post_processor = processors.TemplateProcessing(single="<start> $A <end>", special_tokens=ends)
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<start>", eos_token="<end>"
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",  # noqa: S106 - tokens of a text
+        bos_token="<start>",  # noqa: S106
+        eos_token="<end>",  # noqa: S106
     )
     fast.save_pretrained(folder)
     return int(tokenizer.get_vocab_size())

@@ -17,11 +17,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from vlad.arrays import load_array
 from vlad.errors import InputError
 
 NORMAL = "normal"
 XD_CODES = {"B1": "fighting", "B2": "shooting", "B4": "riot", "B5": "abuse", "B6": "car accident", "G": "explosion"}
-CROP = re.compile(r"(?P<name>.+)__(?P<crop>\d)")
+CROP = re.compile(r"(?P<name>.{1,255})__(?P<crop>\d)")
+SOUND = 128  # numbers of sound a snippet
 VGGISH, LOGMEL = "__vggish", "__logmel"  # sound as others and as `vlad features --sound` write it
 Floats = npt.NDArray[np.float32]
 
@@ -56,16 +58,8 @@ class FeatureFile:
 
 def read_array(path: Path) -> Floats:
     """A .npy file as float32. Raises InputError for objects (they are pickles), for NaN and infinity, and for what is no array."""
-    try:
-        found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        why = (
-            "it holds pickled objects, which can run code; save it again as a plain array"
-            if "allow_pickle" in str(error)
-            else str(error)
-        )
-        raise InputError(f"{path}: cannot be read as an array ({why.splitlines()[0][:160]})") from None
-    if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiu":
+    found = load_array(path)
+    if found.dtype.kind not in "fiu":
         raise InputError(f"{path}: expected an array of numbers")
     numbers = found.astype(np.float32)
     if not np.isfinite(numbers).all():
@@ -94,9 +88,14 @@ def with_audio(file: FeatureFile) -> Callable[[int], Floats]:
     return load
 
 
+def manifest_of(source: Path) -> Path:
+    """Where `vlad features` says what made a folder's features, whether or not it is there."""
+    return (source if source.is_dir() else source.parent) / "manifest.jsonl"
+
+
 def manifest_encoder(source: Path) -> str:
     """`name@fingerprint` of the encoder that `vlad features` made a folder with. Raises InputError where no manifest tells, or two do."""
-    manifest = (source if source.is_dir() else source.parent) / "manifest.jsonl"
+    manifest = manifest_of(source)
     try:
         rows = [json.loads(line) for line in manifest.read_text().splitlines() if line.strip()]
         found = {row["fingerprint"].rsplit("-", 2)[0] for row in rows}

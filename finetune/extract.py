@@ -27,6 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from vlad.config import Settings
 from vlad.encoder import ClipEncoder, load_encoder
 from vlad.errors import InputError, OutputError, VladError
+from vlad.objects import Detector, Watch, load_detector
 from vlad.pipeline import fingerprint
 from vlad.video import open_video, sound_of
 
@@ -76,13 +77,16 @@ def find_videos(sources: Sequence[Path]) -> dict[str, Path]:
 
 
 def _features(
-    path: Path, encoder: ClipEncoder, settings: Settings, crops: int
+    path: Path, encoder: ClipEncoder, settings: Settings, crops: int, detector: Detector | None
 ) -> tuple[list[Floats], npt.NDArray[np.float64], dict[str, Any]]:
-    """float32 [T, D] for each crop, the edges [T + 1] (s), and what the manifest says. Memory does not grow with the clip's frames."""
+    """float32 [T, D] for each crop, the edges [T + 1] (s), and what the manifest says. Memory does not grow with the clip's frames.
+
+    detector: looks for people and things, as an analysis does, where features tell of them.
+    """
     size = encoder.size if crops == 1 else round(encoder.size / SHARE)
     with open_video(path, settings, size=size) as clip:
         if crops == 1:
-            whole = encoder(clip)
+            whole = encoder(Watch(clip, detector, rate=settings.objects_rate) if detector else clip)
             made, edges = [whole.values], whole.edges
         else:
             parts: list[list[Floats]] = [[] for _ in range(crops)]
@@ -141,6 +145,7 @@ def extract(
     if (folder / MANIFEST).is_file() and not (folder / MANIFEST).read_text().endswith("\n"):
         with open(folder / MANIFEST, "a") as manifest:
             manifest.write("\n")  # after a line that was cut off
+    detector = load_detector(settings) if settings.objects and encoder.use_motion and crops == 1 else None
     left = {name: path for name, path in videos.items() if name not in _done(folder, key)}
     failed: list[str] = []
     video_seconds, begin = 0.0, time.monotonic()
@@ -150,7 +155,7 @@ def extract(
         task = bar.add_task("features", total=len(videos), completed=len(videos) - len(left))
         for name, path in left.items():
             try:
-                made, edges, facts = _features(path, encoder, settings, crops)
+                made, edges, facts = _features(path, encoder, settings, crops, detector)
                 heard = sound_of(path, edges, settings) if sound else None
             except VladError as error:
                 failed.append(str(error))

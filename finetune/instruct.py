@@ -1,6 +1,6 @@
 """Instruction data of every shape to one: rows that templates are filled and models are tuned with.
 
-    vlad instruct SOURCE -o FILE.jsonl [--kind hivau|uca|cuva|vau-bench|llava|verdicts] [--media FOLDER]
+    vlad instruct SOURCE -o FILE.jsonl [--kind hivau|hivau-database|captions|uca|cuva|vau-bench|llava|verdicts] [--media FOLDER]
     vlad instruct sim -o FILE.jsonl [--count 2000]
 
 In: HIVAU-70k (.jsonl of prompt and anwser), UCA (.json of timestamps and sentences), CUVA (.json of instruction and output), VAU-Bench
@@ -76,6 +76,7 @@ class Found:
     rows: list[Row] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     left_out: int = 0
+    doubtful: int = 0  # rows whose paths say test, though no list of test videos names them
 
 
 @cache
@@ -84,16 +85,24 @@ def ucf_test() -> frozenset[str]:
     return frozenset((files("vlad.finetune") / "ucf_test.txt").read_text().split())
 
 
+@cache
+def xd_test() -> frozenset[str]:
+    """XD-Violence's 800 test videos, as `bare` names them."""
+    table = (files("vlad.eval") / "xd_violence.csv").read_text().splitlines()
+    return frozenset(row["name"] for row in csv.DictReader(line for line in table if not line.startswith("#")))
+
+
 def bare(name: str) -> str:
-    """A video's name without folder and ending; of UCF-Crime's, whatever number of an event or clip follows, the name alone."""
+    """A video's name without folder and ending; of the data sets', whatever number of an event or clip follows, the name alone."""
     stem = re.sub(r"\.(mp4|avi|mkv|mov|webm|npy)$", "", re.split(r"[/\\]", name)[-1], flags=re.I)
     ucf = re.match(r"(Normal_Videos_?\d{3}|[A-Za-z]+\d{3})(?!\d)", stem)
-    return ucf[1] if ucf else stem
+    xd = re.match(r".+_label_[A-Z0-9]+(?:-[A-Z0-9]+)*", stem)
+    return ucf[1] if ucf else xd[0] if xd else stem
 
 
-def is_ucf_test(name: str) -> bool:
-    """Whether a path or name is of one of UCF-Crime's test videos."""
-    return bare(name) in ucf_test()
+def is_test(name: str) -> bool:
+    """Whether a path or name is of one of the test videos of UCF-Crime or XD-Violence."""
+    return bare(name) in ucf_test() | xd_test()
 
 
 def _chat(question: str) -> dict[str, str]:
@@ -141,6 +150,50 @@ def uca(videos: dict[str, Any]) -> Iterator[Row]:
                 id=f"uca-{name}-{k}", source="uca", prompt="caption", values={"times": f"{start} s to {end} s"}, answer=answer, video=video,
                 start=float(start), end=float(end), normal=True if "Normal" in name else None, task="caption",
             )  # fmt: skip
+
+
+def database(videos: dict[str, Any]) -> Iterator[Row]:
+    """HIVAU-70k's database {video: {events, clips, clips_caption, events_summary, video_summary}}, seconds: clips by event, and what is judged of it."""
+    for name, facts in videos.items():
+        video, normal = name if "." in name else f"{name}.mp4", not facts["events"]
+        clips = [c for event in facts["clips"] for c in event]
+        told = [t for event in facts["clips_caption"] for t in event]
+        if len(clips) != len(told) or len(facts["events"]) != len(facts["events_summary"]):
+            raise ValueError(f"{name}: {len(clips)} clips for {len(told)} captions, or events without a summary")
+        yield from uca({name: {"timestamps": clips, "sentences": told}})
+        spans: list[tuple[str, Any, Any]] = [
+            (f"e{k}", span, text)
+            for k, (span, text) in enumerate(zip(facts["events"], facts["events_summary"], strict=True))
+        ]
+        for key, span, text in [
+            *spans,
+            *([("whole", None, facts["video_summary"])] if facts.get("video_summary") else []),
+        ]:
+            asked = (
+                "Is something out of place here, and why?"
+                if key != "whole"
+                else "What happens in this video, and is it out of place?"
+            )
+            yield Row(
+                id=f"hivau-{name}-{key}", source="hivau", prompt="chat", values=_chat(asked), answer=str(text).strip(), video=video,
+                start=float(span[0]) if span else None, end=float(span[1]) if span else None, normal=normal, task="judgement",
+            )  # fmt: skip
+
+
+def captions(videos: dict[str, Any]) -> Iterator[Row]:
+    """{video: {uca, hivau, vaur1}}: what several sets say of a video, each as that set does."""
+    for name, sets in videos.items():
+        if unknown := sets.keys() - {"uca", "hivau", "vaur1"}:
+            raise ValueError(f"{name}: unknown sets {', '.join(sorted(unknown))}")
+        if "uca" in sets:
+            yield from uca({name: sets["uca"]})
+        if "hivau" in sets:
+            yield from database({name: sets["hivau"]})
+        if "vaur1" in sets:
+            yield from (
+                r.model_copy(update={"id": f"{r.id}-{name}"})
+                for r in vau_bench([{"Video Name": f"{name}.mp4", **sets["vaur1"]}])
+            )
 
 
 def cuva(rows: Iterable[Any]) -> Iterator[Row]:
@@ -199,8 +252,14 @@ def llava(rows: Iterable[Any]) -> Iterator[Row]:
 
 
 def verdicts(rows: Iterable[Any]) -> Iterator[Row]:
-    """Rows of `vlad verdicts export`: {video, start, end, label, verdict (confirmed or dismissed), note, text, what, who, where}."""
+    """Rows of `vlad verdicts export`: {video, start, end, label, verdict (confirmed or dismissed), note, text, what, who, where}.
+
+    verdict corrected: somebody called an explanation wrong and said what is right, which becomes a caption.
+    """
     for row in rows:
+        if row["verdict"] == "corrected":
+            yield _corrected(row)
+            continue
         normal = {"confirmed": False, "dismissed": True}[row["verdict"]]
         note, label = str(row.get("note") or ""), str(row.get("label") or "something unusual")
         if normal:
@@ -219,9 +278,20 @@ def verdicts(rows: Iterable[Any]) -> Iterator[Row]:
         )  # fmt: skip
 
 
+def _corrected(row: Any) -> Row:
+    start, end = float(row["start"]), float(row["end"])
+    return Row(
+        id=f"corrected-{row['video']}-{start:.2f}", source="verdicts", prompt="caption", values={"times": f"{start:.1f} s to {end:.1f} s"},
+        answer=json.dumps({"text": str(row["right"])[:300]}, ensure_ascii=False), video=str(row["video"]), start=start, end=end, task="caption",
+    )  # fmt: skip
+
+
 READERS: dict[str, Callable[[Any], Iterator[Row]]] = {
-    "hivau": hivau, "uca": uca, "cuva": cuva, "vau-bench": vau_bench, "llava": llava, "verdicts": verdicts,
+    "hivau": hivau, "hivau-database": database, "captions": captions, "uca": uca, "cuva": cuva, "vau-bench": vau_bench, "llava": llava, "verdicts": verdicts,
 }  # fmt: skip
+
+
+BY_VIDEO = ("uca", "hivau-database", "captions")  # {video: facts} in place of a list
 
 
 def kind_of(source: Path, first: Any) -> str:
@@ -229,11 +299,13 @@ def kind_of(source: Path, first: Any) -> str:
     keys = set(first) if isinstance(first, dict) else set()
     signs = {
         "hivau": {"anwser"}, "llava": {"conversations"}, "cuva": {"visual_input"}, "vau-bench": {"Reasoning"}, "uca": {"timestamps"},
-        "verdicts": {"verdict", "video"},
+        "verdicts": {"verdict", "video"}, "hivau-database": {"clips_caption", "events_summary"},
     }  # fmt: skip
     for kind, wanted in signs.items():
         if wanted <= keys:
             return kind
+    if keys and keys <= {"uca", "hivau", "vaur1"}:
+        return "captions"
     raise InputError(f"{source}: what kind of data is this? say --kind, one of {', '.join(READERS)}")
 
 
@@ -267,16 +339,18 @@ def convert(source: Path, kind: str = "", media: Path | None = None) -> Found:
     there = {bare(p.name): p for p in media.rglob("*") if p.is_file()} if media else {}
     for number, row in enumerate(rows, 1):
         try:
-            new = list(made(row if kind == "uca" else [row]))
+            new = list(made(row if kind in BY_VIDEO else [row]))
         except (KeyError, ValueError, TypeError, SyntaxError, AttributeError, MemoryError, RecursionError) as error:
             found.faults.append(
                 f"row {number}: {type(error).__name__} {str(error).splitlines()[0][:160] if str(error) else ''}"
             )
             continue
         for one in new:
-            if any(is_ucf_test(name) for name in [*one.images, *([one.video] if one.video else [])]):
+            shown = [*one.images, *([one.video] if one.video else [])]
+            if any(map(is_test, shown)):
                 found.left_out += 1
                 continue
+            found.doubtful += any(re.search(r"(^|[/\\])test(ing)?[/\\]", name, re.I) is not None for name in shown)
             fault = _placed(one, media, there) or fault_of(one)
             if fault:
                 found.faults.append(f"row {number} ({one.id}): {fault}")
@@ -304,6 +378,11 @@ def _placed(row: Row, media: Path | None, there: dict[str, Path]) -> str:
     return ""
 
 
+MARKS = re.compile(
+    r"<(?:image|video)>|\[/?INST\]|<\|?(?:im_start|im_end|eot_id|user|assistant|system)\|?>|</?s>"
+)  # of layouts
+
+
 def fault_of(row: Row) -> str:
     """Why a row cannot be trained on; '' where it can."""
     try:
@@ -313,6 +392,9 @@ def fault_of(row: Row) -> str:
         return str(error)
     if not row.answer.strip():
         return "no answer"
+    marked = MARKS.search(row.answer)
+    if marked:
+        return f"the answer holds {marked[0]}, which a model reads as a picture or a turn"
     if row.start is not None and row.end is not None and not 0 <= row.start < row.end:
         return f"times {row.start} to {row.end}"
     if prompt.schema is not None:
@@ -473,7 +555,9 @@ def run(source: str, out: Path, *, kind: str, media: Path | None, count: int, fi
     else:
         found = convert(Path(source), kind, media)
     rows = found.rows
-    lines = [f"{found.left_out} rows of UCF-Crime's test videos left out"] if found.left_out else []
+    lines = [f"{found.left_out} rows of test videos of UCF-Crime and XD-Violence left out"] if found.left_out else []
+    if found.doubtful:
+        lines.append(f"warning: the paths of {found.doubtful} rows say test; measure nothing on what was trained on")
     lines += [f"bad: {fault}" for fault in found.faults[:SHOWN]]
     lines += [f"and {len(found.faults) - SHOWN} more bad rows"] if len(found.faults) > SHOWN else []
     if not rows:

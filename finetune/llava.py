@@ -146,7 +146,7 @@ def write_processor(folder: Path, recipe: LlavaRecipe) -> Any:
         show_progress=False,
     ))  # fmt: skip
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>", model_max_length=2048,
+        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>", model_max_length=2048,  # noqa: S106 - tokens of a text
         additional_special_tokens=["<image>", "<system>", "<user>", "<assistant>"], padding_side="left",
     )  # fmt: skip
     size = {"height": recipe.size, "width": recipe.size}

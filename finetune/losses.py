@@ -1,7 +1,8 @@
 """What each head is trained to: one function a kind, all of them in LOSSES.
 
 In: a head's output on a batch of bags, each with its video's classes. Out: a scalar. The first half of a batch is normal videos, the
-second anomalous ones. Knows no file and no optimiser.
+second anomalous ones; losses of MIXED take them in any order. Those of published heads are as their authors train them: tests hold them
+against the papers' equations, written out. Knows no file and no optimiser.
 """
 
 from __future__ import annotations
@@ -19,11 +20,15 @@ from .recipe import ScorerRecipe
 
 @dataclass(frozen=True)
 class Batch:
-    """values float32 [2N, T, width], mask bool [2N, T], classes float32 [2N, C]: 1 where a video is of a class, no 1 for a normal one."""
+    """values float32 [B, T, width], mask bool [B, T], classes float32 [B, C]: 1 where a video is of a class, no 1 for a normal one.
+
+    crops: how many rows, side by side, are crops of one video.
+    """
 
     values: torch.Tensor
     mask: torch.Tensor
     classes: torch.Tensor
+    crops: int = 1
 
     @property
     def truth(self) -> torch.Tensor:
@@ -53,7 +58,7 @@ def top_each(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 def bag_loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Cross-entropy of the mean score of a bag's highest snippets, the form of VadCLIP, UR-DMU and HL-Net."""
+    """Cross-entropy of the mean score of a bag's highest snippets, the form of VadCLIP and UR-DMU."""
     scores = top_mean(logits.sigmoid(), batch.mask).clamp(1e-6, 1 - 1e-6)
     return functional.binary_cross_entropy(scores, batch.truth)
 
@@ -77,26 +82,44 @@ def mil(out: Output, batch: Batch, recipe: ScorerRecipe) -> torch.Tensor:
 
 
 def sultani(out: Output, batch: Batch, recipe: ScorerRecipe) -> torch.Tensor:
-    """The highest snippet of each anomalous bag above that of each normal one by 1."""
+    """Sultani et al. 2018, eqs. 6 and 7: the highest snippet of each anomalous bag above that of each normal one by 1.
+
+    Over all pairs: summed over anomalous bags, a mean over normal ones; smoothness and sparsity summed over anomalous bags, as published.
+    """
     highest = out.logits.sigmoid().masked_fill(~batch.mask, 0).amax(1)
     normal, anomalous = highest.chunk(2)
-    ranking = (1 - anomalous[:, None] + normal[None]).relu().mean()
-    return torch.as_tensor(ranking + calm(out.logits.sigmoid().chunk(2)[1], batch, recipe))
+    ranking = (1 - anomalous[:, None] + normal[None]).relu().sum(0).mean()
+    scores = out.logits.sigmoid().chunk(2)[1]
+    return torch.as_tensor(ranking + len(scores) * calm(scores, batch, recipe))
 
 
 def rtfm(out: Output, batch: Batch, recipe: ScorerRecipe) -> torch.Tensor:
-    """Scores of the snippets with the longest features, and these features: long in anomalous bags, short in normal ones."""
-    features = out.extra["features"]
-    length = features.norm(dim=-1)
-    scores = top_mean(out.logits.sigmoid(), batch.mask, by=length, one_in=11).clamp(1e-6, 1 - 1e-6)  # 3 of 32
-    normal, anomalous = top_mean(features, batch.mask, by=length, one_in=11).norm(dim=-1).chunk(2)
-    magnitude = ((recipe.margin - anomalous).abs() + normal).square().mean()
-    loss = functional.binary_cross_entropy(scores, batch.truth) + recipe.magnitude * magnitude
-    return torch.as_tensor(loss + calm(out.logits.sigmoid().chunk(2)[1], batch, recipe))
+    """Tian et al. 2021, eqs. 2 to 5: scores of the snippets with the longest features, and these features: long in anomalous bags, short in normal ones.
+
+    A video's crops choose the same snippets, by their mean length; in training a share of them, out.extra["kept"], cannot be chosen. Published
+    smoothness and sparsity treat the scores of all anomalous bags as one sequence.
+    """
+    crops, features = batch.crops, out.extra["features"]
+    mask, truth = batch.mask[::crops], batch.truth[::crops]
+
+    def together(x: torch.Tensor) -> torch.Tensor:
+        return x.view(-1, crops, *x.shape[1:])
+
+    scores = together(out.logits.sigmoid()).mean(1)
+    length = together(features.norm(dim=-1)).mean(1) * out.extra["kept"][::crops]
+    places, weight = top(length, mask, one_in=11)  # 3 of 32
+    chosen = ((scores.gather(1, places)) * weight).sum(1).clamp(1e-6, 1 - 1e-6)
+    picked = together(features).gather(2, places[:, None, :, None].expand(-1, crops, -1, features.shape[2]))
+    magnitude = (picked * weight[:, None, :, None]).sum(2).norm(dim=-1)  # [2N, crops]
+    normal, anomalous = magnitude.chunk(2)
+    longer = ((recipe.margin - anomalous).abs() + normal).square().mean()
+    sequence = (scores * mask).chunk(2)[1].flatten()
+    even = recipe.smooth * sequence.diff().square().sum() + recipe.sparse * sequence.norm()
+    return torch.as_tensor(functional.binary_cross_entropy(chosen, truth) + recipe.magnitude * longer + even)
 
 
 def ur_dmu(out: Output, batch: Batch, recipe: ScorerRecipe) -> torch.Tensor:
-    """Bags, what each memory has to say of each kind, a triplet between them, and the normal memory's distribution."""
+    """Zhou et al. 2023, eqs. 4 to 12: bags, what each memory says of each kind, a triplet between them, and the normal memory's distribution."""
     e, (normal, anomalous) = out.extra, batch.mask.chunk(2)
     fit_normal, fit_anomalous, embedded = (e[k].chunk(2) for k in ("fit_normal", "fit_anomalous", "embedded"))
     ones = torch.ones(len(normal), device=normal.device)
@@ -114,8 +137,10 @@ def ur_dmu(out: Output, batch: Batch, recipe: ScorerRecipe) -> torch.Tensor:
     negative = top_mean(embedded[1], anomalous, by=fit_anomalous[1])
     unit = [functional.normalize(x, dim=-1) for x in (anchor, positive, negative)]
     triplet = functional.triplet_margin_loss(unit[0], unit[1], unit[2])
-    mu, variance = e["mu"].chunk(2)[0][normal], e["log_variance"].chunk(2)[0][normal]
-    divergence = (-0.5 * (1 + variance - mu.square() - variance.exp())).sum(-1).mean()
+    mu, variance = e["mu"].chunk(2)[0], e["log_variance"].chunk(2)[0]
+    divergence = (
+        (-0.5 * (1 + variance - mu.square() - variance.exp()) * normal[..., None]).sum(1).mean()
+    )  # over time, as published
     said_normal = top_mean(e["drawn"].chunk(2)[0], normal, by=fit_normal[0]).norm(dim=-1)
     said_anomalous = top_mean(e["mu_anomalous"].chunk(2)[1], anomalous, by=fit_anomalous[1]).norm(dim=-1)
     distance = (recipe.margin - said_anomalous + said_normal).relu().mean()
@@ -124,13 +149,13 @@ def ur_dmu(out: Output, batch: Batch, recipe: ScorerRecipe) -> torch.Tensor:
 
 
 def vadclip(out: Output, batch: Batch, recipe: ScorerRecipe) -> torch.Tensor:
-    """Bags by both branches, and texts of classes apart from that of normality."""
+    """Wu et al. 2024, eqs. 6 to 10: bags by both branches, and texts of classes apart from that of normality."""
     assert out.classes is not None
     found = top_each(out.classes, batch.mask).log_softmax(-1)
     wanted = torch.cat([1 - batch.truth[:, None], batch.classes], dim=1)
     aligned = -(wanted / wanted.sum(1, keepdim=True) * found).sum(1).mean()
     texts = functional.normalize(out.extra["names"], dim=-1)
-    return bag_loss(out.logits, batch) + aligned + 0.1 * (texts[1:] @ texts[0]).abs().mean()
+    return bag_loss(out.logits, batch) + aligned + recipe.apart * (texts[1:] @ texts[0]).abs().mean()
 
 
 def tpwng(out: Output, batch: Batch, recipe: ScorerRecipe) -> torch.Tensor:
@@ -167,10 +192,70 @@ def pseudo_labels(
 
 
 def hl_net(out: Output, batch: Batch, recipe: ScorerRecipe) -> torch.Tensor:
-    """Both branches' bags, and the causal one after the offline one."""
+    """Wu et al. 2020, eqs. 10 to 13: both branches' bags by their mean logit, and the causal one after the offline one.
+
+    The published distillation has only the half of the cross-entropy that raises scores; a bag's mean, then the mean over bags.
+    """
     offline, online = out.extra["offline"], out.extra["online"]
-    taught = functional.binary_cross_entropy_with_logits(online[batch.mask], offline[batch.mask].sigmoid().detach())
-    return bag_loss(offline, batch) + bag_loss(online, batch) + recipe.distil * taught
+    taught = -offline.sigmoid().detach() * functional.logsigmoid(online) * batch.mask
+    bags = sum(
+        functional.binary_cross_entropy_with_logits(top_mean(branch, batch.mask), batch.truth)
+        for branch in (offline, online)
+    )
+    return torch.as_tensor(bags + recipe.distil * (taught.sum(1) / batch.mask.sum(1)).mean())
+
+
+def pel4vad(out: Output, batch: Batch, recipe: ScorerRecipe) -> torch.Tensor:
+    """Pu et al. 2024, eqs. 8 to 12: bags (of a normal one the highest snippet alone), and what is seen drawn to the words of its class.
+
+    A video's foreground is its snippets weighed by exp(10 score) - 1, an anomalous one's background by exp(10 (1 - score)) - 1; the words of
+    normal footage belong to the background. A video of several classes counts as its first, as published. recipe.named weighs the second part.
+    """
+    scores, truth = out.logits.sigmoid(), batch.truth.bool()
+    inside = scores * batch.mask
+    highest = torch.where(truth, top_mean(inside, batch.mask), inside.amax(1)).clamp(1e-6, 1 - 1e-6)
+    loss = functional.binary_cross_entropy(highest, batch.truth)
+    if "names" not in out.extra:
+        return loss
+    spoken, names = out.extra["spoken"], out.extra["names"]
+
+    def seen(weight: torch.Tensor) -> torch.Tensor:
+        share = functional.normalize(((10 * weight).exp() - 1) * batch.mask, p=1, dim=1)
+        return (share[..., None] * spoken).sum(1)
+
+    kinds = torch.where(truth, batch.classes.argmax(1) + 1, 0)
+    videos = torch.cat([seen(scores), seen(1 - scores)[truth]])
+    kinds = torch.cat([kinds, torch.zeros_like(kinds[truth])])
+    alike = functional.normalize(videos, dim=1) @ functional.normalize(names[kinds], dim=1).T
+    found = (out.extra["scale"] * alike).log_softmax(1)
+    wanted = (10.0 * (kinds[:, None] == kinds[None])).softmax(1)
+    return loss + recipe.named * functional.kl_div(found, wanted, reduction="batchmean")
+
+
+def bn_wvad(out: Output, batch: Batch, recipe: ScorerRecipe) -> torch.Tensor:
+    """Zhou et al. 2024, eqs. 5 to 9: normal scores short, and each batch norm's mean nearer to normal snippets than to anomalous ones by 1.
+
+    Of anomalous bags the fifth of each bag's snippets that is farthest off, and the two fifths of all of them; of normal bags as many, the farthest.
+    """
+    loss = out.extra["certain"].chunk(2)[0].norm(dim=1).mean()
+    for i, weight in enumerate((5.0, 20.0)):
+        features, distance = (out.extra[f"{name}_{i}"].chunk(2) for name in ("features", "distance"))
+        bags, count = distance[1].shape
+        chosen = torch.zeros_like(distance[1], dtype=torch.bool)
+        chosen.scatter_(1, distance[1].topk(int(0.2 * count), dim=1).indices, True)
+        chosen.view(-1)[distance[1].flatten().topk(int(0.4 * bags * count)).indices] = True
+        negative = features[1][chosen]
+        each = min(count, len(negative) // bags + 1)
+        far = distance[0].topk(each, dim=1).indices[..., None].expand(-1, -1, features[0].shape[2])
+        positive = features[0].gather(1, far).transpose(0, 1).flatten(0, 1)[: len(negative)]
+        mean, variance = out.extra[f"mean_{i}"], out.extra[f"variance_{i}"]
+
+        def away(x: torch.Tensor, mean: torch.Tensor = mean, variance: torch.Tensor = variance) -> torch.Tensor:
+            return ((x - mean).square() / variance).sum(1).clamp(min=1e-12).sqrt()
+
+        if len(negative):
+            loss = loss + weight * (1 + away(positive) - away(negative[: len(positive)])).clamp(min=0).mean()
+    return torch.as_tensor(loss)
 
 
 def normality(out: Output, batch: Batch, recipe: ScorerRecipe) -> torch.Tensor:
@@ -179,7 +264,16 @@ def normality(out: Output, batch: Batch, recipe: ScorerRecipe) -> torch.Tensor:
     return (out.extra["errors"] * wanted).sum() / wanted.sum().clamp(min=1)
 
 
+MIXED = (
+    "mil",
+    "vadclip",
+    "tpwng",
+    "hl-net",
+    "pel4vad",
+    "causal",
+    "normality",
+)  # batches of these need not be half normal, half anomalous
 LOSSES: dict[str, Callable[[Output, Batch, ScorerRecipe], torch.Tensor]] = {
     "mil": mil, "sultani": sultani, "rtfm": rtfm, "ur-dmu": ur_dmu, "vadclip": vadclip, "tpwng": tpwng, "hl-net": hl_net,
-    "causal": mil, "normality": normality,
+    "pel4vad": pel4vad, "bn-wvad": bn_wvad, "causal": mil, "normality": normality,
 }  # fmt: skip

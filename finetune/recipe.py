@@ -41,21 +41,46 @@ class ClipRecipe(Recipe):
     seed: int
 
 
+class SightRecipe(Recipe):
+    """Stage sight: the heads that join nano's towers."""
+
+    steps: int = Field(ge=1)
+    batch: int = Field(ge=2)
+    lr: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    noise: float = Field(ge=0)
+    word_noise: float = Field(ge=0)
+    sim_frames: int = Field(ge=1)
+    simulated: int = Field(ge=0)
+    seed: int
+
+
 class ScorerRecipe(Recipe):
-    """How a head is trained. What only some losses want is 0 for the others."""
+    """How a head is trained; heads.yaml says what each means. What only some losses want is 0 for the others."""
 
     epochs: int = Field(ge=1)
+    steps: int = Field(0, ge=0)
+    optimiser: Literal["adamw", "adam", "adagrad"] = "adamw"
+    decay: Literal["cosine", "none"] = "cosine"
+    horizon: int = Field(0, ge=0)
+    milestones: tuple[int, ...] = ()
+    halved: tuple[str, ...] = ()
+    clip: float = Field(1.0, ge=0)
+    rows: Literal["videos", "crops", "whole"] = "videos"
+    draw: Literal["chance", "pass"] = "chance"
+    bags: Literal["halves", "mixed"] = "halves"
     batch: int = Field(ge=1)
     lr: float = Field(gt=0)
     weight_decay: float = Field(0.0, ge=0)
     length: int = Field(0, ge=0)
-    fill: Literal["mask", "repeat"] = "mask"
+    fill: Literal["mask", "repeat", "pick"] = "mask"
     patience: int = Field(0, ge=0)
     noise: float = Field(0.0, ge=0)
     drift: float = Field(0.0, ge=0)
     smooth: float = Field(0.0, ge=0)
     sparse: float = Field(0.0, ge=0)
     named: float = Field(0.0, ge=0)
+    apart: float = Field(0.1, ge=0)
     margin: float = Field(0.0, ge=0)
     magnitude: float = Field(0.0, ge=0)
     distil: float = Field(0.0, ge=0)
@@ -69,8 +94,8 @@ class MilRecipe(ScorerRecipe):
 
     videos: int = Field(ge=8)
     select: int = Field(ge=8)
-    views: int = Field(ge=0)
-    real: float = Field(ge=0, le=1)
+    strength: float = Field(gt=0)
+    flagged: float = Field(gt=0, lt=1)
 
 
 class LlavaRecipe(Recipe):
@@ -98,11 +123,31 @@ class LlavaRecipe(Recipe):
     seed: int
 
 
+class CaptionsRecipe(Recipe):
+    """Stage captions: nano's captioner."""
+
+    steps: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    lr: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    noise: float = Field(ge=0, lt=1)
+    sim_frames: int = Field(ge=1)
+    simulated: int = Field(ge=1)
+    watched: int = Field(ge=0)
+    vocabulary: int = Field(ge=300)
+    width: int = Field(ge=8)
+    layers: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    seed: int
+
+
 class NanoRecipe(Recipe):
     """All of nano."""
 
+    sight: SightRecipe
     clip: ClipRecipe
     mil: MilRecipe
+    captions: CaptionsRecipe
     llava: LlavaRecipe
 
 
@@ -120,9 +165,10 @@ class DataRecipe(Recipe):
 
 
 class HeadRecipe(Recipe):
-    """A head trained on a data set."""
+    """A head trained on a data set. schedule: as its authors train it, where they say, or vlad's own, which is shorter."""
 
     head: str
+    schedule: Literal["published", "short"]
     out: str = Field(min_length=1)
     device: str
     tensorboard: bool
@@ -154,12 +200,22 @@ def load_head_recipe(source: str, changes: Sequence[str] = ()) -> HeadRecipe:
         raise SettingsError(
             f"{name}: head is {values.get('head') if isinstance(values, dict) else None!r}; choose one of {', '.join(heads)}"
         )
-    own = heads[values["head"]]
+    # From the general to the particular: the head's, its published schedule, this data set's for the head, the recipe's own.
+    here = values.pop("heads", {}).get(values["head"], {})
+    layers = [heads[values["head"]], here]
     for part in ("scorer", "options"):
         given = values.get(part, {})
-        values[part] = {**own.get(part, {}), **given} if isinstance(given, dict) else given
+        if not isinstance(given, dict):
+            continue
+        published = [
+            x.get("published", {}) for x in layers if part == "scorer" and values.get("schedule") == "published"
+        ]
+        merged: dict[str, Any] = {}
+        for layer in (*(x.get(part, {}) for x in layers), *published, given):
+            merged |= layer
+        values[part] = merged
     for part in ("window", "average"):
-        values.setdefault(part, own.get(part, 0))
+        values.setdefault(part, here.get(part, layers[0].get(part, 0)))
     return checked(HeadRecipe, name, values, faults)
 
 

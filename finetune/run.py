@@ -18,6 +18,10 @@ def main(argv: Sequence[str]) -> int:
         from . import nano
 
         return nano.main(argv[1:])
+    if argv[0] == "real":
+        from . import real
+
+        return real.main(argv[1:])
     _, values, _ = read_recipe(argv[0], ())
     keys = set(values) if isinstance(values, dict) else set()
     if "rank" in keys:

@@ -17,12 +17,12 @@ import numpy.typing as npt
 
 from vlad.config import Settings
 from vlad.encoder import ClipEncoder, load_encoder
-from vlad.errors import InputError
+from vlad.errors import InputError, MismatchError
 from vlad.scorers import classes_of, folder_of, load_folder
 from vlad.scorers.head import TrainedScorer
 from vlad.types import Features, ScoreTrack
 
-from .data import FeatureFile, find_features, with_audio
+from .data import FeatureFile, find_features, manifest_encoder, manifest_of, with_audio
 
 SNIPPET = 16  # frames
 Floats = npt.NDArray[np.float32]
@@ -73,10 +73,22 @@ def score_file(scorer: TrainedScorer, file: FeatureFile, *, fps: float) -> Float
     return np.asarray(np.mean(found, axis=0), np.float32)
 
 
+def check_encoder(scorer: TrainedScorer, source: Path) -> None:
+    """Raises MismatchError for features that say they are of another encoder than the scorer's; those of others say nothing."""
+    if not manifest_of(source).is_file():
+        return
+    made, wanted = manifest_encoder(source), scorer.head.config.encoder
+    if made != wanted:
+        raise MismatchError(
+            f"{source}: features of {made}, {scorer.name} was trained on {wanted}; compute them again with that encoder, or train a scorer for this one"
+        )
+
+
 def run(scorer: str, sources: Sequence[Path], out: Path, settings: Settings, *, audio: Path | None, fps: float) -> str:
     """Score every video; what to do next. Raises InputError that names every file that does not fit."""
     loaded, faults, count = load(scorer, settings), [], 0
     for source in sources:
+        check_encoder(loaded, source)
         for file in find_features(source, audio=audio):
             try:
                 found = score_file(loaded, file, fps=fps)

@@ -1,32 +1,36 @@
 """A head from weak labels: one trainer for all of them.
 
-    vlad finetune ucf-crime data.features=FOLDER_OR_CSV [head=rtfm] [scorer.lr=1e-4] [out=runs/ucf-crime] ...
+    vlad finetune ucf-crime data.features=FOLDER_OR_CSV [head=rtfm] [schedule=short] [scorer.lr=1e-4] [out=runs/ucf-crime] ... [--plan] [--anew]
 
 In: features on disk, each video with its classes or none. Out: a folder that `--set scorer_weights=DIR` takes: head.json,
 head.safetensors, result.json with the recipe, the data's hashes and the selection score, log.jsonl, curves.png. The best epoch is chosen
-on a held-out slice of the training videos; no test set is read here. A run that was stopped goes on.
+on a held-out slice of the training videos; no test set is read here. A run that was stopped goes on, by the recipe and the data that it began
+with; --anew begins it again. --plan says what would be trained, and stops.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import open_clip
+import psutil
 import torch
 from rich.progress import Progress
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 from torch.nn.utils.rnn import pad_sequence
 
-from vlad.config import make_settings
+from vlad.config import Settings, make_settings
 from vlad.device import choose_device
 from vlad.encoder import ClipEncoder, load_encoder
 from vlad.errors import InputError, SettingsError
@@ -35,15 +39,16 @@ from vlad.scorers import HEADS
 from vlad.scorers.head import EmbedText, Head, HeadConfig, save_head, sentences
 from vlad.scorers.normality import NormalityHead
 from vlad.scorers.vadclip import text_shape
+from vlad.seen import SEEN_DIM
 
 from .adapt import remember
-from .data import FeatureFile, find_features, known, manifest_encoder, with_audio
-from .losses import LOSSES, Batch, top_mean
+from .data import SOUND, FeatureFile, find_features, known, manifest_encoder, with_audio
+from .losses import LOSSES, MIXED, Batch, top_mean
 from .recipe import HeadRecipe, ScorerRecipe, load_head_recipe
 
 Floats = npt.NDArray[np.float32]
 NAMED = ("mil", "vadclip", "tpwng")  # heads that cannot do without class names
-SOUND = 128  # numbers of sound a snippet
+PLAIN = "ViT-B-32"  # any of open_clip's models with CLIP's own tokenizer
 CHECKPOINT = "checkpoint.safetensors"
 
 
@@ -57,33 +62,110 @@ class Bag:
     crops: int = 1
 
 
+Row = tuple[Bag, tuple[int, ...]]  # a video and which of its crops; () for one by chance
+
+
 def held(values: Floats, classes: tuple[str, ...], name: str = "") -> Bag:
     """A bag whose features are in memory."""
     return Bag(name, classes, lambda crop: values)
 
 
 def shortened(values: Floats, length: int, fill: str) -> Floats:
-    """At most `length` snippets [<= length, width]: means of even pieces, as VadCLIP does; `fill` repeat stretches shorter ones to it."""
-    if not length or len(values) == length or (len(values) < length and fill == "mask"):
+    """At most `length` snippets [<= length, width]: means of even pieces, as VadCLIP does; `fill` repeat stretches shorter ones to it, pick takes
+    single snippets at even distances, as HL-Net does.
+    """
+    if not length or len(values) == length or (len(values) < length and fill != "repeat"):
         return values
+    if fill == "pick":
+        picked: Floats = values[np.linspace(0, len(values) - 1, length).astype(int)]
+        return picked
     edges = np.linspace(0, len(values), length + 1).astype(int)
     starts = np.minimum(edges[:-1], len(values) - 1)
     return np.stack([values[a : max(b, a + 1)].mean(axis=0) for a, b in zip(starts, edges[1:], strict=True)])
 
 
+def rows_of(bags: Sequence[Bag], rows: str) -> list[Row]:
+    """What a pass goes over: `videos` (a crop by chance), `crops` (each by itself), or `whole` videos, all crops side by side.
+
+    Raises InputError for `whole` where videos have not the same number of crops.
+    """
+    if rows == "crops":
+        return [(b, (c,)) for b in bags for c in range(b.crops)]
+    if rows == "whole":
+        counts = sorted({b.crops for b in bags})
+        if len(counts) > 1:
+            raise InputError(
+                f"scorer.rows=whole: videos have {counts} crops; it takes as many of each, or scorer.rows=crops"
+            )
+        return [(b, tuple(range(b.crops))) for b in bags]
+    return [(b, ()) for b in bags]
+
+
 def batch_of(
-    bags: Sequence[Bag], config: HeadConfig, recipe: ScorerRecipe, rng: np.random.Generator, device: torch.device
+    rows: Sequence[Row], config: HeadConfig, recipe: ScorerRecipe, rng: np.random.Generator, device: torch.device
 ) -> Batch:
-    """Bags side by side, one crop of each, normal ones first, with the recipe's noise; none longer than what the head sees at once."""
+    """Bags side by side, crops of one video together, with the recipe's noise; none longer than what the head sees at once."""
     length = min((n for n in (recipe.length, config.window) if n), default=0)
-    arrays = [shortened(b.load(int(rng.integers(b.crops))), length, recipe.fill) for b in bags]
+    chosen = [(b, crop) for b, crops in rows for crop in crops or (int(rng.integers(b.crops)),)]
+    arrays = [shortened(b.load(crop), length, recipe.fill) for b, crop in chosen]
     values = pad_sequence([torch.tensor(a) for a in arrays], batch_first=True).to(device)
     lengths = torch.tensor([len(a) for a in arrays], device=device)
     if recipe.drift or recipe.noise:
-        shift = values.std(dim=(0, 1)) * torch.randn(len(bags), 1, values.shape[2], device=device)
+        shift = values.std(dim=(0, 1)) * torch.randn(len(chosen), 1, values.shape[2], device=device)
         values = values + recipe.drift * shift + recipe.noise * torch.randn_like(values)
-    classes = torch.tensor([[float(label in b.classes) for label in config.labels] for b in bags], device=device)
-    return Batch(values, torch.arange(values.shape[1], device=device)[None] < lengths[:, None], classes)
+    classes = torch.tensor([[float(label in b.classes) for label in config.labels] for b, _ in chosen], device=device)
+    inside = torch.arange(values.shape[1], device=device)[None] < lengths[:, None]
+    return Batch(values, inside, classes, len(chosen) // len(rows))
+
+
+class Draws:
+    """Batches of rows, normal ones first, and how many optimiser steps there are.
+
+    extra: bags of which each step takes a share, where rows are drawn by chance. Raises SettingsError for a loss that cannot take mixed batches.
+    """
+
+    def __init__(
+        self, train: Sequence[Bag], recipe: ScorerRecipe, kind: str, *, extra: Sequence[Bag] = (), share: float = 0.0
+    ) -> None:
+        if recipe.bags == "mixed" and kind not in MIXED:
+            raise SettingsError(f"scorer.bags=mixed: the loss of {kind} compares normal halves with anomalous ones")
+        if extra and recipe.draw != "chance":
+            raise SettingsError("scorer.draw=pass: other bags are drawn by chance only")
+        self.recipe, self.share = recipe, share
+        kinds = (False,) if kind == "normality" else (False, True)
+        wanted = [kinds] if recipe.bags == "mixed" else [(k,) for k in kinds]
+        self.rows, self.extra = (
+            [rows_of([b for b in bags if bool(b.classes) in kind], recipe.rows) for kind in wanted]
+            for bags in (train, extra)
+        )
+        counts = [len(rows) for rows in self.rows]
+        if recipe.draw == "chance":
+            self.each = max(1, max(counts) // recipe.batch)
+        elif recipe.bags == "mixed":
+            self.each = -(-counts[0] // recipe.batch)
+        else:
+            self.each = max(1, min(counts) // recipe.batch)
+        self.steps = recipe.steps or recipe.epochs * self.each
+        self.epochs = -(-self.steps // self.each)
+
+    def batches(self, epoch: int, rng: np.random.Generator) -> Iterator[list[Row]]:
+        """Those of one pass; the last one may be cut short by `steps`."""
+        batch, count = self.recipe.batch, min(self.each, self.steps - epoch * self.each)
+        if self.recipe.draw == "chance":
+            for _ in range(count):
+                yield [
+                    r
+                    for own, extra in zip(self.rows, self.extra, strict=True)
+                    for r in _draw(own, extra, batch, self.share, rng)
+                ]
+            return
+        orders = [rng.permutation(len(rows)) for rows in self.rows]
+        for step in range(count):
+            yield [
+                rows[i]
+                for rows, order in zip(self.rows, orders, strict=True)
+                for i in order[step * batch : (step + 1) * batch]
+            ]
 
 
 def selection_score(head: Head, bags: Sequence[Bag], names: torch.Tensor | None, device: torch.device) -> float:
@@ -119,25 +201,39 @@ class Training:
         """`weights` back into the head."""
         self.head.load_state_dict({**self.head.state_dict(), **weights})
 
-    def save(self, path: Path) -> None:
-        """Weights, the best so far, the optimiser's moments: tensors, no pickle."""
+    def save(self, path: Path, of: Mapping[str, Any]) -> None:
+        """Weights, the best so far, the optimiser's moments: tensors, no pickle. of: the recipe and the data's hash."""
         state = {f"head.{k}": v for k, v in self.weights().items()}
         state |= {f"kept.{k}": v for k, v in (self.kept or {}).items()}
         for index, moments in self.optimiser.state_dict()["state"].items():
             state |= {f"optimiser.{index}.{k}": torch.as_tensor(v) for k, v in moments.items()}
-        facts = {"epoch": self.epoch, "best": self.best, "since": self.since}
+        facts = {"epoch": self.epoch, "best": self.best, "since": self.since, "of": of}
         part = path.with_suffix(".part")
         save_file(
             {k: v.detach().cpu().clone().contiguous() for k, v in state.items()}, part, {"facts": json.dumps(facts)}
         )
         part.replace(path)
 
-    def load(self, path: Path) -> None:
-        """What `save` wrote."""
-        with safe_open(path, "pt") as file:
-            facts = json.loads(file.metadata()["facts"])
+    def load(self, path: Path, of: Mapping[str, Any]) -> None:
+        """What `save` wrote. Raises InputError that names what is not as it was, and for a file that is none."""
+        try:
+            with safe_open(path, "pt") as file:
+                facts = json.loads(file.metadata()["facts"])
+            state = load_file(path)
+            began: dict[str, Any] = facts.get("of", {})
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path}: cannot be read ({str(error)[:120]}); begin anew with --anew") from None
+        changed = [
+            f"{k} (was {_short(began.get(k))}, is {_short(of.get(k))})"
+            for k in sorted(began.keys() | of.keys())
+            if began.get(k) != json.loads(json.dumps(of.get(k)))
+        ]
+        if changed:
+            raise InputError(
+                f"{path.parent}: the run that stopped here began with another {', '.join(changed[:20])}; "
+                "go on as it began, name another out=FOLDER, or begin anew with --anew"
+            )
         self.epoch, self.best, self.since = facts["epoch"], facts["best"], facts["since"]
-        state = load_file(path)
 
         def part(prefix: str) -> dict[str, torch.Tensor]:
             return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
@@ -151,33 +247,47 @@ class Training:
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
 
 
+def _short(value: Any) -> str:
+    words = json.dumps(value)
+    return words if len(words) < 40 else f"{words[:36]}..."
+
+
+def optimiser_of(head: Head, recipe: ScorerRecipe) -> torch.optim.Optimizer:
+    """The recipe's, over what is trained; parameters whose names begin as one of `halved` learn at half the rate."""
+    groups: list[dict[str, Any]] = [{"params": [], "share": share} for share in (1.0, 0.5)]
+    for name, p in head.named_parameters():
+        if p.requires_grad:
+            groups[name.startswith(recipe.halved) if recipe.halved else False]["params"].append(p)
+    kinds: dict[str, Callable[..., torch.optim.Optimizer]] = {
+        "adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "adagrad": torch.optim.Adagrad,
+    }  # fmt: skip
+    return kinds[recipe.optimiser]([g for g in groups if g["params"]], lr=recipe.lr, weight_decay=recipe.weight_decay)
+
+
 def train_head(
     head: Head, train: Sequence[Bag], select: Sequence[Bag], *, names: torch.Tensor | None, recipe: ScorerRecipe,
     extra: Sequence[Bag] = (), share: float = 0.0, device: torch.device | None = None, work: Path | None = None,
-    tell: Callable[[dict[str, Any]], None] = lambda row: None,
+    tell: Callable[[dict[str, Any]], None] = lambda row: None, of: Mapping[str, Any] | None = None,
 ) -> float:  # fmt: skip
-    """Train `head` in place to its best epoch on `select`, and return the score it had there.
+    """Train `head` in place to its best epoch on `select`, the last of equal ones, and return the score it had there.
 
     extra: other bags, of which each step takes `share`. work: folder for a checkpoint, from which a stopped run goes on. tell: gets a
-    log row an epoch.
+    log row an epoch. of: what a run that goes on must have begun with, beside its recipe.
     """
     device = device or torch.device("cpu")
     head.to(device)
     names = None if names is None else names.to(device)
-    kinds = [[[b for b in bags if bool(b.classes) == wanted] for bags in (train, extra)] for wanted in (False, True)]
-    if head.config.kind == "normality":
-        kinds = kinds[:1]
-    steps = max(1, max(len(own) for own, _ in kinds) // recipe.batch)
-    trained = [p for p in head.parameters() if p.requires_grad]
-    run = Training(head, torch.optim.AdamW(trained, lr=recipe.lr, weight_decay=recipe.weight_decay))
+    draws = Draws(train, recipe, head.config.kind, extra=extra, share=share)
+    run = Training(head, optimiser_of(head, recipe))
     checkpoint = work / CHECKPOINT if work else None
+    began = {**{f"scorer.{k}": v for k, v in recipe.model_dump().items()}, **(of or {})}
     if checkpoint and checkpoint.is_file():
-        run.load(checkpoint)
+        run.load(checkpoint, began)
     bar = Progress(disable=not sys.stderr.isatty())
     with bar:
-        task = bar.add_task(head.config.kind, total=recipe.epochs, completed=run.epoch)
-        while run.epoch < recipe.epochs and not (recipe.patience and run.since >= recipe.patience):
-            loss = _epoch(run, kinds, share, steps, names, recipe, device)
+        task = bar.add_task(head.config.kind, total=draws.epochs, completed=run.epoch)
+        while run.epoch < draws.epochs and not (recipe.patience and run.since >= recipe.patience):
+            loss = _epoch(run, draws, names, recipe, device)
             score = selection_score(head, select, names, device)
             run.since += 1
             if score >= run.best:
@@ -186,7 +296,7 @@ def train_head(
             tell({"stage": head.config.kind, "epoch": run.epoch, "loss": round(loss, 4), "selection": round(score, 4)})
             run.epoch += 1
             if checkpoint:
-                run.save(checkpoint)
+                run.save(checkpoint, began)
             bar.update(task, completed=run.epoch)
     assert run.kept is not None
     run.put(run.kept)
@@ -195,31 +305,38 @@ def train_head(
     return run.best
 
 
+def rate_of(recipe: ScorerRecipe, step: int, steps: int, each: int = 1) -> float:
+    """The learning rate of a step (0 to steps - 1) as a share of the recipe's. each: steps of a pass."""
+    share: float = 0.1 ** sum(step >= m for m in recipe.milestones)
+    if recipe.horizon:
+        return share * 0.5 * (1 + float(np.cos(np.pi * min(step // each, recipe.horizon) / recipe.horizon)))
+    return share * (0.05 + 0.95 * 0.5 * (1 + float(np.cos(np.pi * step / steps))) if recipe.decay == "cosine" else 1.0)
+
+
 def _epoch(
-    run: Training, kinds: list[list[list[Bag]]], share: float, steps: int, names: torch.Tensor | None, recipe: ScorerRecipe,
-    device: torch.device,
-) -> float:  # fmt: skip
-    """One epoch, drawn from its own seed, so that a run that goes on is the run that was not stopped; its mean loss."""
+    run: Training, draws: Draws, names: torch.Tensor | None, recipe: ScorerRecipe, device: torch.device
+) -> float:
+    """One pass, drawn from its own seed, so that a run that goes on is the run that was not stopped; its mean loss."""
     loss_of = LOSSES[run.head.config.kind]
     rng = np.random.default_rng([recipe.seed, run.epoch])
     torch.manual_seed(recipe.seed * 100_003 + run.epoch)
     run.head.train()
-    total = 0.0
-    for step in range(steps):
-        done = (run.epoch * steps + step) / (recipe.epochs * steps)
+    losses = []
+    for step, rows in enumerate(draws.batches(run.epoch, rng)):
+        share = rate_of(recipe, run.epoch * draws.each + step, draws.steps, draws.each)
         for group in run.optimiser.param_groups:
-            group["lr"] = recipe.lr * (0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * done)))
-        bags = [bag for kind in kinds for bag in _draw(kind, recipe.batch, share, rng)]
-        batch = batch_of(bags, run.head.config, recipe, rng, device)
+            group["lr"] = recipe.lr * group["share"] * share
+        batch = batch_of(rows, run.head.config, recipe, rng, device)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             out = run.head(batch.values, batch.mask, names)
         loss = loss_of(_in_float(out), batch, recipe)
         run.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(list(run.head.parameters()), 1.0)
+        if recipe.clip:
+            torch.nn.utils.clip_grad_norm_(list(run.head.parameters()), recipe.clip)
         run.optimiser.step()
-        total += loss.item() / steps
-    return total
+        losses.append(loss.item())
+    return float(np.mean(losses))
 
 
 def _in_float(out: Any) -> Any:
@@ -230,9 +347,8 @@ def _in_float(out: Any) -> Any:
     )
 
 
-def _draw(kind: list[list[Bag]], count: int, share: float, rng: np.random.Generator) -> list[Bag]:
-    """`count` bags of one kind, a share of them of the second sort where there are any."""
-    own, extra = kind
+def _draw(own: list[Row], extra: list[Row], count: int, share: float, rng: np.random.Generator) -> list[Row]:
+    """`count` rows of one kind by chance, a share of them of the second sort where there are any."""
     others = round(count * share) if extra else 0
     return [own[int(i)] for i in rng.integers(0, len(own), count - others)] + [
         extra[int(i)] for i in rng.integers(0, max(len(extra), 1), others)
@@ -287,19 +403,45 @@ def read_bags(
     return bags, next(iter(widths)), hashes
 
 
+def text_settings(name: str) -> Settings:
+    """Settings whose encoder's text tower reads class names: a preset's, or a folder's of an open_clip model. Raises SettingsError."""
+    if Path(name).is_dir():
+        return make_settings("clip-b16", encoder=name, cache=None)
+    return make_settings(name, cache=None)
+
+
 def text_encoder(name: str) -> ClipEncoder:
-    """The encoder whose text tower reads class names: a preset's. Raises WeightsError where its weights are not here."""
-    return load_encoder(make_settings(name, cache=None))
+    """That encoder. Raises SettingsError, and WeightsError where its weights are not here."""
+    return load_encoder(text_settings(name))
+
+
+def tokenizer_of(text: str, labels: Sequence[str]) -> str:
+    """open_clip's name of the tokenizer of `text`, so that a head needs no folder of this machine. Raises SettingsError for a folder's own."""
+    name = text_settings(text).encoder
+    if not Path(name).is_dir():
+        return name
+    words = ["normal", *labels]
+    if not torch.equal(open_clip.get_tokenizer(f"local-dir:{name}")(words), open_clip.get_tokenizer(PLAIN)(words)):
+        raise SettingsError(f"data.text={text}: its tokenizer is not CLIP's; name a preset")
+    return PLAIN
 
 
 def new_head(config: HeadConfig, encoder: ClipEncoder | None, text: str) -> Head:
-    """An untrained head; those with a text tower of their own take the encoder's, and normality knows which features tell of movement."""
+    """An untrained head; those with a text tower of their own take the encoder's, and normality knows which features tell of movement and of what was seen."""
     if config.kind == "normality" and config.clip and not config.audio and config.width > config.clip + MOTION_DIM:
-        return HEADS[config.kind](replace(config, options={"motion": MOTION_DIM, **config.options}))  # type: ignore[no-any-return]
+        own = {"motion": MOTION_DIM, "seen": SEEN_DIM, **config.options}
+        return HEADS[config.kind](replace(config, options=own))  # type: ignore[no-any-return]
+    if config.kind == "pel4vad" and encoder is not None:
+        space = {"space": len(encoder.embed_text(["normal"])[0])}
+        return HEADS[config.kind](replace(config, options={**space, **config.options}))  # type: ignore[no-any-return]
     if config.kind not in ("vadclip", "tpwng"):
         return HEADS[config.kind](config)  # type: ignore[no-any-return]
     assert encoder is not None
-    tokenizer = "nano" if text == "nano" else make_settings(text).encoder
+    if not hasattr(encoder.model, "positional_embedding"):
+        raise SettingsError(
+            f"{config.kind} learns prompt words, which {text}'s sentence encoder does not take; name a preset with CLIP's text tower, such as data.text=clip-b16"
+        )
+    tokenizer = tokenizer_of(text, config.labels)
     shape = text_shape(encoder.model, tokenizer)
     short = {} if shape["context"] > 60 else {"prefix": 4, "postfix": 4}
     head = HEADS[config.kind](HeadConfig(**{**vars(config), "options": {**short, **config.options, "text": shape}}))
@@ -308,21 +450,90 @@ def new_head(config: HeadConfig, encoder: ClipEncoder | None, text: str) -> Head
     return head  # type: ignore[no-any-return]
 
 
-def run(recipe: HeadRecipe) -> float:
-    """Train by a recipe into its folder; the selection score."""
+@dataclass(frozen=True)
+class Task:
+    """What a recipe trains: an untrained head, its bags, and the hash of each file."""
+
+    head: Head
+    embed_text: EmbedText
+    train: list[Bag]
+    select: list[Bag]
+    hashes: dict[str, str]
+
+
+def task_of(recipe: HeadRecipe) -> Task:
+    """The recipe's data and head. Raises InputError or SettingsError with every fault at once."""
     bags, width, hashes = _bags_of(recipe)
     train, select = split(bags, recipe.data.select, recipe.scorer.seed)
-    both = {bool(b.classes) for b in train} == {False, True}
-    if recipe.head != "normality" and not both:
+    if recipe.head != "normality" and {bool(b.classes) for b in train} != {False, True}:
         raise InputError(
             f"{recipe.data.features}: {recipe.head} needs normal and anomalous videos; head=normality learns from normal ones alone"
         )
     words = recipe.data.classes.values()
-    head, embed_text = _head_of(
-        recipe, width, tuple(dict.fromkeys([*words, *sorted({c for b in bags for c in b.classes})]))
-    )
+    labels = tuple(dict.fromkeys([*words, *sorted({c for b in bags for c in b.classes})]))
+    head, embed_text = _head_of(recipe, width, labels)
+    return Task(head, embed_text, train, select, hashes)
+
+
+def plan(recipe: HeadRecipe) -> dict[str, int]:
+    """What training would take: rows, batch (rows a step), passes, steps, parameters, and megabytes of memory.
+
+    Memory is that of weights, gradients and the optimiser's moments, and of what one step of the head keeps for its gradients, measured on two
+    rows and scaled to the batch. Raises SettingsError where this machine has less.
+    """
+    task, scorer = task_of(recipe), recipe.scorer
+    draws, device = Draws(task.train, scorer, recipe.head), choose_device(recipe.device)
+    rows = [row for kind in draws.rows for row in kind]
+    batch = scorer.batch * len(draws.rows)
+    head, few = task.head, [draws.rows[0][0], draws.rows[-1][-1]]
+    if isinstance(head, NormalityHead):
+        fit_normal(head, task.train, scorer.seed)
+    stored: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        stored[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    head.train()
+    values = batch_of(few, head.config, scorer, np.random.default_rng(0), torch.device("cpu"))
+    longest = max(len(b.load(0)) for b, _ in rows) if not scorer.length else scorer.length
+    names = head.names(sentences(head.config.labels), task.embed_text)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        head(values.values, values.mask, names)
+    own = sum(p.nbytes for p in head.parameters())
+    for p in head.parameters():
+        stored.pop(p.untyped_storage().data_ptr(), None)
+    trained = sum(p.numel() for p in head.parameters() if p.requires_grad)
+    kept = sum(stored.values()) / 2 * batch * max(1.0, longest / values.values.shape[1])
+    need = own + 12 * trained + kept
+    found = {
+        "rows": len(rows), "batch": batch, "passes": draws.epochs, "steps": draws.steps, "parameters": trained,
+        "megabytes": math.ceil(need / 1e6),
+    }  # fmt: skip
+    free = _memory(device)
+    if need > free:
+        raise SettingsError(
+            f"{recipe.head}: a step needs about {need / 1e9:.1f} GB, {free / 1e9:.1f} GB are free on {device}; "
+            f"lower scorer.batch ({scorer.batch}) or scorer.length ({scorer.length})"
+        )
+    return found
+
+
+def _memory(device: torch.device) -> int:
+    """Bytes that are free."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
+
+
+def run(recipe: HeadRecipe, *, anew: bool = False) -> float:
+    """Train by a recipe into its folder; the selection score. anew: a run that stopped there is forgotten."""
+    task = task_of(recipe)
+    head, train, select = task.head, task.train, task.select
     out = Path(recipe.out)
     out.mkdir(parents=True, exist_ok=True)
+    if anew:
+        (out / CHECKPOINT).unlink(missing_ok=True)
     rows = _resumed(out / "log.jsonl", fresh=not (out / CHECKPOINT).is_file())
 
     def tell(row: dict[str, Any]) -> None:
@@ -334,18 +545,20 @@ def run(recipe: HeadRecipe) -> float:
 
     if isinstance(head, NormalityHead):
         fit_normal(head, train, recipe.scorer.seed)
+    data = hashlib.sha256(json.dumps(task.hashes, sort_keys=True).encode()).hexdigest()
+    began = recipe.model_dump(exclude={"scorer", "out", "device", "tensorboard"})
     score = train_head(
-        head, train, select, names=head.names(sentences(head.config.labels), embed_text), recipe=recipe.scorer,
-        device=choose_device(recipe.device), work=out, tell=tell,
+        head, train, select, names=head.names(sentences(head.config.labels), task.embed_text), recipe=recipe.scorer,
+        device=choose_device(recipe.device), work=out, tell=tell, of={**began, "the features themselves": data},
     )  # fmt: skip
     if isinstance(head, NormalityHead):
         head.learn_scale([torch.tensor(b.load(0)) for b in select])
     save_head(head, out)
-    if both:
-        remember(head, embed_text, [b.load(0) for b in train], [(b.load(0), bool(b.classes)) for b in select], out)
+    if {bool(b.classes) for b in train} == {False, True}:
+        remember(head, task.embed_text, [b.load(0) for b in train], [(b.load(0), bool(b.classes)) for b in select], out)
     result = {
         "recipe": recipe.model_dump(), "selection": score, "train": len(train), "select": sorted(b.name for b in select),
-        "parameters": sum(p.numel() for p in head.parameters() if p.requires_grad), "data": hashes,
+        "parameters": sum(p.numel() for p in head.parameters() if p.requires_grad), "data": task.hashes,
     }  # fmt: skip
     (out / "result.json").write_text(json.dumps(result, indent=1) + "\n")
     draw_curves(rows, out / "curves.png")
@@ -371,7 +584,7 @@ def _head_of(recipe: HeadRecipe, width: int, labels: tuple[str, ...]) -> tuple[H
         raise SettingsError(
             f"{kind} reads class names: name a preset whose text tower does, such as data.text=clip-b16 data.clip=512"
         )
-    encoder = text_encoder(data.text) if kind in (*NAMED, "causal") and data.text and data.clip else None
+    encoder = text_encoder(data.text) if kind in (*NAMED, "causal", "pel4vad") and data.text and data.clip else None
     config = HeadConfig(
         kind, data.encoder if data.encoder != "manifest" else manifest_encoder(Path(data.features)), width,
         data.clip if encoder or kind != "causal" else 0, labels, audio=SOUND if data.audio and kind == "hl-net" else 0,
@@ -426,8 +639,12 @@ def to_tensorboard(rows: Sequence[dict[str, Any]], folder: Path) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """`vlad finetune RECIPE key=value...`. Raises SettingsError or InputError, with every fault at once."""
-    recipe = load_head_recipe(arguments[0], arguments[1:])
-    score = run(recipe)
+    """`vlad finetune RECIPE key=value... [--plan] [--anew]`. Raises SettingsError or InputError, with every fault at once."""
+    flags = {a for a in arguments if a in ("--plan", "--anew")}
+    recipe = load_head_recipe(arguments[0], [a for a in arguments[1:] if a not in flags])
+    if "--plan" in flags:
+        print("\n".join(f"{name:<11} {value:,}" for name, value in plan(recipe).items()))
+        return 0
+    score = run(recipe, anew="--anew" in flags)
     print(f"{recipe.head}: selection score {score:.4f}, in {recipe.out}; use it with --set scorer_weights={recipe.out}")
     return 0

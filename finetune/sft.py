@@ -24,7 +24,7 @@ from pydantic import Field
 from vlad.config import Settings, make_settings
 from vlad.device import choose_device
 from vlad.errors import InputError, SettingsError
-from vlad.explainers.engine import Request, read_json
+from vlad.explainers.engine import Request, fewer, read_json
 from vlad.explainers.explain import PICTURE, dialogue, make_request
 from vlad.explainers.llava import Layout, LlavaEngine, load_llava
 from vlad.prompting import load_prompt
@@ -105,6 +105,23 @@ class Rows:
         prompt, pictures = load_prompt(row.prompt, self.folder), self._pictures(row)
         messages = dialogue(prompt, row.values, row.turns, row.values.get("question", ""), images=len(pictures))
         return make_request(prompt, messages, pictures, self.settings)
+
+    def too_long(self, rows: Sequence[Row]) -> list[str]:
+        """Rows whose words and pictures are more tokens than the model's context holds, each with its number; the pictures of one clip stand for all."""
+        first = next((r for r in rows if r.video or r.images), None)
+        shown = self.request(first) if first else None
+        pictures = self.layout.count(shown) - self.layout.count(fewer(shown, ())) if shown else 0
+        each = pictures / max(1, len(shown.pictures)) if shown else 0.0
+        told = []
+        for row in rows:
+            prompt = load_prompt(row.prompt, self.folder)
+            messages = dialogue(prompt, row.values, row.turns, row.values.get("question", ""), images=0)
+            words = self.layout.count(make_request(prompt, messages, [], self.settings))
+            count = words + len(self.layout.tokenizer(row.answer)["input_ids"]) + 1
+            count += round(each * (len(row.images) or (self.recipe.frames if row.video else 0)))
+            if count > self.layout.context:
+                told.append(f"{row.id} ({count})")
+        return told
 
     def _pictures(self, row: Row) -> list[Any]:
         if row.images:
@@ -312,6 +329,13 @@ def run(recipe: SftRecipe) -> tuple[Told, Told]:
     out.mkdir(parents=True, exist_ok=True)
     engine = load_base(recipe)
     made = Rows(engine.layout, recipe, make_settings())
+    long = made.too_long(rows)
+    if long:
+        more = f" and {len(long) - 20} more" if len(long) > 20 else ""
+        raise InputError(
+            f"{recipe.data}: {len(long)} rows are longer than the {engine.layout.context} tokens that {recipe.base} holds: "
+            f"{', '.join(long[:20])}{more}; shorten or leave them out"
+        )
     questions = probe.questions(recipe.probe)
     kept = out / "before.json"
     if kept.is_file():

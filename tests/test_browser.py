@@ -38,12 +38,12 @@ def report(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     told = (
         Explanation(first, "anomaly", "This appears to show two people fighting.", {"what": "fighting", "who": "two people"},
                     (float(edges[4]) + 0.2, float(edges[5]), float(edges[6]), float(edges[7])), "explain@0", "nano"),
-        Explanation(second, "unclear", HOSTILE, {"what": "</script><script>document.title='owned'</script>"}),
+        Explanation(second, "anomaly", HOSTILE, {"what": "</script><script>document.title='owned'</script>"}),
     )  # fmt: skip
     analysis = Analysis(
         video, ScoreTrack(scores, edges), (first, second), told, {"warnings": [HOSTILE], "settings": {"enter": 0.5}}
     )
-    return save(analysis, folder, settings=settings)[2]
+    return save(analysis, folder, settings=settings, adopted="ann")[2]
 
 
 @pytest.fixture(params=[(1400, "light"), (1400, "dark"), (390, "light"), (390, "dark")], ids=lambda p: f"{p[0]}-{p[1]}")
@@ -74,9 +74,21 @@ def test_it_fits_and_says_what_was_found(page: "Page") -> None:
     assert "2 moments worth a look" in page.inner_text("body")
 
 
+def test_the_clip_is_seen_under_the_boxes(page: "Page") -> None:
+    """A style of all drawings gave the boxes' layer a background, and the clip was grey."""
+    assert page.evaluate("getComputedStyle(document.querySelector('#boxes')).backgroundColor") == "rgba(0, 0, 0, 0)"
+    clip, layer = page.locator("video").bounding_box(), page.locator("#boxes").bounding_box()
+    assert clip == layer  # a box lies where its share of the picture is
+    assert clip is not None
+    shape = page.evaluate("document.querySelector('video').videoWidth / document.querySelector('video').videoHeight")
+    assert clip["width"] / clip["height"] == pytest.approx(shape, abs=0.02)
+    assert clip["height"] > 150
+
+
 def test_words_are_only_words(page: "Page") -> None:
     assert page.title() == "lobby & door #1.mp4 · vlad"
-    assert HOSTILE in page.inner_text("article.unclear")
+    assert HOSTILE in page.inner_text("article >> nth=1")  # its class
+    assert "</script>" in page.inner_text("article >> nth=1")  # a field
     assert page.locator("article img[src=x]").count() == 0
 
 

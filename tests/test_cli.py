@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import vlad
-from vlad.cli import main, printable
+from vlad.cli import common, main, printable
 from vlad.errors import VideoError
 from vlad.types import Analysis, Explanation, ScoreTrack, Segment, Video
 
@@ -44,7 +44,7 @@ class Stand:
 def stand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(vlad, "Analyzer", Stand, raising=False)
-    monkeypatch.setattr(vlad, "save", lambda a, folder, settings: (Path(folder) / "x.json",), raising=False)
+    monkeypatch.setattr(vlad, "save", lambda a, folder, **_: (Path(folder) / "x.json",), raising=False)
 
 
 def run(*arguments: str) -> int:
@@ -86,7 +86,8 @@ def test_wrong_usage_is_2(arguments: tuple[str, ...]) -> None:
             ),
             "cannot be read",
         ),
-        (("--set", "colour=red"), "colour"),
+        (("--set", "colour=red"), "colour: there is no such setting"),
+        (("--set", "entre=0.5"), "did you mean enter?"),
     ],
 )
 def test_a_wrong_setting_is_one_line(
@@ -155,3 +156,26 @@ def test_an_unreachable_hub_names_the_local_way() -> None:
 def test_an_unknown_preset_to_pull() -> None:
     refused = offline("models", "pull", "clip-z")
     assert (refused.returncode, refused.stderr.count("choose one of")) == (1, 1)
+
+
+def test_it_says_which_version_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"vlad {vlad.__version__}\n"
+
+
+def test_nothing_flagged_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    """It was an empty table."""
+    made = Analysis(
+        Video("calm.mp4", "0" * 64, 10.0, 15.0, 8, 8, "h264"), ScoreTrack(np.zeros(2, np.float32), np.arange(3.0)), ()
+    )
+    common.show(made, [])
+    told = capsys.readouterr().out
+    assert "nothing reached the threshold. That is no proof that nothing happened." in " ".join(told.split())
+    assert "verdict" not in told
+
+
+def test_training_says_what_can_be_trained(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("finetune", "--help") == 0
+    told = capsys.readouterr().out
+    assert len(told.splitlines()) > 8
+    assert "llava-qlora" in told

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score
-from vlad.eval.detection import align, framed, intervals, main, measure, orders, pool, read_scores
+from vlad.eval.detection import align, framed, intervals, main, measure, orders, pool, read_scores, trained_on
 from vlad.eval.protocols import Labelled, load_dataset, read_annotations, truth
 
 from vlad.errors import InputError, SettingsError
@@ -237,7 +237,7 @@ def test_class_scores_give_map_and_the_same_auc(tmp_path: Path, capsys: pytest.C
 
 def test_a_pickled_array_and_a_missing_list_are_told(tmp_path: Path) -> None:
     np.save(tmp_path / "Abuse028_x264.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(InputError, match="no array of numbers"):
+    with pytest.raises(InputError, match="pickled objects"):
         main(["--dataset", "ucf-crime", "--scores", str(tmp_path)])
     with pytest.raises(InputError, match="list of videos"):
         main(["--dataset", "ucf-crime", "--scores", str(tmp_path), "--order", str(tmp_path / "none.txt")])
@@ -249,6 +249,7 @@ def analysis(folder: Path, name: str, scores: list[float], seconds: float) -> No
     (folder / f"{name}.json").write_text(to_json(Analysis(video, track, ())))
 
 
+@pytest.mark.slow
 def test_ones_own_clips_need_one_csv(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scores, table = tmp_path / "scores", tmp_path / "mine.csv"
     scores.mkdir()
@@ -315,3 +316,23 @@ def test_masks_of_frames_are_truth(tmp_path: Path, capsys: pytest.CaptureFixture
     np.save(masks / "03_0001.npy", np.array([0, 2]))
     with pytest.raises(InputError, match=r"03_0001.npy \(not zeros and ones"):
         main([*arguments, "--annotations", str(masks)])
+
+
+def test_nano_is_warned_of_on_videos_it_was_fitted_to(tmp_path: Path) -> None:
+    for name, made in (
+        ("Abuse030_x264", {"encoder": "nano@1", "settings": {"scorer_weights": ""}}),
+        ("Abuse028_x264", {"encoder": "nano@1"}),
+    ):
+        analysis(tmp_path, name, [0.1, 0.9], 4.0)
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "made_by": made}))
+    assert trained_on(tmp_path) == ["Abuse030_x264"]
+    path.write_text(
+        json.dumps(
+            {
+                **json.loads(path.read_text()),
+                "made_by": {"encoder": "nano@1", "settings": {"scorer_weights": "runs/mine"}},
+            }
+        )
+    )
+    assert trained_on(tmp_path) == ["Abuse030_x264"]

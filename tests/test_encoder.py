@@ -8,11 +8,13 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from timm.layers import Conv2dSame, create_conv2d
 
 from vlad import motion
 from vlad.config import make_settings
 from vlad.encoder import AHEAD, ClipEncoder, fuse, load_encoder
 from vlad.errors import WeightsError
+from vlad.seen import SEEN_DIM
 from vlad.types import Snippet
 
 CONFIG = {
@@ -22,11 +24,11 @@ CONFIG = {
 }
 
 
-def make(*, use_motion: bool = False, squash: bool = True, weights: str = "w") -> ClipEncoder:
+def make(*, use_motion: bool = False, squash: bool = True, weights: str = "w", use_speeds: bool = False) -> ClipEncoder:
     torch.manual_seed(0)
     return ClipEncoder(
         open_clip.CLIP(**CONFIG), open_clip.get_tokenizer("ViT-B-32"), name="tiny", weights=weights,
-        use_motion=use_motion, squash=squash, device=torch.device("cpu"),
+        use_motion=use_motion, squash=squash, device=torch.device("cpu"), use_speeds=use_speeds,
     )  # fmt: skip
 
 
@@ -54,11 +56,30 @@ def test_movement_is_appended_and_named() -> None:
     plain, moving = make(), make(use_motion=True)
     space, change = moving.parts
     assert (space, 0) == plain.parts
-    assert change == space + motion.MOTION_DIM
+    assert change == space + SEEN_DIM + motion.MOTION_DIM
     assert sum(moving.parts) == moving(snippets(1)).values.shape[1]
     assert plain.name != moving.name
 
 
+def test_speeds_are_told_by_height_of_the_picture() -> None:
+    """A patch that moves a tenth of the picture's height in a second, in its upper half, seen by four frames a quarter of a second apart."""
+    rng = np.random.default_rng(0)
+    frames = np.full((4, 240, 320, 3), 90, np.uint8)
+    patch = rng.integers(0, 256, (30, 30, 1)).repeat(3, 2)
+    for i, frame in enumerate(frames):
+        frame[60:90, 50 + 6 * i : 80 + 6 * i] = patch
+    found = motion.speeds(frames, 0.25)
+    assert found.shape == (motion.BANDS,)
+    assert 0.08 < found[6:9].max() < 0.12, "6 of 240 pixels in a quarter of a second"
+    assert found[15:].max() < 0.01
+    np.testing.assert_allclose(motion.speeds(frames, 0.5), found / 2, rtol=1e-5)
+    assert motion.speeds(frames[:1], 1.0).tolist() == [0.0] * motion.BANDS
+    fast, moving = make(use_motion=True, use_speeds=True), make(use_motion=True)
+    assert fast.name != moving.name
+    assert sum(fast.parts) == sum(moving.parts) + motion.BANDS == fast(snippets(2)).values.shape[1]
+
+
+@pytest.mark.slow
 def test_the_fingerprint_follows_what_decides_a_feature() -> None:
     assert len({make().name, make(squash=False).name, make(weights="v").name}) == 3
     assert make().name == make().name
@@ -138,6 +159,20 @@ def test_a_fused_tower_is_the_same_function() -> None:
         fuse(tower)
         torch.testing.assert_close(tower(pictures), before)
     assert not [m for m in tower.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+
+
+def test_a_kernel_with_a_row_of_zeros_pads_as_tensorflow_does() -> None:
+    torch.manual_seed(0)
+    tower = torch.nn.Sequential(
+        create_conv2d(3, 8, 3, stride=2, padding="same"), torch.nn.ReLU(),
+        create_conv2d(8, 8, 5, stride=2, padding="same", depthwise=True), create_conv2d(8, 4, 3, padding="same"),
+    ).eval()  # fmt: skip
+    with torch.no_grad():
+        pictures = torch.randn(2, 3, 64, 96)
+        before = tower(pictures)
+        fuse(tower, even=True)
+        torch.testing.assert_close(tower(pictures), before)
+    assert not [m for m in tower.modules() if isinstance(m, Conv2dSame)]
 
 
 def test_quantiles_are_numpys() -> None:

@@ -8,7 +8,7 @@ from vlad.eval import calibration, fewshot, footage, scorers
 from vlad.eval.metrics import Scored, calibration_error
 from vlad.eval.run import main
 
-from vlad.errors import SettingsError
+from vlad.errors import InputError, SettingsError
 from vlad.sim import simulate_site
 from vlad.types import Features, ScoreTrack
 
@@ -97,6 +97,28 @@ def test_alarms_are_counted_by_the_minute_and_by_the_segment() -> None:
     assert calibration.alarming([track], 0.9, 0.0) == (2.0, 3.0)
     parts = [ScoreTrack(scores[a : a + 90], np.arange(91.0)) for a in range(0, 3600, 90)]
     assert calibration.alarming(parts, 0.9, 0.0)[0] == 2.0
+
+
+def test_halves_part_no_source_and_real_normal_clips_are_those_of_the_manifests(tmp_path: Path) -> None:
+    groups = [f"source {i // 3}" for i in range(30)]
+    for number in range(5):
+        half, rest = calibration.halves(groups, number)
+        assert sorted(half + rest) == list(range(30))
+        assert len(half) == len(rest) == 15
+        assert not {groups[i] for i in half} & {groups[i] for i in rest}
+    assert calibration.halves(groups, 0) != calibration.halves(groups, 1)
+    tables = {
+        "fights": "path,label,source_video\na.mp4,normal,x\nb.mp4,fight,x\n", "street": "file,is_anomaly,scene\ns.mp4,0,yard\nt.mp4,1,yard\n",
+        "clips": "file,is_anomaly\nc.mp4,0\n", "frames": "file,set,cls\nucf/n.mp4,ucf_stride16,Normal\nucf/a.mp4,ucf_stride16,Abuse\nped2/1.mp4,ped2,normal\n",
+    }  # fmt: skip
+    with pytest.raises(InputError, match="no normal footage with manifests"):
+        calibration.real_normal(tmp_path)
+    for name, rows in tables.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.csv").write_text(rows)
+    (short, plain), (sparse, told) = calibration.real_normal(tmp_path).values()
+    assert [(p.name, group) for p, group in short] == [("a.mp4", "x"), ("s.mp4", "yard"), ("c.mp4", "c.mp4")]
+    assert ([p.name for p, _ in sparse], plain, told) == (["n.mp4"], (), calibration.SPARSE)
 
 
 def test_calibration_error_is_nought_for_true_probabilities() -> None:

@@ -6,17 +6,18 @@ import io
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from vlad.app import evidence, verdicts
+from vlad.app import casebook, evidence, verdicts
 from vlad.app.evidence import Wanted
 
 from vlad.config import make_settings
 from vlad.errors import InputError, OutputError
 from vlad.library import Library
-from vlad.library.tables import User
-from vlad.types import Analysis, Explanation, ScoreTrack, Segment
+from vlad.library.tables import SegmentRow, User
+from vlad.types import NOT_SURE, Analysis, Explanation, ScoreTrack, Segment
 from vlad.video import cut, frames_at, open_video
 
 HOSTILE = "=cmd|'/c calc'!A1 <b>\u2026 \u4e2d\u6587"
@@ -60,6 +61,40 @@ def case_of(
     return zipfile.ZipFile(library.case(row.id)), told
 
 
+def test_a_class_that_the_model_is_not_sure_of_goes_into_no_case(library: Library, segments: list[str]) -> None:
+    """B3: the file's name, the table and the report said "explosion" of what Review called "not sure what"."""
+    (span, _) = SEGMENTS
+    doubt = Explanation(span, "unclear", "2 people; what happens is not clear to this model.", {}, notes=(NOT_SURE,))
+    library.explain(segments[0], doubt, "model")
+    case, _ = case_of(library, Wanted(segments[:1]))
+    assert "clips/001 0m03.mp4" in case.namelist()
+    (row,) = csv.DictReader(io.StringIO(case.read("segments.csv").decode()))
+    assert (row["label"], row["label_by"]) == ("", "")
+    (fact,) = json.loads(case.read("case.json"))["segments"]
+    assert fact["label"] == ""
+
+    def told() -> dict[str, Any]:
+        row = library.segments_of(segments[:1])[segments[0]]
+        return evidence._facts(library, row, row.video)
+
+    user = library.local_user()
+    library.change(user, segments[0], end=5.5, version=fact["version"])
+    fact = told()
+    assert "fighting" not in json.dumps(fact)  # nor as what the model's own span was called
+    assert not any("fighting" in line for line in casebook.told({**fact, "clip_note": ""}))
+    library.change(user, segments[0], label="fighting", version=fact["version"])
+    fact = told()  # somebody agreed: it is a person's word now
+    assert (fact["label"], fact["label_by"], fact["span"]["label"]) == ("fighting", "local", "fighting")
+    library.change(user, segments[0], own=True, version=fact["version"])
+    fact = told()
+    assert (fact["label"], fact["end"], fact["span"]) == ("", SEGMENTS[0].end, None)
+    library.change(user, segments[0], label="arson", version=fact["version"])
+    case, _ = case_of(library, Wanted(segments[:1]))
+    (row,) = csv.DictReader(io.StringIO(case.read("segments.csv").decode()))
+    assert (row["label"], row["label_by"]) == ("arson", "local")
+    assert "clips/001 arson 0m03.mp4" in case.namelist()
+
+
 def test_a_case_holds_what_its_manifest_says(library: Library, segments: list[str], tmp_path: Path) -> None:
     case, told = case_of(library, Wanted(segments[:1], title=HOSTILE, margin=1.0, originals=True))
     assert told == [(0, 1), (1, 1)]
@@ -67,11 +102,11 @@ def test_a_case_holds_what_its_manifest_says(library: Library, segments: list[st
     lines = case.read("MANIFEST.sha256").decode().splitlines()
     listed = {line.split("  ", 1)[1]: line.split("  ", 1)[0] for line in lines}
     assert set(listed) == names - {"MANIFEST.sha256"}
-    assert {"case.json", "segments.csv", "report.pdf", "clips/001.mp4"} < names
+    assert {"case.json", "segments.csv", "report.pdf", "clips/001 fighting 0m03.mp4"} < names
     for name, digest in listed.items():
         assert hashlib.sha256(case.read(name)).hexdigest() == digest
     path = tmp_path / "cut.mp4"
-    path.write_bytes(case.read("clips/001.mp4"))
+    path.write_bytes(case.read("clips/001 fighting 0m03.mp4"))
     with open_video(path, SETTINGS, size=64) as opened:
         list(opened)
         assert opened.video.duration == pytest.approx(4.0, abs=0.15)
@@ -91,11 +126,12 @@ def test_a_case_holds_what_its_manifest_says(library: Library, segments: list[st
     assert not list((library.folder / "exports").glob("*.part"))
 
 
+@pytest.mark.slow
 def test_only_what_was_confirmed_unless_asked(library: Library, segments: list[str]) -> None:
     with pytest.raises(InputError, match="1 of 2 segments are not confirmed"):
         case_of(library, Wanted(segments))
     case, _ = case_of(library, Wanted(segments, undecided=True))
-    assert {"clips/001.mp4", "clips/002.mp4"} < set(case.namelist())
+    assert {"clips/001 fighting 0m03.mp4", "clips/002 0m09.mp4"} < set(case.namelist())
     rows, _ = library.segments()
     assert all(row.exported is not None for row in rows)
     (made,) = library.exports()
@@ -160,6 +196,7 @@ def test_verdicts_become_clips_and_rows_that_the_fine_tuning_reads(
     library.decide(library.local_user(), segments[1], "dismissed", "a rehearsal")
     lines = verdicts.export(library, SETTINGS, tmp_path / "out")
     assert lines[0] == "1 confirmed, 1 dismissed"
+    assert library.audit_rows(count=1)[0].action == "verdicts exported"  # F14: clips left, and nobody was told
     assert sorted(p.parent.name for p in (tmp_path / "out").glob("*/*.mp4")) == ["anomalous", "normal"]
     rows = [json.loads(line) for line in (tmp_path / "out" / "verdicts.jsonl").read_text().splitlines()]
     assert [(r["verdict"], r["note"]) for r in rows] == [
@@ -177,3 +214,57 @@ def test_verdicts_become_clips_and_rows_that_the_fine_tuning_reads(
     assert "2" in " ".join(told)
     made = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
     assert len(made) == 2
+
+
+def test_what_was_missed_and_what_was_called_wrong_reach_the_fine_tuning(
+    library: Library, segments: list[str], tmp_path: Path
+) -> None:
+    """B4, H9: exports knew neither of what the model missed nor of what it said wrongly."""
+    from vlad.finetune.instruct import run
+
+    user = library.local_user()
+    (row, *_) = library.segments()[0]
+    own = library.mark(user, row.video_id, 6.0, 8.0, "brawl")
+    library.call_wrong(user, segments[0])
+    library.call_wrong(user, segments[1], "two people dance")
+    lines = verdicts.export(library, SETTINGS, tmp_path / "out")
+    assert lines[0] == "2 confirmed, 0 dismissed, 1 of them missed by the model; 1 explanations corrected"
+    rows = [json.loads(line) for line in (tmp_path / "out" / "verdicts.jsonl").read_text().splitlines()]
+    by_name = {Path(r["video"]).stem: r for r in rows}
+    assert (by_name[own]["missed"], by_name[own]["label"], by_name[own]["end"]) == (True, "brawl", 2.0)
+    assert (by_name[segments[0]]["text"], by_name[segments[0]]["who"]) == ("", "")  # its words were wrong
+    assert by_name[segments[1]]["right"] == "two people dance"
+    assert (tmp_path / "out" / by_name[segments[1]]["video"]).is_file()
+    run(
+        str(tmp_path / "out" / "verdicts.jsonl"),
+        tmp_path / "rows.jsonl",
+        kind="",
+        media=tmp_path / "out",
+        count=1,
+        first=0,
+    )
+    made = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert json.loads(next(r for r in made if r["task"] == "caption")["answer"]) == {"text": "two people dance"}
+
+
+@pytest.mark.slow
+def test_a_case_names_its_clips_and_holds_no_word_that_nobody_stands_by(library: Library, segments: list[str]) -> None:
+    """B3, H13."""
+    user = library.local_user()
+    video = library.segments()[0][0].video_id
+    library.edit(user, video, {"zone": "+01:00"})
+    library.adopt(user, segments[0], "Two people fight.")
+    with library.write() as session:
+        row = session.get(SegmentRow, segments[0])
+        assert row is not None
+        row.start = 3.0000000000000004
+        row.label = "../=riot\u202e"
+    case, _ = case_of(library, Wanted(segments, title="x", undecided=True))
+    assert {"clips/001 riot 0m03.mp4", "clips/002 0m09.mp4"} < set(case.namelist())
+    one, two = csv.DictReader(io.StringIO(case.read("segments.csv").decode()))
+    assert (one["start"], one["starts_at"]) == ("3.0", "2023-11-14T23:13:23+01:00")
+    assert (one["said"], one["said_by"]) == ("Two people fight.", "edited by local")
+    assert one["decided_at"].endswith("+01:00")
+    assert (two["said"], two["said_by"], two["decided_at"]) == ("", "", "")
+    told = json.loads(case.read("case.json"))["segments"]
+    assert all("explanation" not in s and "reading" not in s for s in told)

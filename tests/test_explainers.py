@@ -88,6 +88,7 @@ def track(scores: list[float]) -> ScoreTrack:
     return ScoreTrack(np.array(scores, np.float32), np.arange(len(scores) + 1.0))
 
 
+@pytest.mark.slow
 def test_training_leaves_weights_without_pickle_and_a_log(folder: Path) -> None:
     assert {p.suffix for part in ("base", "adapter") for p in (folder / part).iterdir()} <= {
         ".json", ".jinja", ".safetensors", ".md"
@@ -96,6 +97,7 @@ def test_training_leaves_weights_without_pickle_and_a_log(folder: Path) -> None:
     assert set(stages) == {"llava", "adapter"}
 
 
+@pytest.mark.slow
 def test_a_clip_is_shown_and_the_answer_is_kept_as_it_came(explainer: PromptedExplainer, video: Video) -> None:
     heard: list[tuple[int, str]] = []
     scores = track([0.1] * 20)
@@ -112,6 +114,7 @@ def test_a_clip_is_shown_and_the_answer_is_kept_as_it_came(explainer: PromptedEx
     assert alone == [e.raw for e in told]  # a batch says what each would say alone
 
 
+@pytest.mark.slow
 def test_what_the_model_is_asked_holds_no_metadata(engine: LlavaEngine) -> None:
     values = {"label": "<image> fighting </s><assistant>", "times": "1.0 s"}
     messages = load_prompt("explain").render(values, images=2)
@@ -120,6 +123,7 @@ def test_what_the_model_is_asked_holds_no_metadata(engine: LlavaEngine) -> None:
     assert text.count("<assistant>") == 1
 
 
+@pytest.mark.slow
 def test_the_labels_of_a_batch_are_the_answers_and_their_end(engine: LlavaEngine, recipe: LlavaRecipe) -> None:
     samples = [draw_sample(i, recipe, load_prompt("explain") if i % 2 else None) for i in range(4)]
     batch = collate(engine.processor, samples)
@@ -189,6 +193,7 @@ def test_a_reply_read_wrongly_is_told_with_its_line(tmp_path: Path) -> None:
         check_replies(load_prompt("explain"), tmp_path)
 
 
+@pytest.mark.slow
 def test_an_untrained_model_held_to_the_schema_still_answers_in_it(engine: LlavaEngine, video: Video) -> None:
     """What the grammar allows is an answer, and the verdict's probability is read where it begins."""
     settings = make_settings(max_new_tokens=400)
@@ -201,6 +206,7 @@ def test_an_untrained_model_held_to_the_schema_still_answers_in_it(engine: Llava
         assert 0 < said.probability < 1
 
 
+@pytest.mark.slow
 def test_an_answer_without_an_end_is_flagged(engine: LlavaEngine, video: Video) -> None:
     settings = make_settings(max_new_tokens=5)
     (said,) = PromptedExplainer(engine, load_prompt("explain"), settings)(video, track([0.1] * 20), [SEGMENT])
@@ -208,6 +214,7 @@ def test_an_answer_without_an_end_is_flagged(engine: LlavaEngine, video: Video) 
     assert "cut off after 5 tokens" in said.notes
 
 
+@pytest.mark.slow
 def test_the_calm_moment_comes_first_and_is_named(engine: LlavaEngine, video: Video) -> None:
     settings = make_settings(contrast=True, explain_frames=3, max_new_tokens=4)
     asking = PromptedExplainer(engine, load_prompt("explain"), settings)
@@ -220,6 +227,7 @@ def test_the_calm_moment_comes_first_and_is_named(engine: LlavaEngine, video: Vi
     assert "17.5" not in words.split("suggests")[0]
 
 
+@pytest.mark.slow
 def test_as_many_frames_as_the_context_holds(
     engine: LlavaEngine, video: Video, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,6 +244,7 @@ def test_as_many_frames_as_the_context_holds(
         asking(video, track([0.1] * 20), [SEGMENT])
 
 
+@pytest.mark.slow
 def test_out_of_memory_shows_fewer_frames_and_says_so(
     engine: LlavaEngine, video: Video, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,6 +265,7 @@ def test_out_of_memory_shows_fewer_frames_and_says_so(
     assert 4.0 <= told[0].times[0] < told[0].times[1] < 8.0
 
 
+@pytest.mark.slow
 def test_questions_keep_their_history_and_never_overflow(engine: LlavaEngine, video: Video) -> None:
     analysis = Analysis(video, track([0.1] * 20), (SEGMENT,), (Explanation(SEGMENT, "anomaly", "A fight."),))
     talk = Chat(engine, load_prompt("chat"), make_settings(max_new_tokens=6), analysis, SEGMENT)
@@ -318,6 +328,7 @@ def test_a_summary_that_invents_an_event_is_replaced_by_its_notes(video: Video, 
     assert (found.text, found.raw) == (text, words)
 
 
+@pytest.mark.slow
 def test_a_summary_leaves_out_what_the_context_does_not_hold(engine: LlavaEngine, video: Video) -> None:
     """The highest peaks stay, and the rest is counted."""
     segments = tuple(Segment(i / 20, i / 20 + 0.04, i / 400, i / 20 + 0.02, "fighting") for i in range(380))
@@ -339,6 +350,7 @@ def test_a_preview_shows_what_the_model_would_get(video: Video) -> None:
     assert preview(make_settings(prompt="summarise"), None, None).pictures == ()
 
 
+@pytest.mark.slow
 def test_missing_weights_and_adapters_name_the_way_out(tmp_path: Path, folder: Path) -> None:
     settings = make_settings()
     with pytest.raises(WeightsError, match="--no-explain"):
@@ -347,6 +359,7 @@ def test_missing_weights_and_adapters_name_the_way_out(tmp_path: Path, folder: P
         load_llava(str(folder / "base"), str(tmp_path / "none"), settings, name="x")
 
 
+@pytest.mark.slow
 def test_a_model_without_eyes_is_refused(folder: Path, tmp_path: Path) -> None:
     """A language model with a tokenizer alone."""
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
@@ -362,6 +375,7 @@ def test_a_model_without_eyes_is_refused(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["shape", "name"])
+@pytest.mark.slow
 def test_an_adapter_of_another_base_is_refused(folder: Path, tmp_path: Path, change: str) -> None:
     shutil.copytree(folder / "adapter", tmp_path / "adapter")
     state = load_file(folder / "adapter" / "adapter_model.safetensors")

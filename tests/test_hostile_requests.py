@@ -33,7 +33,11 @@ def served(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     said = Explanation(span, "anomaly", "This appears to show fighting.", {}, (3.0,))
     (segment,) = library.keep(video.id, Analysis(facts, track, (span,), (said,), {"settings": {"enter": 0.5}}))
     library.finish(job.id, "nobody")
-    app = make_app(library, make_settings(), local=True)
+    app = make_app(library, make_settings(), local=False)
+    secret = library.open_key(
+        library.add_user("root", "correct horse battery", "admin"), 3600, name="fuzz", scopes=["read", "write", "admin"]
+    )
+    HOST["Authorization"] = f"Bearer {secret}"
     known = {"video_id": video.id, "segment_id": segment, "job_id": job.id, "name": "explain"}
     return schemathesis.openapi.from_asgi("/api/openapi.json", app, headers=HOST), known
 
@@ -44,6 +48,8 @@ def test_no_request_breaks_the_server(served: Any) -> None:
     answered = 0
     for found in schema.get_all_operations():
         operation = found.ok()
+        if operation.path == "/api/events":  # has no end; see test_live.py
+            continue
 
         @given(case=operation.as_strategy())
         @settings(
@@ -57,7 +63,7 @@ def test_no_request_breaks_the_server(served: Any) -> None:
             if isinstance(case.body, dict):
                 given = {"segment": known["segment_id"], "segments": [known["segment_id"]]}
                 case.body.update({k: v for k, v in given.items() if k in case.body})
-            response = case.call(headers=HOST)
+            response = case.call(headers=HOST, timeout=300)  # a model answers while others work too
             case.validate_response(response, checks=[not_a_server_error])
             nonlocal answered
             answered += response.status_code < 300

@@ -12,11 +12,12 @@ from vlad.finetune.instruct import (
     bare,
     convert,
     fault_of,
-    is_ucf_test,
+    is_test,
     read_rows,
     run,
     simulated,
     ucf_test,
+    xd_test,
 )
 from vlad.finetune.recipe import load_recipe
 
@@ -49,16 +50,19 @@ def write(path: Path, rows: list[Any]) -> Path:
     [
         ("Abuse028_x264.mp4", True), ("ucf-crime/clips/test/Abuse028_x264_E0C0.mp4", True), ("events/Abuse028_x264_E1.mp4", True),
         ("Abuse028_x264_E0_C3", True), ("Normal_Videos_003_x264", True), ("Normal_Videos_203_x264_E1.mp4", True), ("a\\b\\Arrest001.avi", True),
+        ("xd-violence/clips/test/v=MqrNCb2N5to__#1_label_B1-0-0_E0C0.mp4", True), ("v=Hnfy9XhlIPM__#1_label_B4-0-0.mp4", True),
+        ("A.Beautiful.Mind.2001__#00-25-20_00-29-20_label_A_E1C4.mp4", True), ("Some.Film__#00-01-00_00-02-00_label_G-0-0.mp4", False),
         ("Abuse001_x264.mp4", False), ("Normal_Videos001_x264.mp4", False), ("Abuse0281.mp4", False), ("lobby.mp4", False),
     ],
 )  # fmt: skip
-def test_ucf_crimes_test_videos_are_known_by_name(name: str, test: bool) -> None:
-    assert is_ucf_test(name) is test
+def test_test_videos_are_known_by_name(name: str, test: bool) -> None:
+    assert is_test(name) is test
 
 
 def test_there_are_290_of_them() -> None:
     assert len(ucf_test()) == 290
-    assert all(bare(n) == n for n in ucf_test())
+    assert len(xd_test()) == 800
+    assert all(bare(n) == n for n in ucf_test() | xd_test())
 
 
 def test_hivau(tmp_path: Path) -> None:
@@ -68,6 +72,45 @@ def test_hivau(tmp_path: Path) -> None:
     assert [(r.normal, r.loaded) for r in found.rows] == [(True, True), (False, False)]
     assert found.left_out == 1
     assert found.rows[0].values["question"] == "Are there anomalies?"
+
+
+def test_xd_violences_test_videos_are_left_out_and_paths_that_say_test_are_told(tmp_path: Path) -> None:
+    """R3: 3,063 rows of its test folders were kept."""
+    out = {**HIVAU, "video": "xd-violence/clips/test/v=MqrNCb2N5to__#1_label_B1-0-0_E0C0.mp4"}
+    odd = {**HIVAU, "id": 3, "video": "mine/test/lobby.mp4"}
+    source = write(tmp_path / "h.jsonl", [HIVAU, out, odd])
+    found = convert(source)
+    assert (found.left_out, found.doubtful) == (1, 1)
+    lines = run(str(source), tmp_path / "o.jsonl", kind="", media=None, count=0, first=0)
+    assert "warning: the paths of 1 rows say test" in "\n".join(lines)
+
+
+def test_a_database_and_a_file_of_captions_are_read(tmp_path: Path) -> None:
+    """R9: 50 times a bare KeyError; and refused as unknown."""
+    facts = {
+        "n_frames": 90, "fps": 30.0, "label": ["Abuse"], "events": [[1.0, 2.0]], "clips": [[[1.0, 1.5], [1.2, 2.0]]],
+        "clips_caption": [["A man runs.", "A dog barks."]], "events_summary": ["An anomaly exists."], "video_summary": "A man is cruel.",
+    }  # fmt: skip
+    source = tmp_path / "d.json"
+    source.write_text(json.dumps({"Abuse001_x264": facts}))
+    found = convert(source)
+    assert [(r.task, r.start, r.end, r.normal) for r in found.rows] == [
+        ("caption", 1.0, 1.5, None), ("caption", 1.2, 2.0, None), ("judgement", 1.0, 2.0, False), ("judgement", None, None, False),
+    ]  # fmt: skip
+    source.write_text(json.dumps({"Abuse001_x264": {**facts, "events_summary": []}}))
+    assert "events without a summary" in convert(source).faults[0]
+    vau = {"Description": "d", "Reasoning": repr({"Key Evidence": "e"}), "Anomaly Class": "Abuse"}
+    uca = {"timestamps": [[0, 1]], "sentences": ["x"]}
+    source.write_text(json.dumps({"Abuse001_x264": {"uca": uca, "hivau": facts, "vaur1": vau}}))
+    assert len(convert(source).rows) == 1 + 4 + 2
+
+
+@pytest.mark.parametrize("mark", ["<image>", "<video>", "[INST]", "<|im_end|>", "</s>"])
+def test_an_answer_with_marks_of_a_layout_is_listed(mark: str, tmp_path: Path) -> None:
+    """R6: it failed in the forward pass, no row named."""
+    found = convert(write(tmp_path / "h.jsonl", [HIVAU, {**HIVAU, "id": 9, "anwser": f"Yes, {mark} an anomaly."}]))
+    assert "hivau-9" in found.faults[0]
+    assert mark in found.faults[0]
 
 
 def test_a_normal_clip_gets_a_loaded_question(tmp_path: Path) -> None:

@@ -199,6 +199,7 @@ def test_hostile_words_are_text_in_every_place() -> None:
         assert not any(t in words for t in ("<image>", "USER:", "<|im_end|>", "</s>"))
 
 
+@pytest.mark.slow
 def test_explaining_again_changes_words_and_no_score(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     says = Says(json.dumps({"verdict": "unclear", "why": "dark", "text": "Nothing can be seen."}))
     monkeypatch.setattr("vlad.explainers.load_engine", lambda settings: says)
@@ -230,7 +231,12 @@ def test_summary_and_chat(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = from_json(file.read_text())
     assert found.summary is not None
     assert found.summary.text == "One fight."
-    assert "One fight." in file.with_suffix(".html").read_text()
+    assert "One fight." not in file.with_suffix(".html").read_text()
+    assert invoke("summarise", str(file), "--adopt", "Ann").exit_code == 0
+    assert (
+        'One fight. <span class="soft">(a language model\'s summary, adopted by Ann)'
+        in file.with_suffix(".html").read_text()
+    )
     monkeypatch.setattr("vlad.explainers.load_engine", lambda settings: Says("Two people."))
     done = CliRunner().invoke(app, ["chat", str(file), "--segment", "2"], input="Who?\nWhy?\n\nnot asked\n")
     assert done.exit_code == 0
@@ -252,6 +258,7 @@ def test_examples_are_the_nearest_of_the_same_encoder(analysed: Analysis, tmp_pa
         load_bank(tmp_path, "e@1")
 
 
+@pytest.mark.slow
 def test_examples_reach_the_model_when_asked_for(analysed: Analysis, tmp_path: Path) -> None:
     class Eyes:
         name, size, parts = "e@1", 64, (3, 2)
@@ -263,7 +270,7 @@ def test_examples_reach_the_model_when_asked_for(analysed: Analysis, tmp_path: P
 
     save_bank(Bank(np.eye(3, dtype=np.float32), ("a car", "a <image> fight", "a fire"), "e@1"), tmp_path)
     for examples, shown in ((tmp_path, True), (None, False)):
-        says, settings = Says("{}"), vlad.make_settings(examples=examples, cache=None)
+        says, settings = Says("{}"), vlad.make_settings(examples=examples, cache=None, objects=False)
         analyzer = Analyzer(
             settings, encoder=Eyes(), explainer=PromptedExplainer(says, load_prompt("explain"), settings)
         )

@@ -59,13 +59,21 @@ def test_a_clip_becomes_three_files(
     assert "://" not in (tmp_path / "scene.html").read_text().replace("http://www.w3.org/", "")
 
 
+@pytest.mark.slow
 def test_python_and_command_agree(clip: Path, tower: Path, tmp_path: Path) -> None:
     run("analyze", *options(tower, tmp_path), str(clip))
     said = vlad.analyze(clip, encoder=str(tower), scorer="text", enter=0.0, leave=0.0, explain=False)
     assert said.segments == from_json((tmp_path / "scene.json").read_text()).segments
 
 
-@pytest.mark.parametrize("name", ["a b\n[bold]é.mp4", "-dash.mp4", "=1+1.mp4", os.fsdecode(b"latin\xe9.mp4")])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a b\n[bold]é.mp4",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("-dash.mp4", "=1+1.mp4", os.fsdecode(b"latin\xe9.mp4"))),
+    ],
+)
+@pytest.mark.slow
 def test_hostile_names(clip: Path, tower: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     os.symlink(clip, name)

@@ -23,6 +23,16 @@ def test_each_span_is_found_once_and_false_ones_cost() -> None:
     assert mean_ap(whole, np.array([0.0, 1.0]))["mean"] == 100  # without the first video its false one is gone
 
 
+def test_a_class_without_any_detection_is_nothing_for_the_published_code() -> None:
+    """R10: VadCLIP's evaluation returns 0 for an IoU where a class was never detected."""
+    hit = np.ones((len(IOUS), 1), bool)
+    none = (np.array([], np.int64), np.ones((len(IOUS), 0), bool))
+    seen = (np.array([0]), hit)
+    for zero, mean in ((True, 0.0), (False, 50.0)):
+        found = Found((seen[0], none[0]), (seen[1], none[1]), (np.array([1.0]), np.array([1.0])), zero=zero)
+        assert mean_ap(found, np.ones(1))["mean"] == mean
+
+
 def test_a_run_within_a_run_is_kept_only_where_it_differs() -> None:
     column = np.full(100, 0.05)
     column[20:80], column[40:50] = 0.35, 0.95

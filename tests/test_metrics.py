@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 from vlad.eval.benchmarks import bag_score, counts
-from vlad.eval.explanations import elements, recall
+from vlad.eval.explanations import elements, recall, rightly_coloured
 from vlad.eval.metrics import Scored, anomaly_only, bootstrap, clip_auc, false_alarms, frame_auc, match
 
 
@@ -53,6 +53,8 @@ def test_recall_counts_words_that_carry_meaning() -> None:
     assert elements("A person in the red top") == {"person", "red", "top"}
     assert recall("a red car", "the red bus") == 0.5
     assert np.isnan(recall("a car", "a car", only=frozenset({"red"})))
+    assert rightly_coloured("a red top and blue trousers", "a red top and dark trousers") == 0.5
+    assert np.isnan(rightly_coloured("a red car", "a car")), "naming none is no mistake"
 
 
 def test_a_bag_is_scored_by_its_highest() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,14 +19,20 @@ from vlad.config import make_settings
 from vlad.pipeline import Analyzer
 from vlad.segments import iou
 from vlad.sim import World
+from vlad.wording import COLOURS
 
 VLAD = [sys.executable, "-m", "vlad"]
 Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
-def analysis(clip: Path) -> vlad.Analysis:
-    return vlad.analyze(clip)
+def analyzer() -> Analyzer:
+    return Analyzer(make_settings())
+
+
+@pytest.fixture(scope="module")
+def analysis(analyzer: Analyzer, clip: Path) -> vlad.Analysis:
+    return analyzer(clip)
 
 
 @pytest.fixture
@@ -55,11 +62,46 @@ def test_the_fight_is_found_named_and_explained(analysis: vlad.Analysis, world: 
     assert all(best.start <= t <= best.end for t in said.times)
 
 
+def colours_in(words: str) -> set[str]:
+    return set(COLOURS) & set(re.findall(r"[a-z]+", words.lower()))
+
+
+def unmeasured(analyzer: Analyzer, analysis: vlad.Analysis) -> tuple[set[str], set[str]]:
+    """Colours that explanations name and no fact of their segment does, and all that they name."""
+    strange, named = set(), set()
+    for said in analysis.explanations:
+        facts = " ".join(
+            f.text for f in analyzer.facts(analysis.video, said.segment) if "colour" in f.kind or f.kind == "clothes"
+        )
+        own = colours_in(" ".join([said.text, *said.fields.values()]))
+        strange, named = strange | (own - colours_in(facts)), named | own
+    return strange, named
+
+
+def test_words_of_a_rendered_scene_name_only_colours_that_were_measured(
+    analyzer: Analyzer, analysis: vlad.Analysis, world: World
+) -> None:
+    strange, named = unmeasured(analyzer, analysis)
+    assert strange == set()
+    assert named, "it names some"
+    assert named <= colours_in(" ".join(e.attributes["who"] for e in world.events)), "and they are those that are worn"
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["c01.mp4", "c06.mp4", "c30.mp4"])
+def test_words_of_real_footage_name_only_colours_that_were_measured(name: str) -> None:
+    analyzer = Analyzer(make_settings(enter=0.01))  # whatever it is, something is said of it
+    analysis = analyzer(Path(os.environ["VLAD_DATA"]) / "clips" / name)
+    assert analysis.explanations
+    assert unmeasured(analyzer, analysis)[0] == set()
+
+
 def test_scores_are_absolute(analysis: vlad.Analysis) -> None:
     assert 0 <= analysis.track.scores.min() < 0.2
     assert analysis.track.scores.max() <= 1
 
 
+@pytest.mark.slow
 def test_a_class_is_a_word_that_a_user_may_change(clip: Path) -> None:
     found = vlad.analyze(clip, classes=("two people fighting", "a parked car"), explain=False)
     assert {s.label for s in found.segments} == {"two people fighting"}
@@ -147,6 +189,7 @@ def test_a_full_disk_is_one_line(clip: Path, tmp_path: Path) -> None:
     assert list((tmp_path / "out").glob("*.html")) == []
 
 
+@pytest.mark.slow
 def test_a_scorer_refuses_the_features_of_another_encoder(run: Run, clip: Path, tmp_path: Path) -> None:
     code, _, err = run("analyze", str(clip), "--no-explain", "--set", "motion=false", "-o", str(tmp_path))
     assert code == 1

@@ -3,19 +3,30 @@
 import json
 import os
 import re
-import socket
-import subprocess
-import sys
 import time
 import urllib.request
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from browsing import (
+    NOW,
+    PASSWORD,
+    ROOMS,
+    Open,
+    add_clip,
+    ask,
+    at_rest,
+    many_segments,
+    room,
+    segments,
+    serving,
+    sign_in,
+    until,
+)
 
 from vlad.library import Library
 from vlad.types import Analysis, Explanation, ScoreTrack, Segment, Video
@@ -24,103 +35,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route
 
 pytestmark = pytest.mark.browser
-PASSWORD = "correct horse battery"
 HOSTILE = "<img src=x onerror='window.owned=1'>${window.owned=2}{{7*7}}</script><script>window.owned=3</script>"
-ROOMS = ("analyse", "review", "search", "prompts", "evidence", "settings")
-
-
-@contextmanager
-def serving(folder: Path, *, workers: int = 1) -> Iterator[str]:
-    """A server on a library folder; its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "vlad",
-        "app",
-        "--library",
-        str(folder),
-        "--port",
-        str(port),
-        "--workers",
-        str(workers),
-    ]
-    with open(folder.with_suffix(".log"), "wb") as told, subprocess.Popen(command, stdout=told, stderr=told) as process:
-        try:
-            for _ in range(300):
-                try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=2).read()
-                    break
-                except OSError:
-                    assert process.poll() is None, folder.with_suffix(".log").read_text()
-                    time.sleep(0.2)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            process.wait(30)
-
-
-Open = Callable[..., "Page"]
-
-
-@pytest.fixture
-def visit(browser: "Browser", request: pytest.FixtureRequest) -> Iterator[Open]:
-    """Opens a page; any console error, page error, request to elsewhere or 5xx fails the test. allowed, words: statuses and errors that belong to it."""
-    faults: list[str] = []
-    contexts: list[Any] = []
-    pages: list[Page] = []
-
-    def visit(
-        url: str,
-        *,
-        width: int = 1400,
-        height: int = 900,
-        scheme: str = "light",
-        allowed: tuple[int, ...] = (),
-        words: tuple[str, ...] = (),
-    ) -> "Page":
-        context = browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme, accept_downloads=True
-        )
-        page = context.new_page()
-        said = [*(f"status of {code}" for code in allowed), *words]
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on(
-            "console",
-            lambda m: faults.append(m.text) if m.type == "error" and not any(s in m.text for s in said) else None,
-        )
-        page.on(
-            "response",
-            lambda r: faults.append(f"{r.status} {r.url}") if r.status >= 400 and r.status not in allowed else None,
-        )
-        page.on(
-            "request",
-            lambda r: (
-                None if r.url.startswith((url.split("/#")[0], "data:", "blob:")) else faults.append(f"asked {r.url}")
-            ),
-        )
-        page.goto(url)
-        contexts.append(context)
-        pages.append(page)
-        return page
-
-    yield visit
-    if os.environ.get("VLAD_SHOTS"):
-        for i, page in enumerate(pages):
-            page.screenshot(
-                path=Path(os.environ["VLAD_SHOTS"]) / f"{re.sub('[^a-z0-9_]', '-', request.node.name)}-{i}.png",
-                full_page=True,
-            )
-    for context in contexts:
-        context.close()
-    assert faults == []
-
-
-def room(page: "Page", name: str) -> None:
-    page.click(f"#room-{name}-button")
-    page.wait_for_selector(f"#room-{name} section > .vlad")
 
 
 def drop(page: "Page", *files: Path) -> None:
@@ -130,7 +45,7 @@ def drop(page: "Page", *files: Path) -> None:
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(tmp_path_factory.mktemp("page") / "library") as found:
+    with serving(tmp_path_factory.mktemp("page") / "library", workers=1) as found:
         yield found
 
 
@@ -146,29 +61,26 @@ def analysed(address: str, browser: "Browser", clip: Path) -> str:
     return address
 
 
-def segments(address: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.load(urllib.request.urlopen(f"{address}/api/segments"))["segments"]
-    return found
+CHOSEN = ".segments button[aria-current=true]"
 
 
 def test_a_reviewer_decides_by_keyboard_alone(analysed: str, visit: Open) -> None:
     page = visit(analysed)
     room(page, "review")
-    page.wait_for_selector(".segments button[aria-current=true]")
+    page.wait_for_selector(CHOSEN)
     page.wait_for_function("document.querySelector('video').readyState >= 2")
     (own,) = segments(analysed)
-    now = "document.querySelector('video').currentTime"
-    assert page.evaluate(now) == pytest.approx(own["start"], abs=0.2)
-    assert "appears to" in page.inner_text(".said .text >> nth=0")
+    assert page.evaluate(NOW) == pytest.approx(own["start"], abs=0.2)
+    assert re.search("appears|not sure", page.inner_text(".said .text >> nth=0"))
     assert page.locator(".said .frames button").count() >= 3
     page.locator(".said .frames button").nth(1).click()
-    assert page.evaluate(now) > own["start"]
+    assert page.evaluate(NOW) > own["start"]
     page.keyboard.press("l")
     page.keyboard.press("j")
-    before = page.evaluate(now)
+    before = page.evaluate(NOW)
     page.keyboard.press(".")
-    page.wait_for_timeout(200)
-    assert 0 < page.evaluate(now) - before < 0.2
+    until(lambda: page.evaluate(NOW) != before)
+    assert 0 < at_rest(page) - before < 0.2
     page.keyboard.press("k")
     page.wait_for_function("!document.querySelector('video').paused")
     page.keyboard.press("k")
@@ -177,13 +89,14 @@ def test_a_reviewer_decides_by_keyboard_alone(analysed: str, visit: Open) -> Non
     assert page.locator("dialog[open]").inner_text().count("\n") > 10
     page.keyboard.press("Escape")
     page.keyboard.press("c")
-    page.wait_for_selector(".segments .status.confirmed")
+    page.wait_for_selector(".said h3 .status.confirmed")
     assert "confirmed by local" in page.inner_text(".said")
     page.keyboard.press("u")
-    page.wait_for_selector(".segments .status.open")
+    page.wait_for_selector(".said h3 .status.open")
+    page.wait_for_timeout(300)
     page.keyboard.press("x")
     page.keyboard.press("2")
-    page.wait_for_selector(".segments .status.dismissed")
+    page.wait_for_selector(".said h3 .status.dismissed")
     assert "light or shadow" in page.inner_text(".said")
     page.keyboard.press("u")
     page.wait_for_selector(".segments .status.open")
@@ -199,22 +112,53 @@ def test_a_reviewer_decides_by_keyboard_alone(analysed: str, visit: Open) -> Non
     page.wait_for_selector(".tag", state="detached")
 
 
+def test_a_frame_step_stays_where_it_is_in_a_browser_that_paints_late(analysed: str, visit: Open) -> None:
+    page = visit(analysed)
+    page.evaluate(
+        """() => {
+          const kind = HTMLVideoElement.prototype, real = kind.requestVideoFrameCallback;
+          kind.requestVideoFrameCallback = function (act) {
+            const player = this;
+            const seen = (...told) => {
+              real.call(player, seen);
+              setTimeout(() => player.act(...told), 700);
+            };
+            if (!player.act) real.call(player, seen);
+            player.act = act;
+          };
+        }"""
+    )
+    room(page, "review")
+    page.wait_for_selector(CHOSEN)
+    page.wait_for_function("document.querySelector('video').readyState >= 2")
+    page.wait_for_timeout(1500)  # the first frame is told
+    page.locator(".said .frames button").nth(1).click()
+    for key in "lj":
+        page.keyboard.press(key)
+    for key, way in ((".", 1), (",", -1)):
+        before = page.evaluate(NOW)
+        page.keyboard.press(key)
+        until(lambda was=before: page.evaluate(NOW) != was)
+        assert 0 < way * (at_rest(page) - before) < 0.5, key
+
+
 def test_a_reviewer_decides_on_a_phone(analysed: str, visit: Open) -> None:
     page = visit(analysed, width=390, height=800, scheme="dark")
     room(page, "review")
-    page.wait_for_selector(".segments button[aria-current=true]")
+    page.wait_for_selector(CHOSEN)
+    page.wait_for_timeout(400)
     page.click("button.confirm")
-    page.wait_for_selector(".segments .status.confirmed")
+    page.wait_for_selector(".said h3 .status.confirmed")
     page.click(".told button >> text=Undo")
     page.wait_for_selector(".segments .status.open")
+    page.wait_for_timeout(400)
     page.click("button.dismiss")
     page.click("dialog[open] >> text=animal or weather")
-    page.wait_for_selector(".segments .status.dismissed")
+    page.wait_for_selector(".said h3 .status.dismissed")
     page.click(".acts >> text=Undo")
     page.wait_for_selector(".segments .status.open")
     page.click("[aria-label='Zoom in']")
-    page.click("text=Queue and filters")
-    page.select_option(".filters select >> nth=1", "dismissed")
+    page.select_option("[aria-label=Status]", "dismissed")
     page.wait_for_selector("text=No segments here")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
@@ -223,6 +167,7 @@ def test_the_timeline_zooms_seeks_and_has_a_threshold(analysed: str, visit: Open
     page = visit(analysed)
     room(page, "review")
     page.wait_for_selector(".segments button[aria-current=true]")
+    page.wait_for_function("document.querySelector('video')?.readyState >= 2")
     box = page.locator(".timeline canvas").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 60)
@@ -232,13 +177,11 @@ def test_the_timeline_zooms_seeks_and_has_a_threshold(analysed: str, visit: Open
     )
     assert "score" in page.inner_text(".thumb")
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 100)
-    page.wait_for_timeout(300)
     length = page.evaluate("document.querySelector('video').duration")
-    assert page.evaluate("document.querySelector('video').currentTime") == pytest.approx(length / 2, abs=0.4)
+    until(lambda: page.evaluate(NOW) == pytest.approx(length / 2, abs=0.4))
     seen = page.evaluate("document.querySelector('.timeline canvas').toDataURL()")
     page.mouse.wheel(0, -400)
-    page.wait_for_timeout(300)
-    assert page.evaluate("document.querySelector('.timeline canvas').toDataURL()") != seen
+    until(lambda: page.evaluate("document.querySelector('.timeline canvas').toDataURL()") != seen)
     line = box["y"] + 20 + 0.5 * (box["height"] - 38)
     page.mouse.move(box["x"] + 30, line)
     page.mouse.down()
@@ -246,30 +189,48 @@ def test_the_timeline_zooms_seeks_and_has_a_threshold(analysed: str, visit: Open
     page.mouse.up()
     assert float(page.input_value("[aria-label=Threshold]")) > 0.9
     page.focus(".timeline canvas")
-    at = page.evaluate("document.querySelector('video').currentTime")
+    at = page.evaluate(NOW)
     page.keyboard.press("ArrowRight")
-    page.wait_for_timeout(300)
-    assert page.evaluate("document.querySelector('video').currentTime") == pytest.approx(at + 1, abs=0.1)
+    until(lambda: page.evaluate(NOW) == pytest.approx(at + 1, abs=0.1))
     assert page.get_attribute(".timeline canvas", "role") == "slider"
     assert "score" in (page.get_attribute(".timeline canvas", "aria-valuetext") or "")
 
 
-def test_explain_again_and_a_question_with_its_answer_in_pieces(analysed: str, visit: Open) -> None:
+def test_h15_h16_what_was_not_looked_at_is_told_in_the_clips_own_name(
+    analysed: str, visit: Open, clip: Path, stuck_clip: Path, tmp_path: Path
+) -> None:
+    """H15: 150 frames with one timestamp were "done 0:00"; H16: a cut-off file was named by its place on the server, and to be converted."""
+    cut = tmp_path / "cut off.mp4"
+    cut.write_bytes(clip.read_bytes()[:9000])
     page = visit(analysed)
-    room(page, "review")
-    page.wait_for_selector(".said details summary")
+    drop(page, stuck_clip, cut)
+    stuck = page.locator(".clips tbody tr", has_text="stuck.mp4")
+    stuck.locator("td.state.done").wait_for(timeout=180_000)
+    assert "0:06" in stuck.inner_text()
+    assert "carry one and the same timestamp" in stuck.inner_text()
+    failed = page.locator(".clips tbody tr", has_text="cut off.mp4")
+    failed.locator("td.state.failed").wait_for(timeout=180_000)
+    assert "cut off.mp4: the file is cut off; copy it again from its source" in failed.inner_text()
+    assert "convert" not in failed.inner_text()
+    stuck.get_by_role("button", name="Review stuck.mp4").click()
+    page.wait_for_selector("#room-review >> text=carry one and the same timestamp")
+
+
+def test_explain_again_and_a_question_with_its_answer_in_pieces(analysed: str, visit: Open) -> None:
+    page = visit(f"{analysed}/#review")
+    page.wait_for_selector(".said .made")
     page.select_option("[aria-label=Template]", "verify")
     page.click("text=Explain again")
-    page.wait_for_function(
-        "document.querySelector('.said details summary').textContent.includes('verify@')", timeout=90_000
-    )
-    page.fill("[aria-label='Question about this segment']", "What happens?")
-    page.keyboard.press("Enter")
-    page.wait_for_function(
-        "!document.querySelector('.talk').hasAttribute('aria-busy') && document.querySelector('.talk .a').textContent.length > 1",
-        timeout=90_000,
-    )
-    assert page.inner_text(".talk .q") == "What happens?"
+    page.wait_for_function("document.querySelector('.said .made').textContent.includes('verify@')", timeout=90_000)
+    for question, answer in (
+        ("Should I call the police?", "This model cannot tell."),  # H7: it was "Yes, it appears to be explosion."
+        ("How many people are there?", "At most "),
+    ):
+        page.fill("[aria-label='Question about this segment']", question)
+        page.keyboard.press("Enter")
+        page.wait_for_selector(f".talk .a >> text={answer}", timeout=90_000)
+        page.wait_for_function("!document.querySelector('.talk').hasAttribute('aria-busy')")
+    assert page.locator(".talk .q").all_inner_texts() == ["Should I call the police?", "How many people are there?"]
 
 
 def test_words_find_moments_and_say_when_nothing_matches(analysed: str, visit: Open) -> None:
@@ -282,8 +243,8 @@ def test_words_find_moments_and_say_when_nothing_matches(analysed: str, visit: O
     (own,) = segments(analysed)
     page.click(".moments button >> nth=0")
     page.wait_for_function("location.hash.startsWith('#review?video=')")
-    page.wait_for_timeout(1500)
-    assert own["start"] - 2 < page.evaluate("document.querySelector('video').currentTime") < own["end"] + 2
+    page.wait_for_function("document.querySelector('video')?.readyState >= 2")
+    until(lambda: own["start"] - 2 < page.evaluate(NOW) < own["end"] + 2)
     room(page, "search")
     page.fill(".search input[type=search]", "a submarine")
     page.keyboard.press("Enter")
@@ -291,9 +252,10 @@ def test_words_find_moments_and_say_when_nothing_matches(analysed: str, visit: O
 
 
 def test_a_clip_is_analysed_again_with_the_threshold_that_was_dragged(analysed: str, visit: Open) -> None:
-    page = visit(analysed)
+    page = visit(analysed, allowed=(404,))  # the segment on screen may be another after it
     room(page, "review")
     page.wait_for_selector(".segments button[aria-current=true]")
+    page.click(".more summary")
     page.fill("[aria-label=Threshold]", "0.7")
     page.keyboard.press("Enter")
     page.click("text=Analyse again with it")
@@ -306,7 +268,7 @@ def test_a_clip_is_analysed_again_with_the_threshold_that_was_dragged(analysed: 
         time.sleep(0.5)
     assert (found["job"]["status"], found["threshold"]) == ("done", 0.7)
     page.wait_for_function(
-        "document.querySelector('.segments .model')?.textContent.startsWith('appears')", timeout=30_000
+        "!document.querySelector('.segments .model')?.textContent.startsWith('not explained')", timeout=30_000
     )
     assert page.input_value("[aria-label=Threshold]") == "0.70"
 
@@ -314,9 +276,10 @@ def test_a_clip_is_analysed_again_with_the_threshold_that_was_dragged(analysed: 
 def test_confirmed_segments_leave_as_a_case(analysed: str, visit: Open, tmp_path: Path) -> None:
     page = visit(analysed)
     room(page, "review")
-    page.wait_for_selector(".segments button[aria-current=true]")
+    page.wait_for_selector(CHOSEN)
+    page.wait_for_timeout(400)
     page.keyboard.press("c")
-    page.wait_for_selector(".segments .status.confirmed")
+    page.wait_for_selector(".said h3 .status.confirmed")
     room(page, "evidence")
     page.wait_for_selector(".evidence tbody tr")
     assert page.is_disabled(".evidence button.main")
@@ -327,10 +290,11 @@ def test_confirmed_segments_leave_as_a_case(analysed: str, visit: Open, tmp_path
     path = tmp_path / "case.zip"
     got.value.save_as(path)
     with zipfile.ZipFile(path) as case:
-        assert {"clips/001.mp4", "report.pdf", "case.json", "segments.csv", "MANIFEST.sha256"} <= set(case.namelist())
+        assert {"report.pdf", "case.json", "segments.csv", "MANIFEST.sha256"} <= set(case.namelist())
+        assert [n for n in case.namelist() if re.fullmatch(r"clips/001 .*\.mp4", n)]
         assert json.loads(case.read("case.json"))["title"] == HOSTILE
     page.wait_for_selector("text=files and their SHA-256")
-    assert "✓" in page.inner_text(".evidence tbody >> nth=0")  # marked as exported
+    page.wait_for_selector("td[data-label=Exported] >> text=✓")
     room(page, "review")
     page.wait_for_selector("text=Nothing open is left here.")
     page.keyboard.press("u")
@@ -347,7 +311,17 @@ def test_a_template_is_edited_tried_and_saved(analysed: str, visit: Open) -> Non
     assert page.is_disabled("text=Save as a new version")
     page.click(".faults .grave button")
     assert page.evaluate("document.activeElement.tagName") == "TEXTAREA"
+    page.fill("textarea.code", whole + "\n{{ label")
+    page.wait_for_selector(".faults .grave")
+    assert "not used" not in page.inner_text(".faults")  # what could not be read tells nothing of what it uses
     page.fill("textarea.code", whole + "\nBe brief.\n")
+    page.wait_for_selector("text=No faults.")
+    page.click(".templates >> text=verify")
+    page.wait_for_function("document.querySelector('.prompts h2').textContent === 'verify'")
+    page.reload()
+    page.wait_for_function(
+        "document.querySelector('textarea.code')?.value.includes('Be brief.')"
+    )  # no word of an edit is lost
     page.wait_for_selector("text=No faults.")
     page.click("text=Preview")
     page.wait_for_selector(".sides pre >> text=Be brief.", timeout=60_000)
@@ -364,37 +338,46 @@ def test_a_template_is_edited_tried_and_saved(analysed: str, visit: Open) -> Non
     assert "version 3" in page.inner_text(".prompts .templates [aria-current=true]")
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1400, "light"), (1400, "dark"), (390, "light"), (390, "dark")])
-def test_every_room_fits(analysed: str, visit: Open, width: int, scheme: str) -> None:
-    page = visit(analysed, width=width, scheme=scheme)
-    for name in ROOMS:
-        room(page, name)
-        page.wait_for_timeout(800)
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
-        unnamed = page.evaluate(
-            f"[...document.querySelectorAll('#room-{name} :is(button, input, select, textarea, canvas, video)')].filter(e => e.offsetParent && "
-            "!(e.getAttribute('aria-label') || e.textContent.trim() || e.labels?.length)).map(e => e.outerHTML.slice(0, 80))"
-        )
-        assert unnamed == [], name
-        if os.environ.get("VLAD_SHOTS"):
-            page.screenshot(path=Path(os.environ["VLAD_SHOTS"]) / f"{name}-{width}-{scheme}.png")
+def test_two_who_edit_one_template_see_each_others_version_and_lose_no_word(analysed: str, visit: Open) -> None:
+    page = visit(f"{analysed}/#prompts", allowed=(409,))
+    page.click(".templates >> text=caption")
+    page.wait_for_function("document.querySelector('.prompts h2').textContent === 'caption'")
+    whole = page.input_value("textarea.code")
+    page.fill("textarea.code", whole + "\nMine.\n")
+    page.wait_for_selector("text=No faults.")
+    (own,) = [t for t in ask(analysed, "/prompts") if t["name"] == "caption"]
+    ask(analysed, "/prompts/caption", {"source": whole + "\nTheirs.\n", "base": own["hash"]}, "PUT")
+    page.click("text=Save as a new version")
+    page.wait_for_selector(".sides h3 >> text=In use now: version 2")
+    assert "Theirs." in page.inner_text(".sides pre")
+    assert "version 2" in page.inner_text(".prompts .facts, .prompts p.small >> nth=0")
+    assert page.input_value("textarea.code").endswith("Mine.\n")
+    page.click("text=Save as a new version")
+    page.wait_for_selector("text=caption version 3 is in use.")
 
 
 def test_options_are_kept_from_the_settings_room(analysed: str, visit: Open) -> None:
     page = visit(f"{analysed}/#settings")
     page.wait_for_selector(".settings dd")
-    page.on("dialog", lambda dialog: dialog.accept())
-    for words, value in (("Threshold of new analyses", "0.6"), ("Days", "30"), ("GiB of clips at most", "5")):
+    for words, value in (
+        ("Threshold of new analyses", "0.6"),
+        ("Remove clips after days", "30"),
+        ("Hold at most GiB of clips", "5"),
+    ):
         page.get_by_label(words).fill(value)
         page.keyboard.press("Enter")
-        page.wait_for_selector("text=Kept.")
-        page.wait_for_timeout(300)
-    kept = json.load(urllib.request.urlopen(f"{analysed}/api/health"))["options"]
-    assert kept == {"enter": 0.6, "retention_days": 30, "quota_gib": 5}
+        if "days" in words:
+            page.click("dialog[open] button.main")  # what is hard to take back is asked about
+        page.wait_for_selector(".told[data-shown=yes] >> text=Saved.")
+        page.wait_for_timeout(500)
+
+    def kept() -> object:
+        return json.load(urllib.request.urlopen(f"{analysed}/api/health"))["options"]
+
+    until(lambda: kept() == {"enter": 0.6, "retention_days": 30, "quota_gib": 5})
     page.get_by_label("Threshold of new analyses").fill("")
     page.keyboard.press("Enter")
-    page.wait_for_timeout(800)
-    assert "enter" not in json.load(urllib.request.urlopen(f"{analysed}/api/health"))["options"]
+    until(lambda: kept() == {"retention_days": 30, "quota_gib": 5})
 
 
 def test_the_way_back_and_a_bookmark_work(analysed: str, visit: Open) -> None:
@@ -402,7 +385,7 @@ def test_the_way_back_and_a_bookmark_work(analysed: str, visit: Open) -> None:
     page.wait_for_selector("#room-settings .settings dd")
     room(page, "evidence")
     page.go_back()
-    page.wait_for_function("document.querySelector('#room-settings-button').getAttribute('aria-selected') === 'true'")
+    page.wait_for_function("document.querySelector('#room-settings-button').getAttribute('aria-current') === 'page'")
     assert page.evaluate("location.hash") == "#settings"
 
 
@@ -441,7 +424,7 @@ def test_hostile_words_are_only_words(tmp_path: Path, clip: Path, visit: Open) -
     (tmp_path / "library" / "prompts" / "mine.md").write_text(
         f'---\nname: mine\nvariables: {{}}\ndescription: "{HOSTILE}"\n---\n## user\n{HOSTILE}'
     )
-    with serving(tmp_path / "library", workers=0) as address:
+    with serving(tmp_path / "library") as address:
         page = visit(f"{address}/#review?segment={one}")
         page.wait_for_selector(".said .tag")
         text = page.inner_text("#room-review")
@@ -455,14 +438,8 @@ def test_hostile_words_are_only_words(tmp_path: Path, clip: Path, visit: Open) -
         assert page.evaluate("[window.owned, document.querySelectorAll('img[src=x]').length, document.title]") == [
             None,
             0,
-            "vlad",
+            "Prompts · vlad",
         ]
-
-
-def sign_in(page: "Page", name: str, password: str = PASSWORD) -> None:
-    page.fill("[name=name]", name)
-    page.fill("[name=password]", password)
-    page.click("text=Sign in >> nth=-1")
 
 
 def test_two_people_sign_in_and_stay_apart(tmp_path: Path, clip: Path, visit: Open) -> None:
@@ -478,7 +455,7 @@ def test_two_people_sign_in_and_stay_apart(tmp_path: Path, clip: Path, visit: Op
     track = ScoreTrack(np.full(10, 0.5, np.float32), np.linspace(0, 20, 11))
     library.keep(video.id, Analysis(facts, track, spans, (), {"settings": {"enter": 0.5}}))
     library.finish(job.id, "nobody")
-    with serving(tmp_path / "library", workers=0) as address:
+    with serving(tmp_path / "library") as address:
         page = visit(address, allowed=(401,))
         assert page.url == f"{address}/login"
         sign_in(page, "ann", "wrong password")
@@ -486,9 +463,10 @@ def test_two_people_sign_in_and_stay_apart(tmp_path: Path, clip: Path, visit: Op
         sign_in(page, "ann")
         page.wait_for_selector("text=ann, reviewer")
         room(page, "review")
-        page.wait_for_selector(".segments button[aria-current=true]")
+        page.wait_for_selector(CHOSEN)
+        page.wait_for_timeout(400)
         page.keyboard.press("c")
-        page.wait_for_selector(".segments .status.confirmed")
+        page.wait_for_selector(".told >> text=confirmed")
         other = visit(address, allowed=(401,))
         sign_in(other, "root")
         other.wait_for_selector("text=root, admin")
@@ -496,11 +474,11 @@ def test_two_people_sign_in_and_stay_apart(tmp_path: Path, clip: Path, visit: Op
         other.wait_for_selector(".segments button[aria-current=true]")
         other.keyboard.press("u")
         other.wait_for_selector("text=There is no verdict of yours to undo.")
-        other.select_option(".filters select >> nth=1", "confirmed")
+        other.select_option("[aria-label=Status]", "confirmed")
         other.wait_for_selector(".segments .by >> text=by ann")
         room(page, "settings")
         page.wait_for_selector(".settings dd")
-        assert page.locator("text=People and programs").count() == 0  # of admins
+        assert page.locator("text=Tokens for programs").count() == 0  # of admins
         room(other, "settings")
         other.wait_for_selector("text=one chain")
         page.click("text=Sign out")
@@ -514,7 +492,7 @@ def test_an_upload_that_stopped_goes_on(tmp_path: Path, visit: Open) -> None:
     big = tmp_path / "big.mp4"
     big.write_bytes(os.urandom(20 << 20))
     (tmp_path / "library").mkdir()
-    with serving(tmp_path / "library", workers=0) as address:
+    with serving(tmp_path / "library") as address:
         page = visit(address, words=("net::ERR_FAILED",))
         page.wait_for_selector(".drop")
         sent: list[int] = []
@@ -539,7 +517,7 @@ def test_an_upload_that_stopped_goes_on(tmp_path: Path, visit: Open) -> None:
 def test_a_stopped_upload_goes_on_when_the_file_is_chosen_again(tmp_path: Path, visit: Open) -> None:
     big = tmp_path / "big.mp4"
     big.write_bytes(os.urandom(20 << 20))
-    with serving(tmp_path / "library", workers=0) as address:
+    with serving(tmp_path / "library") as address:
         page = visit(address)
         page.wait_for_selector(".drop")
         page.route("**/api/uploads/*offset=8388608", lambda route: None)  # hangs
@@ -581,7 +559,7 @@ def test_a_day_is_on_screen_in_two_seconds_and_zooms_smoothly(tmp_path: Path, cl
         Analysis(facts, ScoreTrack(scores, np.linspace(0, day, count + 1)), spans, said, {"settings": {"enter": 0.5}}),
     )
     library.finish(job.id, "nobody")
-    with serving(tmp_path / "library", workers=0) as address:
+    with serving(tmp_path / "library") as address:
         page = visit(address)
         page.wait_for_selector(".clips tbody tr")
         page.wait_for_timeout(1000)
@@ -603,3 +581,28 @@ def test_a_day_is_on_screen_in_two_seconds_and_zooms_smoothly(tmp_path: Path, cl
         )
         assert seconds <= 2.0
         assert rate >= 30
+
+
+def test_a_queue_of_a_hundred_thousand_segments_opens_in_a_second(tmp_path: Path, clip: Path, visit: Open) -> None:
+    library = Library(tmp_path / "library")
+    many_segments(library, [add_clip(library, clip, (), name=f"{i}.mp4")[0] for i in range(50)])
+    with serving(tmp_path / "library") as address:
+        page = visit(address)
+        page.wait_for_selector(".clips tbody tr")
+        spent = []
+        for _ in range(3):  # other programs may be at work
+            room(page, "day")
+            spent.append(
+                page.evaluate("""async () => {
+                  const began = performance.now();
+                  document.querySelector("#room-review-button").click();
+                  const there = () => document.querySelector("#room-review:not([hidden]) .segments li button[aria-current=true]")
+                    && document.querySelector(".queue .done").textContent.includes("60000 open") && document.querySelector("video").src;
+                  while (!there()) await new Promise(requestAnimationFrame);
+                  return (performance.now() - began) / 1000; }""")
+            )
+            room(page, "analyse")
+            page.reload()
+            page.wait_for_selector(".clips tbody tr")
+        print(f"a queue of 100,000 segments: on screen after {', '.join(f'{s:.2f}' for s in spent)} s")
+        assert min(spent) <= 1.0

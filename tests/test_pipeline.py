@@ -74,12 +74,14 @@ def test_line_ends_in_a_segment_that_is_explained(clip: Path) -> None:
     assert heard == [(0, "seen")]
 
 
+@pytest.mark.slow
 def test_a_verdict_of_normal_drops_no_segment(clip: Path) -> None:
     analysis = Analyzer(settings(), encoder=Brightness(), scorer=middle, explainer=witness)(clip)
     assert analysis.explanations[0].verdict == "normal"
     assert len(analysis.segments) == 1
 
 
+@pytest.mark.slow
 def test_only_the_highest_peaks_are_explained(clip: Path) -> None:
     changed = settings(max_explanations=1, smooth_seconds=0.0)
     analysis = Analyzer(changed, encoder=Brightness(), scorer=two, explainer=witness)(clip)
@@ -87,11 +89,13 @@ def test_only_the_highest_peaks_are_explained(clip: Path) -> None:
     assert [e.segment.peak for e in analysis.explanations] == pytest.approx([0.9])
 
 
+@pytest.mark.slow
 def test_without_explanations_no_explainer_is_loaded(clip: Path) -> None:
     analysis = Analyzer(settings(explain=False, explainer="nowhere"), encoder=Brightness(), scorer=middle)(clip)
     assert analysis.explanations == ()
 
 
+@pytest.mark.slow
 def test_progress_reaches_the_end(clip: Path) -> None:
     told: list[tuple[str, float, float | None]] = []
     analyzer = Analyzer(settings(), encoder=Brightness(), scorer=middle, explainer=witness)
@@ -102,6 +106,7 @@ def test_progress_reaches_the_end(clip: Path) -> None:
     assert done == sorted(done)
 
 
+@pytest.mark.slow
 def test_made_by_names_versions_and_settings_but_no_folder(clip: Path) -> None:
     analysis = Analyzer(settings(enter=0.6), encoder=Brightness(), scorer=middle, explainer=witness)(clip)
     assert analysis.made_by["versions"] == versions()
@@ -116,6 +121,7 @@ def test_missing_file_is_one_line(tmp_path: Path) -> None:
         analyzer(tmp_path / "absent.mp4")
 
 
+@pytest.mark.slow
 def test_second_run_takes_features_from_the_cache(clip: Path, tmp_path: Path) -> None:
     encoder = Brightness()
     analyzer = Analyzer(settings(cache=tmp_path), encoder=encoder, scorer=middle, explainer=witness)

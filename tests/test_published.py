@@ -184,5 +184,5 @@ def test_a_pickle_is_refused_unopened(tmp_path: Path) -> None:
     assert not mark.exists()
     with pytest.raises(InputError, match="cannot be read"):
         read_state(tmp_path / "absent.pth")
-    with pytest.raises(SettingsError, match="choose vadclip"):
-        run("rtfm", tmp_path / "bomb.pth", tmp_path, labels="", encoder="")
+    with pytest.raises(SettingsError, match="choose one of vadclip"):
+        run("i3d", tmp_path / "bomb.pth", tmp_path, labels="", encoder="")

@@ -1,5 +1,9 @@
 """The verbs around the reviewer's server: people, the log, verdicts, and when the server does not start."""
 
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -70,3 +74,53 @@ def test_others_may_not_come_before_somebody_can_sign_in(run: Any) -> None:
     code, _, told = run("app", "--host", "0.0.0.0")
     assert (code, "first: vlad users add NAME" in told) == (1, True)
     assert "needs --folder" in run("app", "--library", "postgresql://nowhere/x")[2]
+
+
+def test_a_port_that_is_taken_is_told_before_anything_is_loaded(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """H20: it said where the page is, loaded for tens of seconds, and ended in a bare ERROR."""
+    monkeypatch.setattr("vlad.cli.reviewing._with_extra", lambda load: pytest.fail("it was loaded"))
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        held.listen()
+        port = held.getsockname()[1]
+        begin = time.monotonic()
+        code, out, told = run("app", "--port", str(port))
+    assert (code, out) == (1, "")
+    assert told.startswith(f"port {port}: another program has it; end that one, or choose another: vlad app --port")
+    assert time.monotonic() - begin < 2
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("0.0.0.0", "first: vlad users add NAME"),
+        ("192.0.2.7", "not an address of this machine"),
+        ("no.such.host.invalid", "not an address"),
+    ],
+)
+def test_a_host_that_cannot_be_is_told_before_anything_is_loaded(
+    run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, host: str, words: str
+) -> None:
+    monkeypatch.setattr("vlad.cli.reviewing._with_extra", lambda load: pytest.fail("it was loaded"))
+    code, _, told = run("app", "--host", host, "--port", "7861")
+    assert code == 1
+    assert words in told
+    assert not (tmp_path / "library").exists()  # a question makes no library
+
+
+def test_it_says_that_it_loads(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vlad.cli.reviewing._with_extra", lambda load: lambda *a, **k: None)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    assert run("app", "--port", str(port)) == (0, "", "vlad: loading ...\n")
+
+
+def test_a_real_start_refuses_within_two_seconds(tmp_path: Path) -> None:
+    """No heavy module is loaded for a refusal."""
+    code = "import sys; from vlad.cli import main\ntry: main(['app', '--host', '0.0.0.0', '--library', sys.argv[1]])\n"
+    code += "finally: print([m for m in ('torch', 'fastapi', 'uvicorn') if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "none")], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (1, "[]\n")

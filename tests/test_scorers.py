@@ -10,7 +10,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 from vlad.finetune.losses import LOSSES
 from vlad.finetune.recipe import ScorerRecipe
-from vlad.finetune.scorer import Bag, batch_of, held, train_head
+from vlad.finetune.scorer import Bag, batch_of, held, rows_of, train_head
 
 from vlad.config import make_settings
 from vlad.errors import MismatchError, SettingsError, WeightsError
@@ -55,9 +55,9 @@ TEXT = {
 }
 OPTIONS: dict[str, dict[str, Any]] = {
     "vadclip": {"prefix": 4, "postfix": 4, "text": TEXT}, "tpwng": {"prefix": 4, "postfix": 4, "text": TEXT},
-    "normality": {"space": 8, "bank": 32}, "mil": {"width": 32}, "causal": {"width": 32},
+    "normality": {"space": 8, "bank": 32}, "mil": {"width": 32}, "causal": {"width": 32}, "pel4vad": {"space": CLIP},
 }  # fmt: skip
-WINDOWS = {"vadclip": 24, "tpwng": 32, "rtfm": 64, "ur-dmu": 64, "hl-net": 64}
+WINDOWS = {"vadclip": 24, "tpwng": 32, "rtfm": 64, "ur-dmu": 64, "hl-net": 64, "pel4vad": 64, "bn-wvad": 64}
 LOCAL = ("mil", "sultani", "causal")  # a snippet's score hangs on its near ones alone
 
 
@@ -144,7 +144,10 @@ def test_a_head_is_as_large_as_the_published_one(
     assert sum(p.numel() for p in head.parameters() if p.requires_grad) == count
 
 
-@pytest.mark.parametrize(("kind", "least", "most"), [("ur-dmu", 5.5e6, 7e6), ("causal", 1.1e6, 1.3e6)])
+@pytest.mark.parametrize(
+    ("kind", "least", "most"),
+    [("ur-dmu", 5.5e6, 7e6), ("causal", 1.1e6, 1.3e6), ("pel4vad", 1.1e6, 1.7e6), ("bn-wvad", 5.2e6, 6.2e6)],
+)
 def test_a_head_is_about_as_large_as_the_published_one(kind: str, least: float, most: float) -> None:
     head = HEADS[kind](HeadConfig(kind, ENCODER, 1024, 512, ()))
     assert least < sum(p.numel() for p in head.parameters()) < most
@@ -196,6 +199,23 @@ def test_normality_hears_movement_beside_looks_of_many_numbers() -> None:
             logits = head.eval()(odd[None]).logits[0]
         found.append(float((logits[20:].mean() - logits[:20].mean()) / logits[:20].std()))
     assert found[0] > 2 * found[1]
+
+
+def test_normality_hears_what_is_faster_than_anything_at_its_height() -> None:
+    """Near things are fast at the bottom of the picture every day; the same speed at the top is not."""
+    generator = torch.Generator().manual_seed(0)
+    usual = torch.rand(400, 24, generator=generator) * torch.linspace(0.1, 1.0, 24)
+    normal = torch.cat([torch.randn(400, 40, generator=generator), usual, torch.zeros(400, 5)], dim=1)
+    options = {"speeds": 24, "motion": 5, "bank": 64, "space": 8}
+    head = HEADS["normality"](HeadConfig("normality", ENCODER, 69, 0, (), options=options))
+    head.learn_space(normal[:300], generator)
+    head.learn_scale([normal[300:]])
+    odd = normal[300:340].clone()
+    odd[10, 40 + 20], odd[20, 40 + 2] = 0.8, 0.8
+    with torch.no_grad():
+        logits = head.eval()(odd[None]).logits[0]
+    assert int(logits.argmax()) == 20
+    assert logits[20] > 0 > logits[10]
 
 
 def test_classes_are_words_that_a_user_may_change(tmp_path: Path) -> None:
@@ -255,7 +275,7 @@ def test_a_clip_scores_in_a_batch_as_it_does_alone() -> None:
         torch.testing.assert_close(head(batch, mask)[0][0, :12], head(values[None])[0][0])
 
 
-@pytest.mark.parametrize("kind", ["ur-dmu", "hl-net", "causal", "mil", "sultani", "tpwng", "vadclip"])
+@pytest.mark.parametrize("kind", ["ur-dmu", "hl-net", "pel4vad", "causal", "mil", "sultani", "tpwng", "vadclip"])
 def test_what_lies_behind_a_bags_end_does_not_reach_its_scores(kind: str) -> None:
     head = new_head(kind).eval()
     batch = torch.zeros(1, 24, CLIP + MOTION)
@@ -291,7 +311,18 @@ def recipe(**changes: Any) -> ScorerRecipe:
 
 
 # Epochs after which each head has found the burst of a synthetic bag, with room to spare.
-ENOUGH = {"mil": 15, "sultani": 20, "rtfm": 6, "ur-dmu": 6, "vadclip": 20, "tpwng": 30, "hl-net": 40, "causal": 25}
+ENOUGH = {
+    "mil": 15,
+    "sultani": 20,
+    "rtfm": 6,
+    "ur-dmu": 6,
+    "vadclip": 20,
+    "tpwng": 30,
+    "hl-net": 40,
+    "pel4vad": 15,
+    "bn-wvad": 12,
+    "causal": 25,
+}
 QUICK = ("mil", "sultani", "causal")
 
 
@@ -354,7 +385,13 @@ def test_a_loss_reaches_what_it_should(kind: str) -> None:
     some = [held(features(n, n).values, (), str(n)) for n in (1, 9)] + [
         held(features(n, n).values, ("arson",)) for n in (3, 20)
     ]
-    batch = batch_of(some, head.config, recipe(noise=0.1, drift=0.1), np.random.default_rng(0), torch.device("cpu"))
+    batch = batch_of(
+        rows_of(some, "videos"),
+        head.config,
+        recipe(noise=0.1, drift=0.1),
+        np.random.default_rng(0),
+        torch.device("cpu"),
+    )
     names = head.names(sentences(head.config.labels), embed_text)
     LOSSES[kind](head(batch.values, batch.mask, names), batch, recipe()).backward()
     unused = ("conv1d3", "conv1d4", "simAdj", "disAdj", "clipmodel")

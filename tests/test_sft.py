@@ -56,6 +56,27 @@ def test_the_loss_sees_the_answer_and_its_end_alone(base: LlavaEngine, tmp_path:
         assert kept.tolist() == alone.tolist()
 
 
+def test_rows_longer_than_the_context_are_listed(base: LlavaEngine, tmp_path: Path) -> None:
+    """R6: a row of 8,086 tokens was trained past the context of 2,048 without a word."""
+    rows = write_rows(tmp_path)
+    made = sft.Rows(base.layout, recipe(tmp_path), make_settings())
+    assert made.too_long(rows) == []
+    long = Row(
+        id="x",
+        source="mine",
+        prompt="chat",
+        values={"question": "What?", "said": "", "times": "0 s"},
+        answer="a " * base.layout.context,
+    )
+    (told,) = made.too_long([*rows, long])
+    assert told.startswith("x (")
+    (tmp_path / "rows.jsonl").write_text(
+        "".join(r.model_dump_json(exclude_defaults=True) + "\n" for r in [*rows, long])
+    )
+    with pytest.raises(InputError, match=f"1 rows are longer than the {base.layout.context} tokens"):
+        sft.run(recipe(tmp_path))
+
+
 def test_a_conversation_keeps_its_turns(base: LlavaEngine, tmp_path: Path) -> None:
     row = Row(
         id="1", source="s", prompt="chat", values={"question": "And why?", "times": "1 s", "said": ""}, answer="Because.",

@@ -26,7 +26,7 @@ from vlad.finetune.score import copy_scorer
 from vlad.finetune.scorer import shortened, split, train_head
 
 from vlad.cli import app
-from vlad.errors import InputError, SettingsError
+from vlad.errors import InputError, MismatchError, SettingsError
 from vlad.scorers import load_folder
 from vlad.scorers.head import TrainedScorer, save_head, sentences
 from vlad.scorers.scene import save_scene
@@ -88,10 +88,10 @@ def test_a_run_killed_between_log_and_checkpoint_logs_each_epoch_once(
 ) -> None:
     table, save = put_bags(tmp_path / "features"), scorer.Training.save
 
-    def killed(self: Any, path: Path) -> None:
+    def killed(self: Any, path: Path, of: Any) -> None:
         if self.epoch == 2:
             raise KeyboardInterrupt
-        save(self, path)
+        save(self, path, of)
 
     with monkeypatch.context() as patch:
         patch.setattr(scorer.Training, "save", killed)
@@ -325,3 +325,64 @@ def test_a_folder_keeps_its_calibration(trained: tuple[TrainedScorer, Path], tmp
     scorer, plain = (load_folder(str(f), None, embed_text) for f in (tmp_path, folder))
     assert (scorer.enter, plain.enter) == (0.7, None)
     np.testing.assert_allclose(scorer(features()).scores, plain(features()).scores / 2, atol=1e-6)
+
+
+def killed_after(epoch: int, monkeypatch: pytest.MonkeyPatch, table: Path, out: Path) -> None:
+    save = scorer.Training.save
+
+    def killed(self: Any, path: Path, of: Any) -> None:
+        save(self, path, of)
+        if self.epoch == epoch:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scorer.Training, "save", killed)
+        assert train(table, out).exit_code != 0
+
+
+def test_another_recipe_or_other_features_do_not_go_on_with_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R2: a run was taken up with another rate and seed, whose split held out what had been trained on."""
+    table, out = put_bags(tmp_path / "features"), tmp_path / "out"
+    killed_after(2, monkeypatch, table, out)
+    with pytest.raises(InputError, match=r"another scorer.lr \(was 0.001, is 0.01\), scorer.seed \(was 0, is 7\)"):
+        raise_from(train(table, out, "scorer.lr=1e-2", "scorer.seed=7"))
+    np.save(tmp_path / "features" / "v2.npy", np.ones((30, CLIP + MOTION), np.float32))
+    with pytest.raises(InputError, match="another the features themselves"):
+        raise_from(train(table, out))
+    done = train(table, out, "scorer.lr=1e-2", "--anew")
+    assert done.exit_code == 0, done.output
+    rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [0, 1, 2]
+    killed_after(1, monkeypatch, table, out)
+    (out / "checkpoint.safetensors").write_bytes(b"torn")
+    with pytest.raises(InputError, match=r"cannot be read.*--anew"):
+        raise_from(train(table, out))
+
+
+def test_a_plan_says_what_training_takes_and_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table, out = put_bags(tmp_path / "features"), tmp_path / "out"
+    told = train(table, out, "--plan")
+    assert told.exit_code == 0, told.output
+    found = dict(line.split() for line in told.output.splitlines())
+    assert (found["rows"], found["batch"], found["passes"], found["steps"]) == ("20", "8", "3", "6")
+    assert int(found["parameters"].replace(",", "")) == 512 * (CLIP + MOTION + 1) + 32 * 513 + 33
+    assert 0 < int(found["megabytes"]) < 100
+    assert not out.exists()
+    monkeypatch.setattr(scorer, "_memory", lambda device: 1000)
+    with pytest.raises(SettingsError, match=r"needs about .* GB.*lower scorer.batch \(4\)"):
+        raise_from(train(table, out, "--plan"))
+
+
+def test_scores_of_features_that_another_encoder_made_are_refused(tmp_path: Path) -> None:
+    """R4: a manifest was never read, and another encoder's features of the same width were scored."""
+    table = put_bags(tmp_path / "features")
+    assert train(table, tmp_path / "out").exit_code == 0
+    manifest = tmp_path / "features" / "manifest.jsonl"
+    manifest.write_text(json.dumps({"fingerprint": "ViT-B-32@0-x-y"}) + "\n")
+    score = ["score", str(tmp_path / "out"), str(table), "-o", str(tmp_path / "scores")]
+    with pytest.raises(MismatchError, match="features of ViT-B-32@0"):
+        raise_from(CliRunner().invoke(app, score))
+    manifest.write_text(json.dumps({"fingerprint": f"{ENCODER}-x-y"}) + "\n")
+    assert CliRunner().invoke(app, score).exit_code == 0

@@ -84,14 +84,6 @@ def test_frames_at_seeks_in_a_long_clip(tmp_path: Path) -> None:
     assert [int(f[32, 80, 0]) for f in found] == pytest.approx([level(5), level(140), level(290)], abs=3)
 
 
-def test_decord_reads_the_same(clip: Path) -> None:
-    ours, _ = read(clip)
-    theirs, video = read(clip, make_settings(reader="decord"))
-    assert [s.start for s in theirs] == pytest.approx([s.start for s in ours])
-    assert np.abs(theirs[1].frames.astype(int) - ours[1].frames).mean() < 4
-    assert video.duration == pytest.approx(4)
-
-
 def test_a_damaged_middle_is_a_gap_and_the_rest_goes_on(tmp_path: Path) -> None:
     path = write(tmp_path / "long.mkv", frames=300)
     data = bytearray(path.read_bytes())
@@ -203,3 +195,71 @@ def test_late_sound_and_no_sound(tmp_path: Path, clip: Path) -> None:
     assert sound_of(clip, edges, make_settings()) is None
     with pytest.raises(InputError, match="no such file"):
         sound_of(tmp_path / "absent.mp4", edges, make_settings())
+
+
+def test_timestamps_that_stand_still_are_told_by_the_frame_rate(stuck_clip: Path) -> None:
+    """H15: 150 frames all at 0 s were one frame long, and nobody was told that nobody had looked."""
+    with open_video(stuck_clip, SETTINGS, size=48) as opened:
+        found = list(opened)
+        assert opened.video.duration == pytest.approx(5.8, abs=0.2)
+        assert "56 of 57 frames carry one and the same timestamp" in opened.warnings[0]
+    late = found[-1].frames[0].mean()
+    (seen,) = frames_at(stuck_clip, [found[-1].start], SETTINGS, size=48)
+    assert seen.mean() == pytest.approx(late, abs=8)  # a seek by such stamps would land anywhere
+
+
+def test_a_clock_that_stands_still_now_and_then_is_no_broken_one() -> None:
+    clock = Clock(0.1)
+    assert [clock.time(s) for s in (0.0, 0.1, 0.1, 0.1, 0.2)] == pytest.approx([0, 0.1, None, None, 0.2])
+    assert (clock.retimed, clock.passed) == (0, 2)
+    stuck = [clock.time(0.2) for _ in range(6)]
+    assert [s for s in stuck if s is not None] == pytest.approx([0.3, 0.4, 0.5])
+
+
+@pytest.mark.parametrize("keep", [0.2, 0.5])
+def test_a_file_that_is_cut_off_is_to_be_copied_again(clip: Path, tmp_path: Path, keep: float) -> None:
+    """H16: its advice was to convert it, which cannot help."""
+    data = clip.read_bytes()
+    part = tmp_path / "part.mp4"
+    part.write_bytes(data[: int(len(data) * keep)])
+    with pytest.raises(VideoError, match="the file is cut off; copy it again from its source"):
+        read(part)
+
+
+def test_a_tail_that_cannot_be_decoded_is_a_gap(tmp_path: Path) -> None:
+    """F10: its end was reported as that of a short, healthy clip."""
+    path = write(tmp_path / "tail.mkv", frames=100)
+    with av.open(str(path)) as source:
+        places = [(p.pos, p.size) for p in source.demux(video=0) if p.pts is not None]
+    data = bytearray(path.read_bytes())
+    for place, size in places[60:]:
+        data[place + 8 : place + size] = bytes(max(0, size - 8))
+    path.write_bytes(data)
+    with open_video(path, SETTINGS, size=64) as opened:
+        list(opened)
+        assert opened.video.duration == pytest.approx(10.0, abs=0.3)
+        assert opened.video.gaps[-1][1] == pytest.approx(10.0, abs=0.3)
+        assert "nobody saw" in opened.warnings[0]
+
+
+def test_a_clip_that_ends_before_its_header_says_so_is_told(tmp_path: Path) -> None:
+    """Half of a clip looked like all of it."""
+    whole = tmp_path / "whole.mp4"
+    with av.open(str(whole), "w", options={"movflags": "faststart"}) as out:
+        stream = out.add_stream("libx264", rate=10, options={"preset": "ultrafast", "g": "10", "bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        rng = np.random.default_rng(0)
+        for i in range(100):
+            frame = av.VideoFrame.from_ndarray(rng.integers(0, 255, (64, 96, 3), dtype=np.uint8), format="rgb24")
+            frame.pts = i
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    half = tmp_path / "half.mp4"
+    half.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    with open_video(half, SETTINGS, size=64) as opened:
+        list(opened)
+        assert opened.video.duration < 6
+        assert any("the file says that it lasts 10.0 s" in w for w in opened.warnings)
+    with open_video(whole, SETTINGS, size=64) as opened:
+        list(opened)
+        assert opened.warnings == ()

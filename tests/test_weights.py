@@ -3,12 +3,15 @@
 import json
 import shutil
 import socket
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from huggingface_hub import constants
 from safetensors import safe_open
 
+import vlad
 import vlad.weights as weights
 from vlad.config import PRESETS, make_settings
 from vlad.errors import WeightsError
@@ -28,10 +31,10 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_is_shipped_is_whole_and_small() -> None:
     weights.verify_nano()
     files = [p for p in NANO.rglob("*") if p.is_file() and "__pycache__" not in p.parts]
-    assert sum(p.stat().st_size for p in files) <= 40e6
-    assert {p.suffix for p in files} <= {".safetensors", ".json", ".jinja", ".txt", ".md", ".py"}
+    assert sum(p.stat().st_size for p in files) <= 80e6
+    assert {p.suffix for p in files} <= {".safetensors", ".json", ".jinja", ".txt", ".md", ".py", ".onnx"}
     listed = json.loads((NANO / "checksums.json").read_text())
-    assert {str(p.relative_to(NANO)) for p in files if p.suffix in {".safetensors", ".json", ".jinja"}} == {
+    assert {str(p.relative_to(NANO)) for p in files if p.suffix in {".safetensors", ".json", ".jinja", ".onnx"}} == {
         *listed,
         "checksums.json",
     }
@@ -108,3 +111,37 @@ def test_no_model_file_is_fetched_unasked(monkeypatch: pytest.MonkeyPatch, tmp_p
 
     with pytest.raises(WeightsError, match="models pull"):
         load_encoder(make_settings("clip-b16"))
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_the_library_looks_up_no_name_for_weights_that_are_not_here(
+    clip: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], cached: bool
+) -> None:
+    """H17: only the command line was silent on the wire; analyze() asked the hub, and kept asking for most of a minute."""
+    asked: list[object] = []
+
+    def refuse(*host: object, **more: object) -> object:
+        asked.append(host)
+        raise OSError("no network")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr("vlad.encoder.local_copy", lambda repo: None)
+    if cached:  # it says so, and is not
+        monkeypatch.setattr("vlad.encoder._is_cached", lambda repo: True)
+    begin = time.monotonic()
+    with pytest.raises(
+        WeightsError, match="cannot be loaded" if cached else "weights are not here: vlad models pull clip-b16"
+    ) as told:
+        vlad.analyze(clip, preset="clip-b16")
+    assert asked == []
+    assert "\n" not in str(told.value)
+    assert time.monotonic() - begin < 20
+    assert "ERROR" not in "".join(capfd.readouterr())
+
+
+def test_offline_ends_where_it_began() -> None:
+    before = constants.HF_HUB_OFFLINE
+    with weights.offline():
+        assert constants.HF_HUB_OFFLINE is True
+    assert before == constants.HF_HUB_OFFLINE

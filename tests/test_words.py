@@ -54,6 +54,20 @@ def test_cider_d_by_hand() -> None:
     assert cider(["a b b"], [0])[0] == pytest.approx(expected)
 
 
+def test_cider_d_over_several_references_is_pycocoevalcaps() -> None:
+    """What pycocoevalcap's own scorer, which is pure Python, gives for these (sigma 6, no other tokenizer)."""
+    references = [
+        ["a man rides a red bike", "a man on a bike in the street", "someone cycles down a street"],
+        ["two dogs run in the grass", "two brown dogs play on grass", "dogs running"],
+        ["a girl in a pink dress", "a little girl stands by a door", "a child in a dress"],
+        ["a man and a dog on a beach", "a dog runs beside a man", "a man walks his dog on the sand"],
+    ]
+    said = ["a man on a red bike", "two dogs run", "a man in a pink dress", "a man on a beach with a dog"]
+    assert CiderD(references)(said) == pytest.approx(
+        [2.6765644737715406, 2.2159920074526145, 2.558830865076284, 1.957181998089563], abs=1e-9
+    )
+
+
 def test_corpus_bleu_is_sacrebleus() -> None:
     from sacrebleu import corpus_bleu
 

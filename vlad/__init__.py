@@ -3,6 +3,7 @@
 The face: names are looked up when first used, so that `import vlad` loads no torch.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from vlad.types import Analysis, Explanation, Features, ScoreTrack, Segment, Snippet, Video
 
 __version__ = "0.1.0"
+os.environ.setdefault(
+    "HF_HUB_DISABLE_TELEMETRY", "1"
+)  # read when its library is imported: training would tell a hub that it runs
 
 _HOMES = {
     "vlad.config": ("PRESETS", "Settings", "make_settings"),

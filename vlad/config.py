@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,10 +28,12 @@ class Settings(BaseModel):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
     # video
-    reader: Literal["pyav", "decord"] = "pyav"  # decord: trusted files only
     snippet_frames: int = Field(16, ge=1, le=1024)  # frames of the source that one score covers
     max_seconds: float = Field(26 * 3600.0, gt=0)  # longest clip by counted timestamps
+    max_frames: int = Field(6_000_000, gt=0)  # of a clip: 26 hours at 64 a second
     max_pixels: int = Field(8192 * 4320, gt=0)  # of one frame
+    max_bytes: int = Field(1 << 38, gt=0)  # of a file
+    work: float = Field(20.0, gt=0)  # seconds of decoding that a second of a clip may cost
     open_seconds: float = Field(20.0, gt=0)  # wait for the next frame at most
     memory_bytes: int = Field(3 << 29, gt=0)  # address space of the decoder above what it starts with
 
@@ -39,7 +42,29 @@ class Settings(BaseModel):
     encoder_weights: str = ""  # an open_clip pretrained tag or a local file; "" with nano
     frames_per_snippet: int = Field(4, ge=1, le=64)  # F
     motion: bool = True  # append movement descriptors
+    speeds: bool = (
+        False  # and the highest speed at each height of the picture: for head=normality and a camera that stands still
+    )
     cache: Path | None = Field(default_factory=default_cache)  # None: no cache
+
+    # objects and tracks
+    objects: bool = True  # look for people and things
+    objects_rate: float = Field(2.0, gt=0, le=30)  # looks a second
+    objects_closer: float = Field(6.0, ge=0, le=30)  # looks a second inside what is flagged; 0: no closer look
+    object_score: float = Field(0.3, ge=0.1, le=1)  # from which a box counts
+    object_classes: tuple[str, ...] = (
+        "person",
+        "bicycle",
+        "car",
+        "motorcycle",
+        "bus",
+        "truck",
+        "backpack",
+        "handbag",
+        "suitcase",
+        "dog",
+        "knife",
+    )  # of COCO's 80
 
     # scorer
     scorer: str = "mil"
@@ -72,6 +97,9 @@ class Settings(BaseModel):
     constrain: bool = True  # to answers of the template's schema, by xgrammar
     max_new_tokens: int | None = Field(None, ge=1, le=4096)  # of an answer; None: what the template says, else 160
     max_explanations: int = Field(50, ge=0)  # the highest peaks first
+    grounded: bool | None = (
+        None  # words rest on measured facts alone where the model is not sure; None: with nano's explainer only
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Settings:
@@ -109,5 +137,14 @@ def make_settings(preset: str = "nano", **changes: Any) -> Settings:
     try:
         return Settings(**{"preset": preset, **PRESETS[preset], **changes})
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
+        faults = "; ".join(
+            _fault(".".join(map(str, e["loc"])) or "settings", e["type"], e["msg"]) for e in error.errors()
+        )
         raise SettingsError(f"settings: {faults}") from None
+
+
+def _fault(name: str, kind: str, message: str) -> str:
+    if kind != "extra_forbidden":
+        return f"{name}: {message}"
+    near = get_close_matches(name, Settings.model_fields, 1)
+    return f"{name}: there is no such setting" + (f"; did you mean {near[0]}?" if near else "")

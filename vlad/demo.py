@@ -30,10 +30,10 @@ def render(world: World, path: Path) -> None:
     os.replace(part, path)
 
 
-def save_report(analysis: Analysis, folder: Path, settings: vlad.Settings) -> Sequence[Path]:
-    """Write report.json, report.csv and report.html."""
+def save_report(analysis: Analysis, folder: Path, settings: vlad.Settings, adopted: str = "") -> Sequence[Path]:
+    """Write report.json, report.csv and report.html; adopted: who stands by the model's words."""
     written = []
-    for path in vlad.save(analysis, folder, settings=settings):
+    for path in vlad.save(analysis, folder, settings=settings, adopted=adopted):
         written.append(path.with_name("report" + path.suffix))
         os.replace(path, written[-1])
     return written

@@ -8,8 +8,10 @@ import shutil
 from pathlib import Path
 
 from vlad.config import default_cache
+from vlad.confine import state
 from vlad.errors import WeightsError
 from vlad.pipeline import versions
+from vlad.readers import FFMPEG
 
 
 def _device() -> str:
@@ -31,6 +33,15 @@ def _nano() -> str:
     return ""
 
 
+def _ffmpeg() -> str:
+    try:
+        import av
+    except ImportError:
+        return "absent"
+    old = av.library_versions["libavcodec"][0] < FFMPEG[0]
+    return str(av.ffmpeg_version_info) + (f", older than {FFMPEG[1]}; pip install --upgrade av" if old else "")
+
+
 def _writable(folder: Path) -> bool:
     while not folder.exists():
         folder = folder.parent
@@ -46,6 +57,11 @@ def report() -> tuple[list[str], bool]:
     lines.append(f"device {_device()}" if "torch" not in absent else "device unknown, torch is absent")
     fault = _nano()
     lines.append(f"nano: {fault or 'all files here, checksums right'}")
+    kept = state()
+    lines.append(
+        f"decoder: {f'limited, but not confined ({kept})' if kept else 'confined by seccomp: no other file, no network, no new process'}"
+    )
+    lines.append(f"ffmpeg {_ffmpeg()}")
     cache = default_cache()
     usable = _writable(cache)
     lines.append(f"cache {cache}: {'usable' if usable else 'not writable; set VLAD_CACHE to another folder'}")

@@ -1,8 +1,10 @@
-"""Snippets to features: CLIP's image tower by open_clip, and movement.
+"""Snippets to features: an image tower, how its inner features change from frame to frame, and movement.
 
 In: snippets as they are decoded. Out: `Features`, one row a snippet: the mean of the frames' embeddings, of length one; with `motion`
-then how far the frames' inner features spread, and the movement descriptors. Any open_clip model works by its name and pretrained tag,
-or a local folder; nano is such a folder. Knows nothing of files, scores or labels.
+then the mean absolute change of the tower's inner features from one frame to the next, speeds by height of the picture where they are asked
+for, what a detector's sightings say, and movement. nano
+has a second eye, tuned on rendered scenes, that opens only where footage looks rendered (`Drawn`); elsewhere its numbers are 0. Any open_clip model
+works by its name and pretrained tag, or a local folder; nano is a folder of `vlad.sight`. Knows nothing of files, scores or labels.
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +23,21 @@ import numpy as np
 import numpy.typing as npt
 import open_clip
 import torch
-from torch import nn
 from torch.nn import functional
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from vlad import motion
+from vlad import motion, seen
 from vlad.config import Settings
 from vlad.device import choose_device, choose_dtype
 from vlad.errors import WeightsError
+from vlad.sight import fuse, is_sight, load_sight
 from vlad.types import Features, Snippet
-from vlad.weights import local_copy, nano_part, sha256_of
+from vlad.weights import local_copy, missing, nano_part, offline, sha256_of
 
 AHEAD = 8  # snippets decoded while others are encoded
+DRAWN_SPACE, DRAWN_WIDTH = 192, 192 + 1280  # of the second eye: its embedding, and that with the spread
+STEP = 0.27  # seconds from one frame that the tower sees to the next, about; movement is told from all of them
+RENDERED = 0.05  # from which a snippet is also shown to the eye for rendered scenes
+CHANGE = 1  # part of the fingerprint: raise it when what a feature says of change changes its meaning
 
 
 class ClipEncoder:
@@ -45,10 +49,14 @@ class ClipEncoder:
 
     def __init__(
         self, model: Any, tokenizer: Callable[[list[str]], torch.Tensor], *, name: str, weights: str,
-        use_motion: bool, squash: bool, device: torch.device, dtype: torch.dtype = torch.float32,
+        use_motion: bool, squash: bool, device: torch.device, dtype: torch.dtype = torch.float32, drawn: Drawn | None = None,
+        use_speeds: bool = False,
     ) -> None:  # fmt: skip
+        self.drawn, self.use_speeds = drawn if use_motion else None, use_speeds and use_motion
+        # of words and a moment: below it they hardly match (by `vlad eval`'s real clips, docs/experiments.md); 0: not known
+        self.least_likeness = 0.44 if drawn else 0.0
         model.eval()
-        fuse(model.visual)
+        fuse(model.visual, even=bool(np.all(np.array(model.visual.image_size) % 32 == 0)))
         # A model made in float32 keeps its norms there and its products run in `dtype`; their weights are turned once, not at each call.
         self._mixed = dtype != torch.float32 and next(model.visual.parameters()).dtype == torch.float32
         if self._mixed:
@@ -63,11 +71,12 @@ class ClipEncoder:
         )
         # Frames a call. A transformer's activations grow with it, and on a CPU they should stay in the cache.
         small = hasattr(model.visual, "trunk")
-        self.batch = 8 if device.type == "cpu" and not small else 32
+        self.batch = 32 if device.type != "cpu" else 16 if small else 8
         # A small tower is no dearer than decoding, which wants its share of the cores; a transformer takes all there are.
         self.threads = max(1, (os.cpu_count() or 2) // 2) if small and device.type == "cpu" else 0
         size = model.visual.image_size
-        self.size = int(size if isinstance(size, int) else min(size))
+        self.side = int(size if isinstance(size, int) else min(size))  # pixels of the tower's square
+        self.size = max(self.side, int(getattr(model.visual, "decoded", 0)))  # of the short side of frames it wants
         mean, std = (
             open_clip.get_model_preprocess_cfg(model).get(key, usual)
             for key, usual in (("mean", open_clip.OPENAI_DATASET_MEAN), ("std", open_clip.OPENAI_DATASET_STD))
@@ -75,32 +84,46 @@ class ClipEncoder:
         shape = (1, 3, 1, 1)
         self._mean = torch.tensor(mean, device=device).view(shape) * 255
         self._std = torch.tensor(std, device=device).view(shape) * 255
-        facts = [weights, self.size, squash, mean, std, motion.VERSION if use_motion else 0]
+        facts = [
+            weights,
+            self.side,
+            self.size,
+            squash,
+            mean,
+            std,
+            (motion.VERSION, seen.VERSION, CHANGE, STEP) if use_motion else 0,
+        ] + ["speeds"] * self.use_speeds
         self.name = f"{name}@{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]}"
 
     @property
     def parts(self) -> tuple[int, int]:
-        """Widths of a feature's parts: the mean embedding, and all that tells of change (the spread and the movement descriptors)."""
+        """Widths of a feature's parts: the mean embedding, and all that tells of change (of the inner features, what was seen, movement)."""
         space = int(self.embed_text(["width"]).shape[1])
         visual = self.model.visual
         inner = int(visual.trunk.num_features) if hasattr(visual, "trunk") else space
-        return space, inner + motion.MOTION_DIM if self.use_motion else 0
+        told = self.drawn_width + motion.BANDS * self.use_speeds + seen.SEEN_DIM + motion.MOTION_DIM
+        return space, inner + told if self.use_motion else 0
+
+    @property
+    def drawn_width(self) -> int:
+        """Numbers of the second eye in a feature."""
+        return DRAWN_WIDTH if self.drawn else 0
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, self.dtype) if self._mixed else nullcontext()
 
     def pixels(self, frames: npt.NDArray[np.uint8]) -> torch.Tensor:
-        """uint8 RGB [N, H, W, 3] to the tower's input [N, 3, size, size], in its own precision."""
+        """uint8 RGB [N, H, W, 3] to the tower's input [N, 3, side, side], in its own precision."""
         batch = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(0, 3, 1, 2).float()
         height, width = batch.shape[2:]
-        target = (self.size, self.size)
+        target = (self.side, self.side)
         if not self.squash:
-            scale = self.size / min(height, width)
-            target = (max(self.size, round(height * scale)), max(self.size, round(width * scale)))
+            scale = self.side / min(height, width)
+            target = (max(self.side, round(height * scale)), max(self.side, round(width * scale)))
         if (height, width) != target:
             batch = functional.interpolate(batch, target, mode="bilinear" if self.squash else "bicubic", antialias=True)
-        top, left = (target[0] - self.size) // 2, (target[1] - self.size) // 2
-        batch = batch[..., top : top + self.size, left : left + self.size].clamp(0, 255)
+        top, left = (target[0] - self.side) // 2, (target[1] - self.side) // 2
+        batch = batch[..., top : top + self.side, left : left + self.side].clamp(0, 255)
         batch = ((batch - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
         return batch if self._mixed else batch.to(self.dtype)
 
@@ -115,7 +138,8 @@ class ClipEncoder:
                 embedded = self.model.encode_image(pixels, normalize=True)
                 return embedded, embedded
             inner = visual.trunk(pixels)
-            return functional.normalize(visual.head(inner), dim=-1), inner
+            # of a pooling by mean and maximum, the mean is what changes smoothly
+            return functional.normalize(visual.head(inner), dim=-1), inner[:, : int(visual.trunk.num_features)]
 
     def embed_text(self, texts: list[str]) -> npt.NDArray[np.float32]:
         """Sentences to unit vectors float32 [N, D]."""
@@ -127,25 +151,98 @@ class ClipEncoder:
         """Features of a clip's snippets, taken one after another; decoding goes on meanwhile."""
         rows: list[npt.NDArray[np.float32]] = []
         edges = [0.0]
+        before: npt.NDArray[np.float32] | None = None
         with _threads(self.threads):
             for batch in _batches(_ahead(snippets), self.batch):
                 edges += [s.end for s in batch]
-                rows += self._rows(batch)
+                more, before = self._rows(batch, before)
+                rows += more
         if not rows:
             raise ValueError("no snippets to encode")
-        return Features(np.stack(rows), np.array(edges), self.name)
+        values = np.stack(rows)
+        if self.use_motion:
+            values = _with_seen(values, np.array(edges), snippets)
+        return Features(values, np.array(edges), self.name)
 
-    def _rows(self, batch: list[Snippet]) -> list[npt.NDArray[np.float32]]:
-        seen = self.tower(self.pixels(np.concatenate([s.frames for s in batch])))
-        ends = np.cumsum([len(s.frames) for s in batch])[:-1]
-        embedded, inner = (np.split(part.float().cpu().numpy(), ends) for part in seen)
+    def _second(self, snippet: Snippet, mean: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """What the second eye sees of a snippet whose mean embedding looks rendered; zeros of others."""
+        assert self.drawn is not None
+        with torch.inference_mode():
+            rendered = float(self.model.gate(torch.from_numpy(mean).to(self.device)).sigmoid())
+        return self.drawn(snippet) if rendered >= RENDERED else np.zeros(DRAWN_WIDTH, np.float32)
+
+    def _rows(
+        self, batch: list[Snippet], before: npt.NDArray[np.float32] | None
+    ) -> tuple[list[npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
+        """A row a snippet, and the inner features [E] of the last frame seen. before: those of the frame before the first."""
+        frames = [seen_frames(s) if self.use_motion else s.frames for s in batch]
+        found = self.tower(self.pixels(np.concatenate(frames)))
+        ends = np.cumsum([len(f) for f in frames])[:-1]
+        embedded, inner = (np.split(part.float().cpu().numpy(), ends) for part in found)
         rows = []
         for snippet, vectors, within in zip(batch, embedded, inner, strict=True):
             mean = vectors.mean(axis=0)
             mean /= max(float(np.linalg.norm(mean)), 1e-6)
-            change = [within.std(axis=0), motion.descriptors(snippet.frames)] if self.use_motion else []
+            second = [self._second(snippet, mean)] if self.drawn else []
+            gap = (snippet.end - snippet.start) / len(snippet.frames)
+            fast = [motion.speeds(snippet.frames, gap)] if self.use_speeds else []
+            moves = motion.descriptors(snippet.frames) if self.use_motion else None
+            change = [] if moves is None else [change_of(within, before), *second, *fast, moves]
             rows.append(np.concatenate([mean, *change]))
-        return rows
+            before = within[-1]
+        assert before is not None
+        return rows, before
+
+
+class Drawn:
+    """The eye for rendered scenes: a small CLIP whose tower was tuned on them, loaded when the first rendered snippet comes.
+
+    load: gives that encoder; its features are the mean embedding and the spread of the inner features over a snippet's frames.
+    """
+
+    def __init__(self, load: Callable[[], ClipEncoder]) -> None:
+        self._load, self._encoder = load, None  # type: tuple[Callable[[], ClipEncoder], ClipEncoder | None]
+
+    @property
+    def encoder(self) -> ClipEncoder:
+        """The small CLIP."""
+        if self._encoder is None:
+            self._encoder = self._load()
+        return self._encoder
+
+    def __call__(self, snippet: Snippet) -> npt.NDArray[np.float32]:
+        """Mean embedding and spread of a snippet, float32 [DRAWN_WIDTH]."""
+        vectors, inner = (
+            part.float().cpu().numpy() for part in self.encoder.tower(self.encoder.pixels(snippet.frames))
+        )
+        mean = vectors.mean(axis=0)
+        mean /= max(float(np.linalg.norm(mean)), 1e-6)
+        found: npt.NDArray[np.float32] = np.concatenate([mean, inner.std(axis=0)])
+        return found
+
+
+def _with_seen(
+    values: npt.NDArray[np.float32], edges: npt.NDArray[np.float64], snippets: Iterable[Snippet]
+) -> npt.NDArray[np.float32]:
+    """Features with what was seen put before their movement; zeros where nobody looked for objects (snippets is no `Watch`)."""
+    sightings = getattr(snippets, "sightings", ())
+    told = seen.described(sightings, edges, aspect=float(getattr(snippets, "aspect", 1.0)))
+    return np.concatenate([values[:, : -motion.MOTION_DIM], told, values[:, -motion.MOTION_DIM :]], axis=1)
+
+
+def seen_frames(snippet: Snippet) -> npt.NDArray[np.uint8]:
+    """Of a snippet's frames those about STEP seconds apart, at least one: uint8 [1 to F, H, W, 3]."""
+    step = (snippet.end - snippet.start) / len(snippet.frames)
+    return snippet.frames[:: max(1, round(STEP / step))]
+
+
+def change_of(inner: npt.NDArray[np.float32], before: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float32]:
+    """Mean absolute change of inner features [F, E] from one frame to the next, from that `before` them on where there is one: [E]."""
+    line = inner if before is None else np.concatenate([before[None], inner])
+    if len(line) < 2:
+        return np.zeros(inner.shape[1], np.float32)
+    found: npt.NDArray[np.float32] = np.abs(np.diff(line, axis=0)).mean(axis=0)
+    return found
 
 
 @contextmanager
@@ -157,17 +254,6 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def fuse(module: nn.Module) -> None:
-    """Put each batch norm into the convolution before it, in place: the same function, several times faster on a CPU."""
-    children = list(module.named_children())
-    for (name, first), (after, second) in pairwise(children):
-        if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
-            setattr(module, name, fuse_conv_bn_eval(first, second))
-            setattr(module, after, getattr(second, "act", nn.Identity()))  # timm's norms end in an activation
-    for _, child in children:
-        fuse(child)
 
 
 def _batches(snippets: Iterable[Snippet], frames: int) -> Iterator[list[Snippet]]:
@@ -221,8 +307,23 @@ def _folder_of(settings: Settings) -> Path | None:
     """Where an open_clip model lies: the folder that is named, or what was pulled of its pinned revision; None for neither."""
     if Path(settings.encoder).is_dir():
         return Path(settings.encoder)
+    return local_copy(_hub_of(settings))
+
+
+def _hub_of(settings: Settings) -> str:
+    """The hub's name of an open_clip model with its tag, '' where it has none."""
+    if settings.encoder == "nano" or not settings.encoder_weights:
+        return ""
     tag = open_clip.get_pretrained_cfg(settings.encoder, settings.encoder_weights) or {}
-    return local_copy(str(tag.get("hf_hub", "")).rstrip("/"))
+    return str(tag.get("hf_hub", "")).rstrip("/")
+
+
+def _is_cached(repo: str) -> bool:
+    """Whether somebody fetched a model of the hub before, by whatever program."""
+    from huggingface_hub import try_to_load_from_cache
+
+    names = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
+    return any(isinstance(try_to_load_from_cache(repo, name), str) for name in names)
 
 
 def load_encoder(settings: Settings) -> ClipEncoder:
@@ -234,22 +335,58 @@ def load_encoder(settings: Settings) -> ClipEncoder:
     folder = nano_part("clip") if nano else _folder_of(settings)
     model_name, tag = (f"local-dir:{folder}", None) if folder else (settings.encoder, settings.encoder_weights)
     weights = sha256_of(folder) if folder else f"{settings.encoder}:{tag}"
+    weights += sha256_of(nano_part("drawn")) if nano else ""
     if not folder and not tag:
         raise WeightsError(
             f"encoder {settings.encoder!r} needs Settings.encoder_weights, a tag such as 'openai' or a file"
         )
+    if folder is not None and is_sight(folder):
+        model, tokenizer = load_sight(folder)
+        if device.type == "cpu" and settings.precision == "auto":
+            dtype = torch.float32  # how little a calm picture changes is lost in bfloat16
+    else:
+        model, tokenizer = _open_clip(settings, model_name, tag, dtype)
+    return ClipEncoder(
+        model, tokenizer, name=name, weights=weights, use_motion=settings.motion,
+        squash=nano or is_sight(folder), device=device, dtype=dtype, drawn=_drawn(device) if nano else None,
+        use_speeds=settings.speeds,
+    )  # fmt: skip
+
+
+def _drawn(device: torch.device) -> Drawn:
+    """nano's second eye."""
+
+    def load() -> ClipEncoder:
+        name = f"local-dir:{nano_part('drawn')}"
+        model = open_clip.create_model(name, precision="fp32", device="cpu", weights_only=True)
+        return ClipEncoder(
+            model, open_clip.get_tokenizer(name), name="drawn", weights="", use_motion=False, squash=True, device=device
+        )
+
+    return Drawn(load)
+
+
+def drawn_words() -> Callable[[list[str]], npt.NDArray[np.float32]]:
+    """Sentences to unit vectors float32 [N, DRAWN_SPACE] of the second eye."""
+    return _drawn(torch.device("cpu")).encoder.embed_text
+
+
+def _open_clip(settings: Settings, name: str, tag: str | None, dtype: torch.dtype) -> tuple[Any, Any]:
+    """Model and tokenizer by open_clip. Raises WeightsError where its weights are not here."""
+    hub = _hub_of(settings)
+    local = name.startswith("local-dir:") or Path(str(tag)).is_file()
+    if not local and not (hub and _is_cached(hub)):
+        raise WeightsError(
+            f"encoder {settings.encoder!r}: {missing(hub)}, name a folder in Settings.encoder, or use --preset nano, which needs no download"
+        )
     try:
-        # nano's tower was trained with float32 norms; open_clip's own keep theirs so in "bf16"
-        precision = "bf16" if dtype == torch.bfloat16 and not nano else "fp32"
-        model = open_clip.create_model(model_name, pretrained=tag, precision=precision, device="cpu", weights_only=True)
-        tokenizer = open_clip.get_tokenizer(model_name)
+        precision = "bf16" if dtype == torch.bfloat16 else "fp32"  # open_clip's own keep their norms in float32 so
+        with offline():
+            model = open_clip.create_model(name, pretrained=tag, precision=precision, device="cpu", weights_only=True)
+            return model, open_clip.get_tokenizer(name)
     except (OSError, RuntimeError, ValueError) as error:
         line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise WeightsError(
             f"encoder {settings.encoder!r} cannot be loaded ({line}); "
             "run `vlad models pull`, name a local folder, or use --preset nano, which needs no download"
         ) from None
-    return ClipEncoder(
-        model, tokenizer, name=name, weights=weights, use_motion=settings.motion,
-        squash=settings.encoder == "nano", device=device, dtype=dtype,
-    )  # fmt: skip

@@ -4,6 +4,9 @@
     |- InputError             a file, folder or text handed in by a person
     |  |- VideoError          a clip that cannot be opened or holds no picture
     |  |- LimitError          a clip over a limit of Settings (time, pixels, memory, duration)
+    |  |- MissingError        there is nothing of that id
+    |  |- RightsError          somebody else's, and only theirs to change
+    |  |- ConflictError       it does not fit what is there by now, such as a verdict on what somebody else just decided
     |  `- TemplateError       a prompt template that does not parse or misses a value
     |- SettingsError          a setting of a wrong type, range or name
     |- WeightsError           weights that are missing, altered, or do not fit
@@ -29,6 +32,18 @@ class VideoError(InputError):
 
 class LimitError(InputError):
     """A clip exceeds a limit of Settings."""
+
+
+class MissingError(InputError):
+    """There is nothing of that id."""
+
+
+class RightsError(InputError):
+    """It is somebody else's, and only theirs to change."""
+
+
+class ConflictError(InputError):
+    """It does not fit what is there by now: somebody changed it meanwhile, or it is under way already."""
 
 
 class TemplateError(InputError):

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,16 +21,40 @@ from vlad.config import Settings, make_settings
 from vlad.errors import InputError, SettingsError
 from vlad.prompting import load_prompt
 from vlad.segments import find_segments
-from vlad.types import Analysis, Encoder, Explainer, Explanation, Features, Scorer, ScoreTrack, Segment, Snippet, Video
-from vlad.video import Clip, frames_at, open_video
+from vlad.tracks import follow
+from vlad.types import (
+    Analysis,
+    Encoder,
+    Explainer,
+    Explanation,
+    Fact,
+    Features,
+    Scorer,
+    ScoreTrack,
+    Segment,
+    Sighting,
+    Snippet,
+    Track,
+    Video,
+)
+from vlad.video import Clip, frames_at, identify, open_video
 
 if TYPE_CHECKING:
     from vlad.cache import FeatureCache
+    from vlad.explainers.captioner import Captioner
     from vlad.explainers.engine import Engine
     from vlad.explainers.explain import Chat
+    from vlad.objects import Detector
 
 PACKAGES = ("vlad", "torch", "open_clip_torch", "transformers", "av", "numpy")
 THUMBNAIL = 240  # pixels of the short side
+PICTURES = 5  # of a segment from which colours are measured,
+FIGURES = 9  # more where each is only what stands out of the empty scene
+EMPTY, AROUND = (
+    15,
+    60.0,
+)  # pictures of which the empty scene is made, and seconds before and after a segment from which they are
+CLOSER = 8.0  # seconds of a segment that are looked at more closely
 ENTER, LEAVE = 0.5, 0.4  # score at which a segment opens, and the share of it down to which it extends
 Progress = Callable[[str, float, float | None], None]
 
@@ -41,6 +65,16 @@ class SizedEncoder(Encoder, Protocol):
     @property
     def size(self) -> int: ...
     def embed_text(self, texts: list[str]) -> npt.NDArray[np.float32]: ...
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The first half of the line: what a clip is, its features, what was seen in it, and what went wrong on the way."""
+
+    features: Features
+    video: Video
+    sightings: tuple[Sighting, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class Analyzer:
@@ -58,7 +92,12 @@ class Analyzer:
         explainer: Explainer | None = None,
     ) -> None:
         self.settings = settings or make_settings()
+        self.cache = self.settings.cache  # of features; a server keeps each clip's beside it
         self._encoder, self._scorer, self._explainer = encoder, scorer, explainer
+        self._detector: Detector | None = None
+        self._captioner: Captioner | None = None
+        self._last: tuple[str, Watched] | None = None  # of the clip that was watched last: words come after scores
+        self._closer: dict[tuple[str, float, float], tuple[Sighting, ...]] = {}
 
     def __call__(
         self,
@@ -90,35 +129,100 @@ class Analyzer:
             track, smooth_seconds=s.smooth_seconds, enter=enter, leave=leave,
             merge_gap=s.merge_gap, min_length=s.min_length,
         )  # fmt: skip
-        return Analysis(video, track, segments, (), self._made_by(features, warnings))
+        tracks = self.tracks(video, segments)
+        return Analysis(video, track, segments, (), self._made_by(features, warnings), tracks=tracks)
 
     def features(
         self, path: str | os.PathLike[str], *, on_progress: Progress | None = None
     ) -> tuple[Features, Video, list[str]]:
-        """The first half of the line: a clip's features, facts and warnings, from the cache if they are there."""
+        """A clip's features, facts and warnings, from the cache if they are there."""
+        found = self.watch(path, on_progress=on_progress)
+        return found.features, found.video, list(found.warnings)
+
+    def watch(self, path: str | os.PathLike[str], *, on_progress: Progress | None = None) -> Watched:
+        """The first half of the line: a clip's features and what was seen in it, from the cache if they are there."""
         report = on_progress or (lambda stage, done, total: None)
         encoder = self.encoder
         key = fingerprint(encoder.name, self.settings)
         cache = self._open_cache()
-        with open_video(path, self.settings, size=encoder.size) as clip:
-            found = cache.get(clip.sha256, key) if cache else None
-            if found:
-                features, video = found[0], replace(found[1], path=os.fspath(path))
-                warnings = [f"{len(video.gaps)} gaps could not be decoded"] if video.gaps else []
-            else:
-                features = encoder(_told(clip, report))
-                video, warnings = clip.video, list(clip.warnings)
-                if cache:
-                    cache.put(video.sha256, key, features, video)
-        report("features", video.duration, video.duration)
-        return features, video, warnings
+        digest = identify(path, self.settings, lambda done, total: report("reading", done, total))
+        kept = cache.get(digest, key) if cache else None
+        if self._last and self._last[0] == digest + key:
+            found = replace(self._last[1], video=replace(self._last[1].video, path=os.fspath(path)))
+        elif kept:
+            video = replace(kept[1], path=os.fspath(path))
+            gaps = (f"{len(video.gaps)} gaps could not be decoded",) if video.gaps else ()
+            found = Watched(kept[0], video, kept[2], kept[3] or gaps)
+        else:
+            with open_video(path, self.settings, size=encoder.size, sha256=digest) as clip:
+                found = self._watch(clip, report)
+            if cache:
+                cache.put(digest, key, found.features, found.video, found.sightings, found.warnings)
+        self._last = digest + key, found
+        report("features", found.video.duration, found.video.duration)
+        return found
+
+    def _watch(self, clip: Clip, report: Progress) -> Watched:
+        """Decode a clip once for both the encoder and the detector."""
+        snippets = _told(clip, report)
+        if not self.settings.objects:
+            features = self.encoder(snippets)
+            return Watched(features, clip.video, (), tuple(clip.warnings))
+        from vlad.objects import Watch
+
+        watch = Watch(snippets, self.detector, rate=self.settings.objects_rate)
+        features = self.encoder(watch)
+        return Watched(features, clip.video, tuple(watch.sightings), tuple(clip.warnings))
+
+    @property
+    def detector(self) -> Detector:
+        """What sees people and things, loaded if it was not."""
+        if self._detector is None:
+            from vlad.objects import load_detector
+
+            self._detector = load_detector(self.settings)
+        return self._detector
+
+    def tracks(self, video: Video, segments: Sequence[Segment] = ()) -> tuple[Track, ...]:
+        """People and things that were followed through a clip, with a closer look at the flagged `segments`; () where none are looked for."""
+        if not self.settings.objects:
+            return ()
+        if self._last is None or not self._last[0].startswith(video.sha256):
+            self.watch(video.path)
+        assert self._last is not None
+        seen = {s.time: s for s in self._last[1].sightings}
+        for segment in segments[: self.settings.max_explanations]:
+            seen |= {s.time: s for s in self._look_closer(video, segment)}
+        return follow(seen[time] for time in sorted(seen))
+
+    def _look_closer(self, video: Video, segment: Segment) -> tuple[Sighting, ...]:
+        """More looks at a segment, around its peak where it is long."""
+        rate = self.settings.objects_closer
+        key = (video.sha256, segment.start, segment.end)
+        if rate <= self.settings.objects_rate:
+            return ()
+        if key not in self._closer:
+            start = max(segment.start, min(segment.peak_time - CLOSER / 2, segment.end - CLOSER))
+            times = np.arange(start, min(start + CLOSER, segment.end), 1 / rate) + 0.5 / rate
+            times = times[times < video.duration]
+            try:
+                frames = (
+                    frames_at(video.path, times.tolist(), self.settings, size=self.encoder.size) if len(times) else []
+                )
+            except InputError:  # the clip is gone: what was seen on the way stays
+                frames = []
+            boxes = self.detector(frames)
+            self._closer = {key: tuple(map(Sighting, times[: len(boxes)].tolist(), boxes))} | (
+                self._closer if len(self._closer) < 64 else {}
+            )
+        return self._closer[key]
 
     def _open_cache(self) -> FeatureCache | None:
-        if self.settings.cache is None:
+        if self.cache is None:
             return None
         from vlad.cache import FeatureCache
 
-        return FeatureCache(self.settings.cache)
+        return FeatureCache(self.cache)
 
     @property
     def encoder(self) -> SizedEncoder:
@@ -176,11 +280,111 @@ class Analyzer:
                 on_text(index, piece)
 
         values = self._with_examples(video, chosen, values)
+        facts = self._facts(video, chosen)
+        if facts and not self._grounds():  # nano's words were learnt without them
+            values = {s: {"facts": "; ".join(f.text for f in facts[s]), **(values or {}).get(s, {})} for s in chosen}
         # A plain function need not know of values.
         told = {"values": [values.get(s, {}) for s in chosen]} if values else {}
         explanations = tuple(explainer(video, track, chosen, on_text=heard, **told))
         report("explanations", len(chosen), len(chosen))
-        return explanations
+        return self._grounded(video, track, explanations, facts) if self._grounds() else explanations
+
+    def _grounds(self) -> bool:
+        """Whether words are rendered from facts: always nano's, others' where the settings say so."""
+        if self.settings.grounded is not None:
+            return self.settings.grounded
+        engine = getattr(self.explainer, "engine", None)
+        return engine is not None and not self.settings.server and str(engine.name).split("+")[0].strip() == "nano"
+
+    def facts(self, video: Video, segment: Segment) -> tuple[Fact, ...]:
+        """What was measured of a segment; () where nobody looks for objects."""
+        return self._facts(video, [segment]).get(segment, ())
+
+    def _facts(self, video: Video, segments: Sequence[Segment]) -> dict[Segment, tuple[Fact, ...]]:
+        """Facts of each segment; none where objects are not looked for, or an explainer is a plain function that reads no words."""
+        if not self.settings.objects or getattr(self.explainer, "engine", None) is None:
+            return {}
+        from vlad.colours import empty_scene
+        from vlad.explainers.grounded import FAMILIAR
+        from vlad.facts import facts_of
+
+        tracks, size = self.tracks(video, segments), self.encoder.size
+        features = self.watch(video.path).features
+        familiar = self._familiar(features)
+        drawn = [familiar is not None and self._likeness(features, s, familiar) >= FAMILIAR for s in segments]
+        shown = [_spread(s.start, s.end, FIGURES if d else PICTURES) for s, d in zip(segments, drawn, strict=True)]
+        calm = [_spread(max(0.0, s.start - AROUND), min(video.duration, s.end + AROUND), EMPTY if d else 0)
+                for s, d in zip(segments, drawn, strict=True)]  # fmt: skip
+        every = [t for own in (*shown, *calm) for t in own]
+        frames = dict(zip(every, frames_at(video.path, every, self.settings, size=size), strict=True))
+        found = {}
+        for segment, own, around in zip(segments, shown, calm, strict=True):
+            found[segment] = facts_of(
+                tracks, (segment.start, segment.end), aspect=video.width / video.height, pictures={t: frames[t] for t in own},
+                scene=empty_scene([frames[t] for t in around]),
+            )  # fmt: skip
+        return found
+
+    def _familiar(self, features: Features) -> npt.NDArray[np.float32] | None:
+        """How much each snippet looks like the rendered world, in [0, 1]: float32 [T]; None where the scorer cannot tell."""
+        of = getattr(self.scorer, "familiar", None)
+        found: npt.NDArray[np.float32] | None = of(features) if of else None
+        return found
+
+    @staticmethod
+    def _likeness(features: Features, segment: Segment, familiar: npt.NDArray[np.float32]) -> float:
+        """The mean of `familiar` over a segment."""
+        return float(familiar[_inside(features, segment)].mean())
+
+    def _grounded(
+        self, video: Video, track: ScoreTrack, said: Sequence[Explanation], facts: Mapping[Segment, tuple[Fact, ...]]
+    ) -> tuple[Explanation, ...]:
+        """Explanations whose fields and sentences rest on facts."""
+        from vlad.explainers.grounded import Known, ground
+
+        features = self.watch(video.path).features
+        familiar = self._familiar(features)
+        enter = self._thresholds()[0]
+        found = []
+        looks = self._looks(video, [] if familiar is None else [e.segment for e in said], features, familiar)
+        for explanation in said:
+            segment = explanation.segment
+            inside, share = _inside(features, segment), 0.0
+            if track.classes is not None and segment.label in track.labels:
+                weight = track.scores[inside] + 1e-6
+                share = float((track.classes[inside, track.labels.index(segment.label)] * weight).sum() / weight.sum())
+            like = None if familiar is None else self._likeness(features, segment, familiar)
+            known = Known(facts.get(segment, ()), share, like, enter, looks.get(segment, ""))
+            found.append(ground(explanation, known, track.labels))
+        return tuple(found)
+
+    def _looks(
+        self, video: Video, segments: Sequence[Segment], features: Features, familiar: npt.NDArray[np.float32] | None
+    ) -> dict[Segment, str]:
+        """What the picture at the peak of real segments looks like, in words that the eye itself finds to match it; of others nothing."""
+        from vlad.explainers.captioner import guess, load_captioner, seen_words
+        from vlad.explainers.grounded import FAMILIAR
+
+        least = float(getattr(self.encoder, "least_likeness", 0.0))
+        real = [s for s in segments if familiar is not None and self._at(features, s.peak_time, familiar) < FAMILIAR]
+        if not real or not least:
+            return {}
+        if self._captioner is None:
+            self._captioner = load_captioner()
+        pictures = frames_at(video.path, [s.peak_time for s in real], self.settings, size=self.encoder.size)
+        told = self._captioner(pictures, [seen_words(boxes) for boxes in self.detector(pictures)])
+        encoder: Any = self.encoder
+        found = {}
+        for segment, picture, (caption, _) in zip(real, pictures, told, strict=True):
+            image = encoder.tower(encoder.pixels(picture[None]))[0].float().cpu().numpy()[0]
+            if float(encoder.embed_text([caption])[0] @ image) >= least:
+                found[segment] = guess(caption)
+        return found
+
+    @staticmethod
+    def _at(features: Features, time: float, values: npt.NDArray[np.float32]) -> float:
+        """The value of the snippet at a time (s)."""
+        return float(values[min(max(int(np.searchsorted(features.edges, time, side="right")) - 1, 0), len(values) - 1)])
 
     def _with_examples(
         self, video: Video, segments: Sequence[Segment], values: Mapping[Segment, Mapping[str, str]] | None
@@ -234,9 +438,11 @@ class Analyzer:
 
     def summarise(self, analysis: Analysis) -> Analysis:
         """The analysis with a summary by the template `summarise`, from what was said of its segments."""
-        from vlad.explainers.explain import summarise
+        from vlad.explainers.explain import notes_of, summarise
 
         prompt = load_prompt("summarise", self.settings.prompts)
+        if self._grounds():  # nano invents what it summarises
+            return replace(analysis, summary=notes_of(prompt, analysis, self.engine().name))
         return replace(analysis, summary=summarise(self.engine(), prompt, analysis, self.settings))
 
     def chat(self, analysis: Analysis, segment: Segment, *, turns: Sequence[tuple[str, str]] = ()) -> Chat:
@@ -244,8 +450,15 @@ class Analyzer:
         from vlad.explainers.explain import Chat
 
         check_clip(analysis)
+        facts = self.facts(analysis.video, segment) if self._grounds() else None
         return Chat(
-            self.engine(), load_prompt("chat", self.settings.prompts), self.settings, analysis, segment, turns=turns
+            self.engine(),
+            load_prompt("chat", self.settings.prompts),
+            self.settings,
+            analysis,
+            segment,
+            turns=turns,
+            facts=facts,
         )
 
     def _made_by(self, features: Features, warnings: Sequence[str]) -> dict[str, Any]:
@@ -259,6 +472,16 @@ class Analyzer:
             | dict(zip(("enter", "leave"), self._thresholds(), strict=True)),
             "warnings": list(warnings),
         }
+
+
+def _inside(features: Features, segment: Segment) -> npt.NDArray[np.bool_]:
+    """Which snippets a segment touches: bool [T]."""
+    return (features.edges[1:] > segment.start) & (features.edges[:-1] < segment.end)
+
+
+def _spread(start: float, end: float, count: int) -> list[float]:
+    """`count` times (s) inside a span, evenly."""
+    return [float(t) for t in np.linspace(start, end, count + 2)[1:-1]]
 
 
 def check_clip(analysis: Analysis) -> None:
@@ -275,8 +498,10 @@ def check_clip(analysis: Analysis) -> None:
 
 def fingerprint(encoder: str, settings: Settings) -> str:
     """Whatever decides the features besides the bytes of the clip. encoder: its `name@fingerprint`."""
-    names = ("reader", "snippet_frames", "frames_per_snippet", "max_seconds", "precision")
-    facts = json.dumps({name: getattr(settings, name) for name in names}, sort_keys=True)
+    names = ("snippet_frames", "frames_per_snippet", "max_seconds", "precision", "objects", "objects_rate",
+             "object_score", "object_classes")  # fmt: skip
+    told = {"reader": "pyav"} | {name: getattr(settings, name) for name in names}  # there was a second reader once
+    facts = json.dumps(told, sort_keys=True)
     return f"{encoder}-{hashlib.sha256(facts.encode()).hexdigest()[:12]}"
 
 
@@ -303,16 +528,17 @@ def analyze(path: str | os.PathLike[str], **settings: Any) -> Analysis:
 
 
 def save(
-    analysis: Analysis, folder: str | os.PathLike[str], *, settings: Settings | None = None
+    analysis: Analysis, folder: str | os.PathLike[str], *, settings: Settings | None = None, adopted: str = ""
 ) -> tuple[Path, Path, Path]:
     """Write NAME.json, NAME.csv and NAME.html into `folder` and return their paths.
 
-    The page shows the frames the model saw; if the clip is no longer readable it is written without pictures.
+    The page shows the frames the model saw; if the clip is no longer readable it is written without pictures. Of the model's words it
+    shows none, unless `adopted` names who stands by them.
     Raises OutputError where the folder cannot be written.
     """
     from vlad.report import save as save_report
 
-    return save_report(analysis, Path(folder), frames=_pictures(analysis, settings or make_settings()))
+    return save_report(analysis, Path(folder), frames=_pictures(analysis, settings or make_settings()), adopted=adopted)
 
 
 def _pictures(analysis: Analysis, settings: Settings) -> dict[float, npt.NDArray[np.uint8]]:

@@ -9,29 +9,38 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import StrictUndefined, TemplateSyntaxError, meta
-from jinja2.exceptions import SecurityError
-from jinja2.exceptions import TemplateError as JinjaError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
+from jsonschema.exceptions import SchemaError, ValidationError
+from referencing import Registry
 
+from vlad import rendering
 from vlad.errors import TemplateError
 
+# Every repetition is bounded: on hostile text the time stays linear.
 RESERVED = re.compile(
-    r"<\s*/?\s*(image|video|s|pad|unk|bos|eos|start|end|im_start|im_end|system|user|assistant)\s*>|<\|[^|>]*\|>|\[/?INST\]|\b(USER|ASSISTANT|SYSTEM)\s*:",
+    r"<\s{0,8}/?\s{0,8}(image|video|s|pad|unk|bos|eos|start|end|im_start|im_end|system|user|assistant)\s{0,8}>|<\|[^|>]{0,64}\|>|\[/?INST\]"
+    r"|\b(USER|ASSISTANT|SYSTEM)\s{0,8}:",
     re.I,
 )
+ROUNDS = 8  # of taking reserved tokens out of what taking them out has left
+LONGEST = 100_000  # letters of a template, and of one value
+DEEPEST = 20  # levels of its front matter
+LARGEST = 1e15  # number in it
+MOST = 100  # variables of a template, and faults that are told of it
+ELSEWHERE = {"$ref", "$dynamicRef", "$schema", "$id"}  # of a schema: what could name another place
+PATTERNS = {"pattern", "patternProperties"}  # expressions that an answer could be made to take for ever
 PARTS = re.compile(r"^## (system|user)[ \t]*$", re.M)
 KEYS = {"name", "version", "description", "variables", "generation", "schema", "sample", "tuned_for"}
 GENERATION = {"max_new_tokens": int, "do_sample": bool, "temperature": (int, float), "top_p": (int, float)}
+RANGES = {"max_new_tokens": (1, 4096), "temperature": (0.0, 5.0), "top_p": (0.0, 1.0)}
 # What vlad can tell a template; a variable of another name needs a default of its own.
 OFFERED = {
     "label": "the scorer's class for the span",
@@ -52,8 +61,12 @@ OFFERED = {
 
 def plain(value: object) -> str:
     """A value as inert text: reserved tokens of chat formats lose their meaning, control characters go."""
-    text = "".join(c for c in str(value) if c.isprintable() or c == "\n")
-    return RESERVED.sub(lambda m: re.sub(r"[<>|\[\]:]", " ", m.group()).strip(), text)
+    text = "".join(c for c in str(value)[:LONGEST] if c.isprintable() or c == "\n")
+    for _ in range(ROUNDS):  # taking one out may join another: <<image>>
+        text, found = RESERVED.subn(lambda m: re.sub(r"[<>|\[\]:]", " ", m.group()).strip(), text)
+        if not found:
+            return text
+    return re.sub(r"[<>|\[\]:]", " ", text)
 
 
 @dataclass(frozen=True)
@@ -92,14 +105,14 @@ class Prompt:
             raise TemplateError(
                 f"{self.path}: missing values: {missing or 'none'}; values it does not know: {unknown or 'none'}"
             )
-        environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
         safe = {k: plain(v) for k, v in given.items()}
+        bodies = [body for _, body in self.parts]
+        try:
+            texts = _ours(self.source, bodies, safe) or _RENDERER.fill(bodies, safe)
+        except TemplateError as error:
+            raise TemplateError(f"{self.path}: cannot be rendered ({error})") from None
         messages = []
-        for role, body in self.parts:
-            try:
-                text = environment.from_string(body).render(safe).strip()
-            except (JinjaError, SecurityError) as error:
-                raise TemplateError(f"{self.path}: cannot be rendered ({error})") from None
+        for (role, _), text in zip(self.parts, texts, strict=True):
             pictures = [{"type": "image"}] * images if role == "user" else []
             messages.append({"role": role, "content": [*pictures, {"type": "text", "text": text}]})
         return messages
@@ -112,13 +125,31 @@ class Prompt:
         """What in a parsed answer breaks the schema, a line each; none without a schema."""
         if self.schema is None:
             return []
-        found = Draft202012Validator(self.schema).iter_errors(answer)
+        found: Iterator[ValidationError] = Draft202012Validator(self.schema, registry=Registry()).iter_errors(answer)
         return [f"{'/'.join(map(str, e.path)) or 'answer'}: {e.message[:200]}" for e in found]
 
 
 def shipped() -> Path:
     """The folder of the shipped templates."""
     return Path(str(files("vlad.prompts")))
+
+
+@cache
+def _shipped_hashes() -> frozenset[str]:
+    return frozenset(hashlib.sha256(p.read_bytes()).hexdigest() for p in shipped().glob("*.md"))
+
+
+def _ours(source: str, bodies: Sequence[str], values: Mapping[str, str]) -> list[str] | None:
+    """The texts of a template that vlad ships, rendered here, since it is known to end; None for anybody else's. Raises TemplateError."""
+    if hashlib.sha256(source.encode("utf-8", "replace")).hexdigest() not in _shipped_hashes():
+        return None
+    answer = rendering.fill(bodies, values)
+    if "error" in answer:
+        raise TemplateError(str(answer["error"]))
+    return list(answer["texts"])
+
+
+_RENDERER = rendering.Renderer()
 
 
 def names(folder: Path | None = None) -> dict[str, Path]:
@@ -173,9 +204,11 @@ class Finding:
 
 
 def parse(source: str, path: Path) -> tuple[Prompt | None, list[Finding]]:
-    """A template, None where it cannot be used, and every fault of it."""
-    found = re.match(r"---\r?\n(.*?)\r?\n---\r?\n", source, re.S)
+    """A template, None where it cannot be used, and every fault of it (the first MOST)."""
     faults: list[Finding] = []
+    if len(source) > LONGEST:
+        return None, [Finding(path.name, 1, f"it has more than {LONGEST} letters")]
+    found = re.match(r"---\r?\n(.*?)\r?\n---\r?\n", source, re.S)
 
     def fault(line: int, text: str, *, grave: bool = True) -> None:
         faults.append(Finding(path.name, line, text, grave))
@@ -185,62 +218,119 @@ def parse(source: str, path: Path) -> tuple[Prompt | None, list[Finding]]:
         return source[: place.start()].count("\n") + 1 if place else 1
 
     try:
-        head = yaml.safe_load(found.group(1)) if found else None
-    except yaml.YAMLError as error:
+        head = front_matter(found.group(1)) if found else None
+    except (yaml.YAMLError, *rendering.ERRORS) as error:  # PyYAML's own constructors raise whatever they like
         mark = getattr(error, "problem_mark", None)
-        fault(mark.line + 2 if mark else 2, f"the front matter is not YAML ({str(error).splitlines()[0]})")
+        said = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        fault(mark.line + 2 if mark else 2, f"the front matter is not YAML that can be used ({said})")
         return None, faults
     if found is None or not isinstance(head, dict) or not isinstance(head.get("variables"), dict):
         fault(1, "begin it with front matter between two lines of ---, with name, version and variables")
         return None, faults
-    for key in sorted(map(str, set(head) - KEYS)):
-        fault(line_of(key), f"unknown key {key}; known are {', '.join(sorted(KEYS))}")
+    for key in sorted(map(str, set(head) - KEYS))[:MOST]:
+        fault(line_of(key), f"unknown key {key[:80]}; known are {', '.join(sorted(KEYS))}")
     if head.get("name", path.stem) != path.stem:
-        fault(line_of("name"), f"its name is {head['name']!r}, its file {path.name}; make them one")
+        fault(line_of("name"), f"its name is {short(head['name'])}, its file {path.name}; make them one")
     if not isinstance(head.get("version", 1), int):
         fault(line_of("version"), "version: expected a whole number")
+    if not isinstance(head.get("sample", {}), dict):
+        fault(line_of("sample"), "sample: expected lines such as times: 1.0 s, 2.0 s")
     faults += _generation_faults(head.get("generation", {}), path, line_of)
     faults += _schema_faults(head.get("schema"), path, line_of("schema"))
+    digest = hashlib.sha256(source.encode("utf-8", "replace")).hexdigest()
+    known_to_end = digest in _shipped_hashes()
     pieces = PARTS.split(source[found.end() :])
     parts = tuple(zip(pieces[1::2], pieces[2::2], strict=True))
     if "user" not in dict(parts):
         fault(source[: found.end()].count("\n"), "it needs a line '## user' and the text below it")
     used: set[str] = set()
-    environment = ImmutableSandboxedEnvironment()
+    read = True
     place = found.end() + len(pieces[0])
     for role, body in parts:
         place = source.index(f"## {role}", place)
         place = source.index("\n", place) if "\n" in source[place:] else len(source)
         start = source[:place].count("\n")
-        try:
-            used |= meta.find_undeclared_variables(environment.parse(body))
-        except TemplateSyntaxError as error:
-            fault(start + error.lineno, str(error.message))
-        for token in RESERVED.finditer(body):
+        looked = rendering.look(body) if known_to_end else _RENDERER.look(body)
+        used |= set(looked.get("used", ()))
+        if "error" in looked:
+            read = False
+            fault(start + looked["line"], looked["error"])
+        for token in list(RESERVED.finditer(body))[:MOST]:
             line = start + body[: token.start()].count("\n") + 1
-            fault(line, f"{token.group()!r} is a word of chat formats; the processor writes these", grave=False)
-    variables = head["variables"]
-    undeclared = sorted(used - set(variables))
-    for name in undeclared:
-        fault(line_of(name), f"undeclared variables {undeclared}; name them under variables:")
+            fault(line, f"{short(token.group())} is a word of chat formats; the processor writes these", grave=False)
+    faults += _variable_faults(head["variables"], used if read else None, path, line_of)
     whole = not any(f.grave for f in faults)
-    for name, default in variables.items() if whole else ():
-        if name not in used:
-            fault(line_of(str(name)), f"variable {name} is declared and not used", grave=False)
-        if default is None and name not in OFFERED:
-            fault(
-                line_of(str(name)),
-                f"variable {name} has no default, and vlad tells only {', '.join(OFFERED)}",
-                grave=False,
-            )
     if not whole:
-        return None, faults
-    digest = hashlib.sha256(source.encode()).hexdigest()[:6]
+        return None, faults[:MOST]
     prompt = Prompt(
-        path.stem, int(head.get("version", 1)), digest, variables, parts, path.name, str(head.get("description", "")),
+        path.stem, int(head.get("version", 1)), digest[:6], head["variables"], parts, path.name, str(head.get("description", "")),
         head.get("schema"), head.get("generation") or {}, head.get("sample") or {}, str(head.get("tuned_for", "")), source,
     )  # fmt: skip
-    return prompt, faults
+    return prompt, faults[:MOST]
+
+
+def front_matter(text: str) -> Any:
+    """YAML of a hostile text: no aliases, so that it stays as large as it looks, and DEEPEST levels. Raises yaml.YAMLError, ValueError."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise ValueError("aliases and anchors are not taken; write the value twice")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise ValueError(f"it is nested deeper than {DEEPEST} levels")
+    found = yaml.safe_load(text)
+    _plain(found)
+    return found
+
+
+def _plain(value: object) -> None:
+    """Raises ValueError for what JSON would not hold: whatever reads a template counts on words as keys, and on nothing but words, numbers, lists and tables."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise ValueError(f"the key {short(key)} is no word; put it in quotes")
+            _plain(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _plain(inner)
+    elif isinstance(value, int | float) and not abs(value) <= LARGEST:  # not a number, too
+        raise ValueError(f"a number beyond {LARGEST:g}, or none; put it in quotes")
+    elif not isinstance(value, str | int | float | None):
+        raise ValueError(f"a {type(value).__name__} is neither words nor a number; put it in quotes")
+
+
+def short(value: object) -> str:
+    """A value as it stands in a message, however large it is."""
+    large = isinstance(value, int) and abs(value) > LARGEST  # Python writes no number of thousands of digits
+    known = isinstance(value, str | int | float | bool | None) and not large
+    text = repr(value) if known else f"a {type(value).__name__}"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _variable_faults(
+    variables: Mapping[Any, Any], used: set[str] | None, path: Path, line_of: Callable[[str], int]
+) -> Iterator[Finding]:
+    """used: what the template names, None where it could not be read, so that nobody knows."""
+    if len(variables) > MOST:
+        yield Finding(path.name, line_of("variables"), f"more than {MOST} variables")
+        return
+    undeclared = sorted((used or set()) - set(variables))[:MOST]
+    for name in undeclared:
+        yield Finding(path.name, line_of(name), f"undeclared variables {undeclared[:10]}; name them under variables:")
+    for name, default in variables.items() if not undeclared else ():
+        if not isinstance(name, str):
+            yield Finding(path.name, line_of(str(name)), f"variable {short(name)}: expected a word")
+            continue
+        if used is not None and name not in used:
+            yield Finding(path.name, line_of(name), f"variable {name[:80]} is declared and not used", grave=False)
+        if default is None and name not in OFFERED:
+            known = ", ".join(OFFERED)
+            yield Finding(
+                path.name,
+                line_of(name),
+                f"variable {name[:80]} has no default, and vlad tells only {known}",
+                grave=False,
+            )
 
 
 def _generation_faults(given: object, path: Path, line_of: Callable[[str], int]) -> Iterator[Finding]:
@@ -250,13 +340,33 @@ def _generation_faults(given: object, path: Path, line_of: Callable[[str], int])
     for key, value in given.items():
         kind = GENERATION.get(key)
         if kind is None:
-            yield Finding(path.name, line_of(str(key)), f"generation: unknown {key}; known are {', '.join(GENERATION)}")
+            yield Finding(
+                path.name, line_of(str(key)), f"generation: unknown {str(key)[:80]}; known are {', '.join(GENERATION)}"
+            )
         elif not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):  # type: ignore[arg-type]
-            yield Finding(path.name, line_of(key), f"generation: {key} is {value!r}, of a wrong type")
+            yield Finding(path.name, line_of(key), f"generation: {key} is {short(value)}, of a wrong type")
+        elif key in RANGES and not RANGES[key][0] <= value <= RANGES[key][1]:
+            low, high = RANGES[key]
+            yield Finding(path.name, line_of(key), f"generation: {key} is {short(value)}; expected {low:g} to {high:g}")
+
+
+def _pairs(schema: object) -> Iterator[tuple[str, object]]:
+    """Every key of a schema with its value, at any level."""
+    if isinstance(schema, dict):
+        for key, value in schema.items():
+            yield str(key), value
+            yield from _pairs(value)
+    elif isinstance(schema, Iterable) and not isinstance(schema, str):
+        for value in schema:
+            yield from _pairs(value)
 
 
 def _schema_faults(schema: object, path: Path, line: int) -> Iterator[Finding]:
     if schema is None:
+        return
+    foreign = sorted({k for k, _ in _pairs(schema) if k in ELSEWHERE or k in PATTERNS})
+    if foreign:  # references within itself can be endless, or double with every line
+        yield Finding(path.name, line, f"schema: {', '.join(foreign)}: it refers to nothing, and holds no patterns")
         return
     try:
         Draft202012Validator.check_schema(schema)  # type: ignore[arg-type]
@@ -270,7 +380,8 @@ def _schema_faults(schema: object, path: Path, line: int) -> Iterator[Finding]:
     if missing:
         yield Finding(path.name, line, f"schema: required {missing} are no properties")
     verdict = schema["properties"].get("verdict")
-    if verdict is not None and not set(verdict.get("enum", ["?"])) <= {"anomaly", "normal", "unclear"}:
+    given = verdict.get("enum", ["?"]) if isinstance(verdict, dict) else ["?"]
+    if verdict is not None and any(word not in ("anomaly", "normal", "unclear") for word in given):
         yield Finding(path.name, line, "schema: verdict must be an enum of anomaly, normal, unclear")
 
 

@@ -1,24 +1,31 @@
 """The decoder: a child process that turns one file into frames with times, under limits.
 
-In: one JSON request on stdin. Out: messages on stdout (see `send`), then the end. A clip is hostile until decoded, so this
-program opens nothing but that file, speaks no network protocol, and its memory is capped by the system. It knows numpy and
-PyAV (or decord, for trusted files) and nothing else of vlad; `vlad.video` is its only caller.
+In: one JSON request on stdin, and the open file. Out: messages on stdout (see `send`), then the end. A clip is hostile until decoded, so this
+program has nothing but that file: it can open no other, reach no network and start no program (`confine`, where the system has it), and its memory,
+frames and time are capped. It knows numpy and PyAV and nothing else of vlad; `vlad.video` is its only caller.
 """
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import io
+import itertools
 import json
+import os
+import pkgutil
 import resource
 import struct
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+
+from vlad.confine import confine
 
 HEADER = struct.Struct("<cII")  # kind, bytes of JSON, bytes of pixels
 # Containers only: playlists, concatenations and image sequences name other files.
@@ -82,17 +89,30 @@ SOUNDS = (
 RATE, WINDOW, HOP, BANDS, LOW, HIGH, FLOOR = 16000, 400, 160, 64, 125.0, 7500.0, 0.01
 MAX_DEMUX_ERRORS = 200  # in a row, before the rest of the file counts as unreadable
 TICK = Fraction(1, 90_000)  # seconds; of clips that are cut out
+USUAL = {"crf": "18", "preset": "veryfast"}
+LEAN = {
+    "crf": "18",
+    "preset": "ultrafast",
+    "tune": "zerolatency",
+}  # keeps no frames waiting: of the largest, each takes 50 MB
+LARGE = 4096 * 2304  # pixels from which it is
 NEAR = 5.0  # seconds; less costs less by decoding on than by seeking
 JUMP_BACK = 0.5  # seconds; timestamps that fall further start a new run of time (a recorder was restarted)
 Pixels = npt.NDArray[np.uint8]
 
 
-class Refused(Exception):
-    """The file is not a clip, or is over a limit; kind is 'video' or 'limit'."""
+FFMPEG = (62, "8.0")  # libavcodec's least version, and FFmpeg's that has it: older ones are no longer mended
+STUCK = 3  # frames in a row of one and the same timestamp, after which the frame rate tells the time
+ADVICE = "if it plays elsewhere, convert it to h264 with ffmpeg and try again"
+AGAIN = "copy it again from its source"
 
-    def __init__(self, kind: str, message: str) -> None:
+
+class Refused(Exception):
+    """The file is not a clip, or is over a limit; kind is 'video' or 'limit'. advice: what a person can do about it."""
+
+    def __init__(self, kind: str, message: str, advice: str = ADVICE) -> None:
         super().__init__(message)
-        self.kind = kind
+        self.kind, self.advice = kind, advice
 
 
 @dataclass
@@ -102,6 +122,10 @@ class Clock:
     interval: float  # seconds to the next frame where nothing better is known
     last: float = -1.0
     shift: float | None = None
+    stamp: float | None = None  # of the frame before
+    same: int = 0  # frames before this one in a row that carry its very timestamp
+    retimed: int = 0  # frames whose time the frame rate told, since their timestamps stood still
+    passed: int = 0  # frames that were passed over, since they repeat a moment already seen
 
     def time(self, stamp: float | None) -> float | None:
         """Seconds of a frame stamped `stamp` (s); None for a frame that repeats a moment already seen."""
@@ -109,10 +133,15 @@ class Clock:
         if self.shift is None:
             self.shift = -(stamp or 0.0)
         now = following if stamp is None else stamp + self.shift
-        if self.last >= 0 and now < self.last - JUMP_BACK:
+        self.same = self.same + 1 if stamp is not None and stamp == self.stamp else 0
+        self.stamp = stamp
+        stands = self.same > STUCK and now <= self.last
+        if self.last >= 0 and (now < self.last - JUMP_BACK or stands):
+            self.retimed += stands
             self.shift += following - now
             now = following
         if now <= self.last:
+            self.passed += 1
             return None
         if self.last >= 0:
             self.interval = min(now - self.last, 60.0)
@@ -129,6 +158,8 @@ class Facts:
     height: int = 0
     frames: int = 0
     bad: int = 0  # packets that could not be decoded
+    retimed: int = 0  # frames whose timestamps stood still
+    passed: int = 0  # frames that repeat a moment already seen
     gaps: list[tuple[float, float]] = field(default_factory=list)
 
 
@@ -149,24 +180,32 @@ def shrink(width: int, height: int, size: int) -> tuple[int, int]:
 
 
 class PyAvFile:
-    """Frames of the best video stream of an untrusted file, packet by packet."""
+    """Frames of the best video stream of an untrusted file, packet by packet. file: open, its descriptor."""
 
-    def __init__(self, path: str, *, size: int, max_pixels: int, max_seconds: float) -> None:
+    def __init__(self, file: int, *, size: int, max_pixels: int, max_seconds: float, max_frames: int) -> None:
         import av
         import av.error
         import av.logging
 
         av.logging.set_level(av.logging.PANIC)
-        self.av, self.size, self.max_seconds = av, size, max_seconds
-        options = {"protocol_whitelist": "file", "format_whitelist": FORMATS, "max_pixels": str(max_pixels)}
+        self.av, self.size, self.max_seconds, self.max_frames = av, size, max_seconds, max_frames
+        options = {
+            "protocol_whitelist": "fd",
+            "format_whitelist": FORMATS,
+            "max_pixels": str(max_pixels),
+            "fd": str(file),
+        }
         try:
-            self.container = av.open("file:" + path, options=options, metadata_errors="replace")
+            self.container = av.open("fd:", options=options, metadata_errors="replace")
         except (av.error.FFmpegError, ValueError) as error:
+            if cut_off(file):
+                raise Refused("video", "the file is cut off", AGAIN) from None
             raise Refused("video", f"not a video that can be read ({reason(error)})") from None
         self.stream = self._choose(max_pixels)
         self.facts = Facts(self._codec())
-        rate = float(self.stream.average_rate or self.stream.guessed_rate or 25)
-        self.clock = Clock(1 / min(max(rate, 0.01), 1000.0))
+        rates = (float(r) for r in (self.stream.average_rate, self.stream.guessed_rate, self.stream.base_rate) if r)
+        self.clock = Clock(1 / next((r for r in rates if 0.01 <= r <= 1000), 25.0))
+        self.ends = 0.0  # seconds of the last packet that could not be decoded
         self.target: tuple[int, int] | None = None
 
     def _codec(self) -> str:
@@ -179,7 +218,7 @@ class PyAvFile:
             if s.codec_context is not None and not s.disposition & self.av.stream.Disposition.attached_pic
         ]
         if not streams:
-            raise Refused("video", "it holds no video stream")
+            raise Refused("video", "it holds no video stream", "choose a clip with pictures")
         best = max(streams, key=lambda s: (s.codec_context.width * s.codec_context.height, s.frames, -s.index))
         if best.codec_context.codec.canonical_name not in CODECS:
             raise Refused(
@@ -196,7 +235,12 @@ class PyAvFile:
         duration = self.stream.duration and float(self.stream.duration * self.stream.time_base)
         if not duration and self.container.duration:
             duration = self.container.duration / 1e6
-        return {"duration": duration if duration and duration > 0 else None, "codec": self.facts.codec}
+        created = {**self.stream.metadata, **self.container.metadata}.get("creation_time", "")
+        return {
+            "duration": duration if duration and duration > 0 else None,
+            "codec": self.facts.codec,
+            "created": created[:40],
+        }
 
     def packets(self, stream: Any) -> Iterator[Any]:
         """Packets of one of its streams; what cannot be read is counted and passed over."""
@@ -220,10 +264,13 @@ class PyAvFile:
             except (self.av.error.FFmpegError, ValueError):
                 self.facts.bad += 1
                 broken = True
+                self._lost(packet)
                 continue
             for frame in frames:
                 before = self.clock.last
                 now = self.clock.time(frame.time)
+                if self.facts.frames + self.clock.passed >= self.max_frames:
+                    raise Refused("limit", f"it has more than {self.max_frames} frames (Settings.max_frames)")
                 if now is None:
                     continue
                 if now > self.max_seconds:
@@ -233,8 +280,21 @@ class PyAvFile:
                 broken = False
                 self.facts.frames += 1
                 yield now, frame
+        self.facts.retimed, self.facts.passed = self.clock.retimed, self.clock.passed
         if broken and self.clock.last >= 0:
-            self.facts.gaps.append((self.clock.last, self.clock.last + self.clock.interval))
+            self.facts.gaps.append((self.clock.last, self.end()))
+
+    def _lost(self, packet: Any) -> None:
+        """A packet that cannot be decoded still says how long the clip is, as far as its header agrees."""
+        if packet.pts is None or self.clock.shift is None:
+            return
+        time, hint = float(packet.pts * packet.time_base) + self.clock.shift, self.probe()["duration"]
+        if hint is not None and time <= min(hint, self.max_seconds):
+            self.ends = max(self.ends, time)
+
+    def end(self) -> float:
+        """Seconds at which the clip is over, known after its last frame."""
+        return max(self.clock.last, self.ends) + self.clock.interval
 
     def pixels(self, frame: Any) -> Pixels:
         """uint8 RGB [H, W, 3], upright, all of one size."""
@@ -255,56 +315,7 @@ class PyAvFile:
         self.clock.last = -1.0
 
 
-class DecordFile:
-    """Frames by decord: fast bulk reading of files that are trusted."""
-
-    def __init__(self, path: str, *, size: int, max_pixels: int, max_seconds: float) -> None:
-        try:
-            import decord
-        except ImportError:
-            raise Refused("video", "Settings.reader is decord, which is not here: pip install 'vlad[bulk]'") from None
-        try:
-            height, width = decord.VideoReader(path, num_threads=1)[0].shape[:2]
-            new_width, new_height = shrink(width, height, size)
-            self.file = decord.VideoReader(path, num_threads=2, width=new_width, height=new_height)
-        except (decord.DECORDError, RuntimeError, IndexError) as error:
-            raise Refused("video", f"decord cannot read it ({reason(error)})") from None
-        self.facts = Facts("unknown", width, height)
-        self.clock = Clock(1 / max(float(self.file.get_avg_fps()), 0.01))
-        self.max_seconds = max_seconds
-
-    def probe(self) -> dict[str, Any]:
-        return {"duration": float(self.file.get_frame_timestamp(len(self.file) - 1)[1]), "codec": self.facts.codec}
-
-    def __iter__(self) -> Iterator[tuple[float, Any]]:
-        for index in range(len(self.file)):
-            now = self.clock.time(float(self.file.get_frame_timestamp(index)[0]))
-            if now is not None:
-                if now > self.max_seconds:
-                    raise Refused("limit", f"it is longer than {self.max_seconds:g} s (Settings.max_seconds)")
-                self.facts.frames += 1
-                yield now, index
-
-    def pixels(self, frame: int) -> Pixels:
-        image: Pixels = self.file[frame].asnumpy()
-        return image
-
-
-class Source(Protocol):
-    """A file being decoded: iterate it for (seconds, frame), then ask for the frames' pixels."""
-
-    facts: Facts
-    clock: Clock
-
-    def probe(self) -> dict[str, Any]: ...
-    def __iter__(self) -> Iterator[tuple[float, Any]]: ...
-    def pixels(self, frame: Any) -> Pixels: ...
-
-
-READERS: dict[str, Callable[..., Source]] = {"pyav": PyAvFile, "decord": DecordFile}
-
-
-def snippets(source: Source, length: int, count: int) -> Iterator[tuple[float, float, Pixels]]:
+def snippets(source: PyAvFile, length: int, count: int) -> Iterator[tuple[float, float, Pixels]]:
     """(start, end, uint8 [count, H, W, 3]): `count` evenly spaced frames of every `length`; the last one may be shorter."""
     wanted = {int((i + 0.5) * length / count) for i in range(count)}
     start, index, newest = 0.0, 0, None
@@ -318,10 +329,10 @@ def snippets(source: Source, length: int, count: int) -> Iterator[tuple[float, f
         newest, index = frame, index + 1
     if newest is None:
         raise Refused("video", "no picture in it could be decoded")
-    yield start, source.clock.last + source.clock.interval, stack(source, kept, newest, count)
+    yield start, source.end(), stack(source, kept, newest, count)
 
 
-def stack(source: Source, kept: list[Pixels], newest: Any, count: int) -> Pixels:
+def stack(source: PyAvFile, kept: list[Pixels], newest: Any, count: int) -> Pixels:
     """Exactly `count` frames: a short snippet repeats its last one."""
     kept = kept or [source.pixels(newest)]
     return np.stack([kept[min(i * len(kept) // count, len(kept) - 1)] for i in range(count)])
@@ -356,14 +367,15 @@ def cut(source: PyAvFile, start: float, end: float, tell: Callable[[float], None
         if stamp <= last:  # two frames nearer to each other than the file can say
             continue
         last = stamp
-        pixels = source.pixels(frame)
-        pixels = np.ascontiguousarray(pixels[: len(pixels) // 2 * 2, : pixels.shape[1] // 2 * 2])
+        picture = planes(source, frame)
         if writer is None:
             writer, zero = source.av.open(made, "w", format="mp4"), now
-            track = writer.add_stream("libx264", rate=30, options={"crf": "18", "preset": "veryfast"})
-            track.width, track.height, track.pix_fmt = pixels.shape[1], pixels.shape[0], "yuv420p"
+            large = picture.width * picture.height > LARGE
+            track = writer.add_stream("libx264", rate=30, options=(LEAN if large else USUAL))
+            track.width, track.height, track.pix_fmt = picture.width, picture.height, "yuv420p"
             track.codec_context.time_base = TICK
-        picture = source.av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            if large:
+                track.codec_context.thread_count = 1
         picture.pts, picture.time_base = stamp, TICK
         writer.mux(track.encode(picture))
     if writer is None:
@@ -373,11 +385,30 @@ def cut(source: PyAvFile, start: float, end: float, tell: Callable[[float], None
     return made.getvalue()
 
 
+def planes(source: PyAvFile, frame: Any) -> Any:
+    """A frame as the encoder takes it: yuv420p, upright, all of one size, odd sides one wider by their edge."""
+    source.target = source.target or (frame.width, frame.height)
+    width, height = source.target
+    if (
+        not round(frame.rotation / 90) % 4 and not width % 2 and not height % 2
+    ):  # never as RGB, which takes four times as much
+        picture = frame.reformat(width=width, height=height, format="yuv420p")
+        picture.pict_type = 0  # the encoder's choice
+        return picture
+    pixels = source.pixels(frame)
+    tall, wide = pixels.shape[:2]
+    pixels = np.pad(pixels, ((0, tall % 2), (0, wide % 2), (0, 0)), mode="edge")
+    return source.av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24").reformat(format="yuv420p")
+
+
 def shown_between(source: PyAvFile, start: float, end: float) -> Iterator[tuple[float, Any]]:
     """(seconds, frame): what is shown at `start`, as of then, and every frame after it before `end`."""
     walk = iter(source)
     held = next(walk, None)
     if held is not None and start - held[0] > NEAR:
+        walk = itertools.chain(
+            [found for found in (next(walk, None),) if found is not None], walk
+        )  # tells whether time stands still
         held, walk = jump(source, start) or (held, walk)
     for now, frame in walk:
         if held is not None and now > start:
@@ -391,6 +422,8 @@ def shown_between(source: PyAvFile, start: float, end: float) -> Iterator[tuple[
 
 def jump(source: PyAvFile, time: float) -> tuple[tuple[float, Any] | None, Iterator[tuple[float, Any]]] | None:
     """A frame at or before `time` (s) and the frames after it; None where the file cannot be sought: decoding on gets there too."""
+    if source.clock.retimed:  # its timestamps stand still, so they lead nowhere
+        return None
     try:
         source.seek(time)
     except (source.av.error.FFmpegError, ValueError):
@@ -454,26 +487,43 @@ def reason(error: BaseException) -> str:
     return (text.splitlines() or [type(error).__name__])[0][:120]
 
 
-def limit_memory(extra: int) -> None:
-    """Cap the address space at what is in use now plus `extra` bytes, and write no file."""
+def cut_off(file: int) -> bool:
+    """Whether an MP4 or MOV ends before its boxes do, or lacks the one that says where its pictures are: its copy was not finished."""
+    kinds: set[bytes] = set()
+    place, size = 0, os.fstat(file).st_size
+    while place + 8 <= size and len(kinds) < 1000:
+        head = os.pread(file, 16, place)
+        length, kind = int.from_bytes(head[:4], "big"), head[4:8]
+        if not kinds and kind not in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
+            return False
+        kinds.add(kind)
+        length = int.from_bytes(head[8:16], "big") if length == 1 else length or size - place
+        if length < 8:
+            return False
+        place += length
+    return place > size or b"moov" not in kinds
+
+
+def limit(extra: int) -> None:
+    """Cap the address space at what is in use now plus `extra` bytes; write no file, and open few. Processor time is capped by the caller, as the clip goes on."""
     with open("/proc/self/statm") as statm:
         used = int(statm.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + extra, used + extra))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for kind, most in (("AS", used + extra), ("FSIZE", 0), ("CORE", 0), ("NOFILE", 64)):
+        resource.setrlimit(getattr(resource, f"RLIMIT_{kind}"), (most, most))
 
 
 def serve(request: dict[str, Any], out: BinaryIO) -> None:
     """Answer one request: every snippet of a file, its sound, single frames of it, or a part of it as a new file."""
-    limits = {name: request[name] for name in ("size", "max_pixels", "max_seconds")}
+    limits = {name: request[name] for name in ("size", "max_pixels", "max_seconds", "max_frames")}
+    clip = request["file"]
     if request.get("sound"):
-        file = PyAvFile(request["path"], **limits)
+        file = PyAvFile(clip, **limits)
         send(out, b"P", file.probe())
         for start, bands in sound(file):
             send(out, b"A", {"start": start, "step": HOP / RATE, "shape": bands.shape}, bands)
         send(out, b"E", {})
     elif request.get("cut"):
-        whole = PyAvFile(request["path"], **limits)
+        whole = PyAvFile(clip, **limits)
         send(out, b"P", whole.probe())
         start, end = request["cut"]
         try:
@@ -483,13 +533,13 @@ def serve(request: dict[str, Any], out: BinaryIO) -> None:
         send(out, b"C", {}, np.frombuffer(made, np.uint8))
         send(out, b"E", {})
     elif request["times"] is not None:
-        single = PyAvFile(request["path"], **limits)
+        single = PyAvFile(clip, **limits)
         send(out, b"P", single.probe())
         for time, pixels in frames_at(single, request["times"]):
             send(out, b"F", {"time": time, "shape": pixels.shape}, pixels)
         send(out, b"E", {})
     else:
-        source = READERS[request["reader"]](request["path"], **limits)
+        source = PyAvFile(clip, **limits)
         send(out, b"P", source.probe())
         for start, end, pixels in snippets(source, request["snippet_frames"], request["frames_per_snippet"]):
             send(out, b"S", {"start": start, "end": end, "shape": pixels.shape}, pixels)
@@ -497,19 +547,43 @@ def serve(request: dict[str, Any], out: BinaryIO) -> None:
 
 
 def main() -> None:
-    """Read the request, set the limits, serve."""
+    """Read the request, give up what it does not need, serve."""
     request = json.load(sys.stdin)
     out = sys.stdout.buffer
     try:
+        load()
         if sys.platform == "linux":
-            __import__("av" if request["reader"] == "pyav" else "numpy")  # its libraries are not the clip's memory
-            limit_memory(request["memory_bytes"])
+            limit(request["memory_bytes"])
+            with contextlib.suppress(OSError):  # `vlad doctor` says so
+                confine()
         serve(request, out)
     except Refused as refused:
-        send(out, b"X", {"kind": refused.kind, "message": str(refused)})
+        send(out, b"X", {"kind": refused.kind, "message": str(refused), "advice": refused.advice})
     except MemoryError:
-        send(out, b"X", {"kind": "limit", "message": "it needs more memory than Settings.memory_bytes allows"})
+        message = "it needs more memory than Settings.memory_bytes allows"
+        send(out, b"X", {"kind": "limit", "message": message, "advice": ADVICE})
+
+
+def load() -> None:
+    """All that is needed later, since no file can be opened then: its libraries are not the clip's memory either. Raises Refused for an old FFmpeg."""
+    import av
+
+    for name in ("numpy.fft", "numpy.lib.stride_tricks"):
+        importlib.import_module(name)
+    for found in pkgutil.walk_packages(av.__path__, "av."):
+        if found.name.split(".")[1] not in ("__main__", "datasets"):
+            importlib.import_module(found.name)
+    if av.library_versions["libavcodec"][0] < FFMPEG[0]:
+        advice = "pip install --upgrade av"
+        raise Refused("video", f"PyAV here is built with an FFmpeg older than {FFMPEG[1]}", advice)
 
 
 if __name__ == "__main__":
-    main()
+    code = 1
+    try:
+        main()
+        code = 0
+    except BrokenPipeError:
+        pass  # nobody listens any more
+    finally:  # at once: Python's own end waits for FFmpeg's threads, which wait for Python, where a picture is still being decoded
+        os._exit(code)

@@ -11,6 +11,7 @@ import csv
 import dataclasses
 import io
 import json
+import math
 import os
 import tempfile
 from collections.abc import Mapping
@@ -24,10 +25,12 @@ from jinja2 import Environment, PackageLoader
 from PIL import Image
 
 from vlad.errors import InputError, OutputError
-from vlad.types import Analysis, Explanation, ScoreTrack, Segment, Summary, Video
+from vlad.types import FIELDS, Analysis, Explanation, ScoreTrack, Segment, Summary, Track, Video
+from vlad.wording import has_verdict, reading
 
 SCHEMA_PATH = Path(__file__).with_name("analysis.schema.json")
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+MARKS = {"anomaly": "▲ model: anomaly", "normal": "● model: normal", "unclear": ""}
 Frames = Mapping[float, npt.NDArray[np.uint8]]
 
 
@@ -47,6 +50,10 @@ def to_dict(analysis: Analysis) -> dict[str, Any]:
         ],
         "summary": dataclasses.asdict(analysis.summary) if analysis.summary else None,
         "made_by": dict(analysis.made_by),
+        "tracks": [
+            {"id": t.id, "label": t.label, "score": round(t.score, 3), "times": t.times.round(3).tolist(),
+             "boxes": [[round(float(v), 4) for v in box] for box in t.boxes]} for t in analysis.tracks
+        ],
     }  # fmt: skip
 
 
@@ -70,10 +77,15 @@ def from_dict(facts: Mapping[str, Any]) -> Analysis:
             ),
             facts["made_by"],
             Summary(**facts["summary"]) if facts.get("summary") else None,
+            tuple(
+                Track(t["id"], t["label"], np.array(t["times"], np.float64), np.array(t["boxes"], np.float32).reshape(-1, 4), t["score"])
+                for t in facts.get("tracks", ())
+            ),
         )  # fmt: skip
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        words = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(error)[:200])  # of whatever the file holds
         raise InputError(
-            f"not an analysis of vlad ({type(error).__name__}: {error}); make one with `vlad analyze`"
+            f"not an analysis of vlad ({type(error).__name__}: {words}); make one with `vlad analyze`"
         ) from None
 
 
@@ -85,12 +97,18 @@ def to_json(analysis: Analysis) -> str:
 def from_json(text: str) -> Analysis:
     """The analysis of a JSON text. Raises InputError."""
     try:
-        facts = json.loads(text)
-    except ValueError as error:
+        facts = json.loads(text, parse_float=_finite, parse_constant=_finite)
+    except (ValueError, RecursionError) as error:
         raise InputError(f"not JSON ({error}); make an analysis with `vlad analyze`") from None
     if not isinstance(facts, dict):
         raise InputError("not an analysis of vlad (a JSON object is expected); make one with `vlad analyze`")
     return from_dict(facts)
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(float(text)):  # JSON knows no such number, so nobody could write it again
+        raise ValueError(f"{text[:40]} is no finite number")
+    return float(text)
 
 
 def cell(value: object) -> object:
@@ -99,42 +117,28 @@ def cell(value: object) -> object:
 
 
 def to_csv(analysis: Analysis) -> str:
-    """One row a segment: times in seconds, scores in [0, 1], and what the model said."""
+    """One row a segment: times in seconds, scores in [0, 1], and what the model said. No class, and no probability, where it is not sure: `sure` no."""
     told = {e.segment: e for e in analysis.explanations}
     out = io.StringIO()
     rows = csv.writer(out)
     rows.writerow(
-        [
-            "video",
-            "start",
-            "end",
-            "peak",
-            "peak_time",
-            "label",
-            "verdict",
-            "probability",
-            "text",
-            "what",
-            "who",
-            "where",
-            "when",
-            "why",
-        ]
+        ["video", "start", "end", "peak", "peak_time", "label", "verdict", "probability", "text", *FIELDS, "sure"]
     )
     for s in analysis.segments:
-        e = told.get(s)
-        said = (
-            [
-                e.verdict,
-                "" if e.probability is None else round(e.probability, 3),
-                e.text,
-                *(e.fields.get(f, "") for f in ("what", "who", "where", "when", "why")),
+        e, label, said = told.get(s), s.label, [""] * 9
+        if e is not None:
+            read = reading(e, s.label)
+            label = s.label if read.sure else ""
+            chance = str(round(e.probability, 3)) if read.sure and e.probability is not None else ""
+            said = [
+                e.verdict if read.sure else "unclear",
+                chance,
+                read.text,
+                *(read.fields.get(f, "") for f in FIELDS),
+                "yes" if read.sure else "no",
             ]
-            if e
-            else [""] * 8
-        )
         numbers = [round(x, 3) for x in (s.start, s.end, s.peak, s.peak_time)]
-        rows.writerow([cell(v) for v in (analysis.video.path, *numbers, s.label, *said)])
+        rows.writerow([cell(v) for v in (analysis.video.path, *numbers, label, *said)])
     return out.getvalue()
 
 
@@ -154,15 +158,20 @@ def clock(seconds: float) -> str:
     return (f"{hours}:{minutes:02d}" if hours else str(minutes)) + f":{tenths // 10 % 60:02d}.{tenths % 10}"
 
 
-def to_html(analysis: Analysis, frames: Frames, *, source: str = "") -> str:
-    """One page that needs no network. frames: by time in seconds; source: the clip's address relative to the page."""
+def to_html(analysis: Analysis, frames: Frames, *, source: str = "", adopted: str = "") -> str:
+    """One page that needs no network. frames: by time in seconds; source: the clip's address relative to the page.
+
+    adopted: who stands by the model's words; without such a person the page holds none of them.
+    """
     told = {e.segment: e for e in analysis.explanations}
     segments = []
     for segment in analysis.segments:
         explanation = told.get(segment)
         times = explanation.times if explanation and explanation.times else (segment.peak_time,)
         shown = [{"time": t, "uri": picture(frames[t])} for t in times if t in frames]
-        segments.append({"segment": segment, "explanation": explanation, "shown": shown})
+        read = reading(explanation, segment.label) if explanation else None
+        mark = MARKS[explanation.verdict] if explanation and read and read.sure and has_verdict(explanation) else ""
+        segments.append({"segment": segment, "explanation": explanation, "reading": read, "mark": mark, "shown": shown})
     environment = Environment(loader=PackageLoader("vlad", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["clock"] = clock
     settings = analysis.made_by.get("settings", {})
@@ -170,9 +179,18 @@ def to_html(analysis: Analysis, frames: Frames, *, source: str = "") -> str:
         "scores": [round(float(s), 4) for s in analysis.track.scores], "edges": [round(float(e), 3) for e in analysis.track.edges],
         "spans": [[s.start, s.end, s.peak] for s in analysis.segments], "gaps": [list(g) for g in analysis.video.gaps],
         "threshold": settings.get("enter") if isinstance(settings, dict) else None,
+        "tracks": [
+            {"label": t.label, "times": t.times.round(2).tolist(), "boxes": [[round(float(v), 3) for v in box] for box in t.boxes]}
+            for t in analysis.tracks
+        ],
     }  # fmt: skip
     return environment.get_template("report.html").render(
-        analysis=analysis, name=Path(analysis.video.path).name, segments=segments, curve=curve, source=source
+        analysis=analysis,
+        name=Path(analysis.video.path).name,
+        segments=segments,
+        curve=curve,
+        source=source,
+        adopted=adopted,
     )
 
 
@@ -207,14 +225,16 @@ def _stem(analysis: Analysis, folder: Path) -> str:
     return plain if there == analysis.video.sha256 else f"{plain}-{analysis.video.sha256[:8]}"
 
 
-def save(analysis: Analysis, folder: Path, *, frames: Frames | None = None) -> tuple[Path, Path, Path]:
-    """Write NAME.json, NAME.csv and NAME.html. Raises OutputError where the folder cannot be written."""
+def save(
+    analysis: Analysis, folder: Path, *, frames: Frames | None = None, adopted: str = ""
+) -> tuple[Path, Path, Path]:
+    """Write NAME.json, NAME.csv and NAME.html; adopted: see `to_html`. Raises OutputError where the folder cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         stem = _stem(analysis, folder)
         clip = Path(analysis.video.path).absolute()
         source = quote(os.fsencode(os.path.relpath(clip, folder.absolute()))) if clip.is_file() else ""
-        texts = (to_json(analysis), to_csv(analysis), to_html(analysis, frames or {}, source=source))
+        texts = (to_json(analysis), to_csv(analysis), to_html(analysis, frames or {}, source=source, adopted=adopted))
         paths = tuple(folder / f"{stem}.{suffix}" for suffix in ("json", "csv", "html"))
         for path, text in zip(paths, texts, strict=True):
             _write(path, text)

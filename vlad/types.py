@@ -18,6 +18,7 @@ import numpy.typing as npt
 Verdict = Literal["anomaly", "normal", "unclear"]
 VERDICTS: tuple[Verdict, ...] = ("anomaly", "normal", "unclear")
 FIELDS = ("what", "who", "where", "when", "why")
+NOT_SURE = "the model is not sure"  # a note of an explanation that names no crime
 Span = tuple[float, float]
 
 
@@ -90,6 +91,96 @@ class Snippet:
 
     def __repr__(self) -> str:
         return f"Snippet(frames={list(self.frames.shape)}, start={self.start:.2f}, end={self.end:.2f})"
+
+
+@dataclass(frozen=True)
+class Box:
+    """A thing in a picture. label: its class. score: in [0, 1]. box: x, y, width, height as shares of the picture, (0, 0) left and top."""
+
+    label: str
+    score: float
+    box: tuple[float, float, float, float]
+
+    def __post_init__(self) -> None:
+        _check(0 <= self.score <= 1, f"score is {self.score}, expected [0, 1]")
+        x, y, w, h = self.box
+        _check(
+            bool(np.isfinite(self.box).all()) and w > 0 and h > 0,
+            f"box is {self.box}, expected x, y, width > 0, height > 0",
+        )
+        _check(
+            x >= 0 and y >= 0 and x + w <= 1 + 1e-6 and y + h <= 1 + 1e-6,
+            f"box is {self.box}, expected shares of the picture",
+        )
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """What was seen in the picture at `time` (s); no boxes where nothing was."""
+
+    time: float
+    boxes: tuple[Box, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """One person or thing, followed. id: > 0, its own in a clip. label: its class. times float64 [N] s, rising; boxes float32 [N, 4]: x, y,
+    width, height as shares of the picture; score: the mean of its boxes' in [0, 1]."""
+
+    id: int
+    label: str
+    times: npt.NDArray[np.float64]
+    boxes: npt.NDArray[np.float32]
+    score: float
+
+    def __post_init__(self) -> None:
+        _check(self.id > 0, f"id is {self.id}, expected > 0")
+        _check(self.times.ndim == 1 and len(self.times) > 0, f"times has shape {self.times.shape}, expected [N]")
+        _check(
+            bool(np.isfinite(self.times).all() and (np.diff(self.times) > 0).all()),
+            "times must be finite and rise strictly",
+        )
+        _check(
+            self.boxes.shape == (len(self.times), 4),
+            f"boxes has shape {self.boxes.shape}, expected ({len(self.times)}, 4)",
+        )
+        _check(
+            bool(np.isfinite(self.boxes).all() and (self.boxes[:, 2:] > 0).all()),
+            "boxes must be finite, of width and height > 0",
+        )
+        _check(0 <= self.score <= 1, f"score is {self.score}, expected [0, 1]")
+        object.__setattr__(self, "times", _freeze(self.times.astype(np.float64)))
+        object.__setattr__(self, "boxes", _freeze(self.boxes.astype(np.float32)))
+
+    @property
+    def span(self) -> Span:
+        """First and last time (s) it was seen."""
+        return float(self.times[0]), float(self.times[-1])
+
+    def at(self, times: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Its box at each time, in a straight line between sightings; before the first and after the last as there: float32 [..., 4]."""
+        wanted = np.asarray(times, np.float64)
+        columns = [np.interp(wanted, self.times, self.boxes[:, k]) for k in range(4)]
+        return np.stack(columns, axis=-1).astype(np.float32)
+
+    def __repr__(self) -> str:
+        return f"Track({self.id}, {self.label!r}, {len(self.times)} boxes, {self.times[0]:.1f} to {self.times[-1]:.1f} s, {self.score:.2f})"
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One thing that was measured of a span. kind: such as people, close, fall. text: in words. value: the number behind them, in the
+    unit of its kind. sure: in [0, 1]. time: when (s), None where it is of the whole span."""
+
+    kind: str
+    text: str
+    value: float
+    sure: float
+    time: float | None = None
+
+    def __post_init__(self) -> None:
+        _check(0 <= self.sure <= 1, f"sure is {self.sure}, expected [0, 1]")
+        _check(bool(np.isfinite(self.value)), f"value is {self.value}, expected a finite number")
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,6 +290,11 @@ class Explanation:
         unknown = set(self.fields) - set(FIELDS)
         _check(not unknown, f"fields holds {sorted(unknown)}, expected only {FIELDS}")
 
+    @property
+    def sure(self) -> bool:
+        """False where scorer, words and facts disagree, or the footage is unlike any the model knows: no crime is named then."""
+        return NOT_SURE not in self.notes
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -212,7 +308,10 @@ class Summary:
 
 @dataclass(frozen=True)
 class Analysis:
-    """Everything that came out of one clip. made_by: JSON-able facts (versions, weights, settings, warnings). summary: None where none was asked for."""
+    """Everything that came out of one clip. made_by: JSON-able facts (versions, weights, settings, warnings). summary: None where none was asked for.
+
+    tracks: people and things that were followed, in order of their first time.
+    """
 
     video: Video
     track: ScoreTrack
@@ -220,6 +319,7 @@ class Analysis:
     explanations: tuple[Explanation, ...] = ()
     made_by: Mapping[str, Any] = field(default_factory=dict)
     summary: Summary | None = None
+    tracks: tuple[Track, ...] = ()
 
     def __post_init__(self) -> None:
         _check(isinstance(self.made_by, Mapping), f"made_by is {type(self.made_by).__name__}, expected a mapping")

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -41,6 +44,7 @@ SOURCES: dict[str, tuple[Source, ...]] = {
 }
 
 
+KINDS = {".json", ".safetensors", ".txt", ".jinja", ".onnx"}  # of files that are weights or tell how to read them
 PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"]  # never a pickle
 
 
@@ -75,6 +79,29 @@ def local_copy(repo: str) -> Path | None:
         return None
 
 
+def missing(repo: str) -> str:
+    """What to say of weights that are not here: of a preset's, how to fetch them."""
+    preset = next((name for name, sources in SOURCES.items() if any(s.repo == repo for s in sources)), None)
+    way = f"vlad models pull {preset}" if preset else "copy them to a folder, and name that"
+    return f"weights are not here: {way}"
+
+
+@contextmanager
+def offline() -> Iterator[None]:
+    """Within this no library asks the hub for anything, and none complains in its own words about what is not here."""
+    from huggingface_hub import constants
+
+    before, root = constants.HF_HUB_OFFLINE, logging.getLogger()
+    shut = logging.Filter("vlad")  # lets only our own records through
+    constants.HF_HUB_OFFLINE = True
+    root.addFilter(shut)
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+        root.removeFilter(shut)
+
+
 def pull(preset: str) -> list[Path]:
     """Fetch the weights of a preset and return their folders; the only function that uses the network.
 
@@ -104,9 +131,7 @@ def nano_folder() -> Path:
 
 def sha256_of(folder: Path) -> str:
     """64 hex digits over every file of a folder of weights: names and bytes. Raises WeightsError where there are none."""
-    paths = sorted(
-        p for p in folder.rglob("*") if p.is_file() and p.suffix in {".json", ".safetensors", ".txt", ".jinja"}
-    )
+    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in KINDS)
     if not any(p.suffix == ".safetensors" for p in paths):
         raise WeightsError(
             f"{folder.name}: no safetensors file in it; build nano with `vlad finetune nano` or reinstall vlad"
@@ -119,7 +144,7 @@ def sha256_of(folder: Path) -> str:
 
 
 def nano_part(part: str) -> Path:
-    """The folder of one of nano's parts (clip, mil, llava, adapter), unaltered. Raises WeightsError."""
+    """The folder of one of nano's parts (clip, mil, llava, adapter, objects), unaltered. Raises WeightsError."""
     verify_nano(part)
     return nano_folder() / part
 
@@ -150,11 +175,7 @@ def write_checksums() -> None:
     folder = nano_folder()
     found = {}
     for path in sorted(folder.rglob("*")):
-        if (
-            path.is_file()
-            and path.suffix in {".json", ".safetensors", ".txt", ".jinja"}
-            and path.name != "checksums.json"
-        ):
+        if path.is_file() and path.suffix in KINDS and path.name != "checksums.json":
             with open(path, "rb") as file:
                 found[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
     (folder / "checksums.json").write_text(json.dumps(found, indent=1) + "\n")

@@ -21,6 +21,7 @@ from vlad.errors import VladError
 
 from . import language, reviewing
 from .common import (
+    Adopt,
     Changes,
     Preset,
     check_folder,
@@ -41,13 +42,45 @@ app = typer.Typer(
 models = typer.Typer(no_args_is_help=True, help="Published weights that presets use.")
 app.add_typer(models, name="models")
 app.add_typer(language.prompts, name="prompts")
-for name in ("users", "audit", "verdicts"):
+for name in ("users", "groups", "audit", "verdicts"):
     app.add_typer(getattr(reviewing, name), name=name)
-app.command("app")(reviewing.app)
+for name in ("app", "backup", "restore"):
+    app.command(name)(getattr(reviewing, name))
 for words in (language.explain, language.summarise, language.chat):
     app.command()(words)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"vlad {vlad.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def whole(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and end.")
+    ] = False,
+) -> None:
+    """Finds the moments of a surveillance video that do not belong, shows when, and says why."""
+
+
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 INTERRUPTED = 130
+DRAWN = "the demo, since its scene is drawn"
+FINETUNE = """usage: vlad finetune RECIPE [key=value...] [--plan] [--anew]
+
+  nano           the embedded weights, all of them, from the simulated world and open photos
+  ucf-crime      a scorer on features of UCF-Crime; xd-violence, shanghaitech: on theirs
+  custom         a scorer on features of your own videos
+  llava-lora     a LoRA adapter for a LLaVA-family model, on rows of `vlad instruct`; llava-qlora: over 4-bit weights
+  FILE.yaml      a recipe of your own
+
+Every key of a recipe can be changed: vlad finetune ucf-crime data.features=FOLDER head=rtfm out=runs/mine
+The recipes lie beside finetune/recipe.py, each key with a comment on its effect; a bad one tells all its faults at once, before anything is loaded.
+Heads are trained as their authors do on ucf-crime, xd-violence and shanghaitech; schedule=short is vlad's own way, for a processor.
+--plan prints rows, steps, parameters and memory of a scorer's training, and stops.
+A run that was stopped goes on where it was when started again with the same `out`, recipe and features; --anew begins it again."""
 
 
 @app.command()
@@ -57,6 +90,7 @@ def analyze(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")] = Path("vlad-out"),
     explain: Annotated[bool, typer.Option("--explain/--no-explain", help="Ask the language model why.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list and nothing else.")] = False,
+    adopt: Adopt = "",
     set_: Changes = None,
 ) -> None:
     """Flag the spans of each clip that do not belong, and write NAME.json, NAME.csv and NAME.html."""
@@ -72,7 +106,7 @@ def analyze(
             try:
                 with progress_bar(path.name) as tell:
                     analysis = analyzer(path, on_progress=tell)
-                written = vlad.save(analysis, out, settings=settings)
+                written = vlad.save(analysis, out, settings=settings, adopted=adopt)
             except VladError as error:
                 complain(str(error))
                 code = 1
@@ -86,6 +120,33 @@ def analyze(
     if as_json:
         to_dict = import_module("vlad.report").to_dict
         print(json.dumps([to_dict(analysis) for analysis in done], ensure_ascii=True))
+    raise typer.Exit(code)
+
+
+@app.command()
+def objects(
+    paths: Annotated[list[Path], typer.Argument(metavar="FILE_OR_PICTURE...", help="Clips or pictures.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list and nothing else.")] = False,
+    set_: Changes = None,
+) -> None:
+    """Boxes of people and things, in pictures or at a set rate (objects_rate) in clips."""
+    settings = vlad.make_settings(**read_changes(set_ or []))
+    quiet()
+    look = verb("vlad.looks", "look")
+    found, code = [], 0
+    for path in paths:
+        try:
+            found.append(look(path, settings))
+        except VladError as error:
+            complain(str(error))
+            code = 1
+    if as_json:
+        print(json.dumps(found, ensure_ascii=True))
+    else:
+        for one in found:
+            labels = [box["label"] for frame in one["frames"] for box in frame["boxes"]]
+            told = ", ".join(f"{labels.count(name)} {name}" for name in dict.fromkeys(labels)) or "nothing"
+            print(printable(f"{one['path']}: {len(one['frames'])} frames; boxes: {told}"))
     raise typer.Exit(code)
 
 
@@ -108,7 +169,7 @@ def demo(
     settings = vlad.make_settings()
     with progress_bar(path.name) as tell:
         analysis = vlad.Analyzer(settings)(path, on_progress=tell)
-    show(analysis, scenes.save_report(analysis, out, settings))
+    show(analysis, scenes.save_report(analysis, out, settings, "" if clip else DRAWN))
     for explanation in analysis.explanations:
         start, end = explanation.segment.start, explanation.segment.end
         fields = "; ".join(f"{name}: {value}" for name, value in explanation.fields.items())
@@ -183,10 +244,11 @@ def features(
 @app.command(context_settings=PASS_ON)
 def finetune(context: typer.Context) -> None:
     """Train: `vlad finetune nano` rebuilds the embedded weights; `vlad finetune RECIPE key=value...` trains a scorer."""
+    if context.args and context.args[0] in ("-h", "--help"):
+        print(FINETUNE)
+        raise typer.Exit
     if not context.args or context.args[0].startswith("-"):
-        complain(
-            "usage: vlad finetune nano|ucf-crime|xd-violence|shanghaitech|custom|llava-lora|llava-qlora|RECIPE.yaml [key=value...]"
-        )
+        complain(FINETUNE)
         raise typer.Exit(2)
     pass_on("vlad.finetune.run", context.args)
 
@@ -275,13 +337,18 @@ def score(
 
 @app.command("import")
 def import_(
-    kind: Annotated[str, typer.Argument(help="vadclip.")],
-    file: Annotated[Path, typer.Argument(help="The published state dict, a .pth.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the scorer.")] = Path("vadclip"),
-    labels: Annotated[str, typer.Option(help="ucf-crime, xd-violence, or class names with commas.")] = "ucf-crime",
-    encoder: Annotated[str, typer.Option(help="What made the features it was trained on.")] = "vadclip-b16",
+    kind: Annotated[str, typer.Argument(help="vadclip, hl-net, ur-dmu, rtfm or pel4vad.")],
+    file: Annotated[Path, typer.Argument(help="The published state dict, a .pth or .pkl.")],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder of the scorer.  [default: KIND]")] = None,
+    labels: Annotated[
+        str, typer.Option(help="Of vadclip and pel4vad: ucf-crime, xd-violence, or class names with commas.")
+    ] = "ucf-crime",
+    encoder: Annotated[
+        str, typer.Option(help="What made the features it was trained on.  [default: vadclip-b16, or KIND-i3d]")
+    ] = "",
 ) -> None:
     """Turn published weights into a scorer's folder; nothing in the file is run."""
+    out = out or Path(kind)
     check_folder(out)
     print(verb("vlad.finetune.published", "run")(kind, file, out, labels=labels, encoder=encoder))
 

@@ -22,8 +22,16 @@ from rich.text import Text
 
 import vlad
 from vlad.errors import OutputError, SettingsError, VladError
+from vlad.wording import reading
 
 Preset = Annotated[str, typer.Option(help="nano, clip-b16 or clip-l14.")]
+Adopt = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Put the model's words into the HTML report, as adopted by NAME; without it there are none.",
+    ),
+]
 Changes = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be repeated.")]
 
 
@@ -88,7 +96,9 @@ def table_of(analysis: vlad.Analysis) -> Table:
     said = {explanation.segment: explanation for explanation in analysis.explanations}
     for segment in analysis.segments:
         explanation = said.get(segment)
-        words = (segment.label, explanation.verdict, explanation.text) if explanation else (segment.label, "", "")
+        read = reading(explanation, segment.label) if explanation else None
+        verdict = explanation.verdict if explanation and read and read.sure else "not sure"
+        words = (segment.label if read.sure else "", verdict, read.text) if read else (segment.label, "", "")
         cells = (f"{segment.start:.1f}", f"{segment.end:.1f}", f"{segment.peak:.2f}", *words)
         table.add_row(*(Text(printable(cell)) for cell in cells))
     return table
@@ -96,7 +106,12 @@ def table_of(analysis: vlad.Analysis) -> Table:
 
 def show(analysis: vlad.Analysis, written: Sequence[Path]) -> None:
     console = Console()
-    console.print(table_of(analysis))
+    if analysis.segments:
+        console.print(table_of(analysis))
+    else:
+        clip = printable(Path(analysis.video.path).name)
+        words = f"{clip}  {analysis.video.duration:.1f} s: nothing reached the threshold. That is no proof that nothing happened."
+        console.print(Text(words), soft_wrap=True)
     for warning in analysis.made_by.get("warnings", ()):
         complain(f"{analysis.video.path}: warning: {warning}")
     console.print(Text(printable("  ".join(map(str, written)))), soft_wrap=True)

@@ -18,7 +18,19 @@ from rich.table import Table
 import vlad
 from vlad.errors import InputError, TemplateError, VladError
 
-from .common import Changes, Preset, check_folder, complain, pass_on, printable, progress_bar, quiet, read_changes, show
+from .common import (
+    Adopt,
+    Changes,
+    Preset,
+    check_folder,
+    complain,
+    pass_on,
+    printable,
+    progress_bar,
+    quiet,
+    read_changes,
+    show,
+)
 
 prompts = typer.Typer(no_args_is_help=True, help="Templates: look at them, check them, compare two.")
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
@@ -61,6 +73,7 @@ def explain(
     prompts: Own = None,
     out: Out = None,
     preset: Preset = "nano",
+    adopt: Adopt = "",
     set_: Changes = None,
 ) -> None:
     """Explain an analysed clip again, with another template or model; its scores stay as they are."""
@@ -71,7 +84,7 @@ def explain(
     quiet()
     with progress_bar(file.name) as tell:
         analysis = vlad.Analyzer(settings).explain_again(analysis, segments=chosen, on_progress=tell)
-    show(analysis, vlad.save(analysis, out or file.parent, settings=settings))
+    show(analysis, vlad.save(analysis, out or file.parent, settings=settings, adopted=adopt))
 
 
 def summarise(
@@ -79,6 +92,7 @@ def summarise(
     prompts: Own = None,
     out: Out = None,
     preset: Preset = "nano",
+    adopt: Adopt = "",
     set_: Changes = None,
 ) -> None:
     """Sum up an analysed clip from what was said of its segments."""
@@ -87,7 +101,7 @@ def summarise(
     check_folder(out or file.parent)
     quiet()
     analysis = vlad.Analyzer(settings).summarise(analysis)
-    vlad.save(analysis, out or file.parent, settings=settings)
+    vlad.save(analysis, out or file.parent, settings=settings, adopted=adopt)
     assert analysis.summary is not None
     print(printable(analysis.summary.text))
 

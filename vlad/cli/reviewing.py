@@ -1,22 +1,25 @@
-"""Verbs of the reviewer's server: app, users, audit, verdicts."""
+"""Verbs of the reviewer's server: app, users, groups, audit, verdicts."""
 
 from __future__ import annotations
 
 import getpass
 import os
+import re
 import sys
 from collections.abc import Callable
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 import vlad
-from vlad.errors import InputError, VladError
+from vlad.errors import InputError, SettingsError, VladError
 
 from .common import Changes, Preset, check_folder, printable, quiet, read_changes, verb
 
 users = typer.Typer(no_args_is_help=True, help="Who may sign in to the reviewer's page.")
+groups = typer.Typer(no_args_is_help=True, help="Which reviewers see which cameras.")
 audit = typer.Typer(no_args_is_help=True, help="The log of who did what.")
 verdicts = typer.Typer(no_args_is_help=True, help="What reviewers decided.")
 Where = Annotated[
@@ -34,13 +37,43 @@ def app(
     preset: Preset = "nano",
     workers: Annotated[int, typer.Option(min=0, max=64, help="Processes that analyse clips.")] = 1,
     prompts: Annotated[Path | None, typer.Option(help="Your templates; else LIBRARY/prompts.")] = None,
+    trusted_proxy: Annotated[
+        str, typer.Option(metavar="CIDR", help="The network of your TLS proxy: only its X-Forwarded-* headers count.")
+    ] = "",
+    syslog: Annotated[
+        str, typer.Option(metavar="WHERE", help="Also send the log's signed heads there: /dev/log, or HOST:PORT (UDP).")
+    ] = "",
     set_: Changes = None,
 ) -> None:
     """Start the reviewer's page: upload, timeline, verdict, search, evidence."""
     settings = vlad.make_settings(preset, **({"prompts": prompts} if prompts else {}), **read_changes(set_ or []))
+    proxy, place = _network(trusted_proxy), _folder(library, folder)
+    if syslog:
+        verb("vlad.library.seal", "place_of")(syslog)  # what is wrong with it is said at once
+    verb("vlad.app.address", "check")(host, port, proxy, lambda: _there(library) and _open(library, folder).has_users())
+    print("vlad: loading ...", file=sys.stderr, flush=True)
     _with_extra(lambda: verb("vlad.app.server", "serve"))(
-        library, _folder(library, folder), settings, host=host, port=port, workers=workers
+        library,
+        place,
+        settings,
+        host=host,
+        port=port,
+        workers=workers,
+        trusted_proxy=proxy,
+        syslog=syslog,
     )
+
+
+def _there(library: str) -> bool:
+    """Whether there is a library to ask; a question makes none."""
+    return "://" in library or (Path(library) / "library.sqlite").is_file()
+
+
+def _network(named: str) -> str:
+    try:
+        return str(ip_network(named, strict=False)) if named else ""
+    except ValueError:
+        raise SettingsError(f"--trusted-proxy {named}: expected a network such as 10.0.0.5/32") from None
 
 
 def _with_extra(load: Callable[[], Any]) -> Any:
@@ -51,6 +84,10 @@ def _with_extra(load: Callable[[], Any]) -> Any:
 
 
 def _folder(library: str, folder: Path | None) -> Path:
+    if re.match(r"[^/]+://[^/@]*:[^/@]+@", library) and any(library in argument for argument in sys.argv):
+        print(
+            "vlad: everybody on this machine sees the password in --library among its processes; put it into VLAD_LIBRARY instead", file=sys.stderr
+        )  # fmt: skip
     if "://" not in library:
         return folder or Path(library)
     if folder is None:
@@ -63,6 +100,24 @@ def _open(library: str, folder: Path | None) -> Any:
     from vlad.library import Library
 
     return Library(library, _folder(library, folder))
+
+
+def backup(out: Path, library: Where = HERE, folder: Folder = None) -> None:
+    """A whole library, database and files, into a new folder; also while it is in use."""
+    from vlad.library.backup import backup as make
+
+    done = make(_open(library, folder), out)
+    print(f"{done['rows']} rows and {done['files']} files in {out}; vlad restore {out} --library NEW reads it back")
+
+
+def restore(source: Path, library: Where = HERE, folder: Folder = None) -> None:
+    """Fill a new library from a backup, after every file was compared with its hash."""
+    from vlad.library.backup import check
+    from vlad.library.backup import restore as read
+
+    check(source)  # before a new library is made for it
+    done = read(source, _open(library, folder))
+    print(f"{done['rows']} rows and {done['files']} files are back")
 
 
 @users.command("add")
@@ -101,16 +156,61 @@ def users_close(name: str, library: Where = HERE, folder: Folder = None) -> None
     print(printable(f"{name} may no longer sign in"))
 
 
-@audit.command("verify")
-def audit_verify(library: Where = HERE, folder: Folder = None) -> None:
-    """Whether the log is one chain; exit status 1 where somebody changed it. Keep the digest elsewhere: a cut end leaves a whole chain."""
-    from vlad.library import verify
+@groups.command("list")
+def groups_list(library: Where = HERE, folder: Folder = None) -> None:
+    """Which reviewers see which cameras; without any group everybody sees all."""
+    for group, names in _open(library, folder).groups():
+        cameras = ", ".join(c or "(no camera)" for c in group.cameras)
+        print(printable(f"{group.name}  cameras: {cameras or 'none'}  members: {', '.join(names) or 'nobody'}"))
 
-    with _open(library, folder).read() as session:
+
+@groups.command("set")
+def groups_set(
+    name: str,
+    camera: Annotated[list[str] | None, typer.Option(help="Of this group; '' for clips without one.")] = None,
+    member: Annotated[list[str] | None, typer.Option(help="Who sees their clips, by name.")] = None,
+    library: Where = HERE,
+    folder: Folder = None,
+) -> None:
+    """Make a group, or change it. From the first one on a reviewer sees the cameras of theirs only; admins see all."""
+    group = _open(library, folder).set_group("command line", name, camera or [], member or [])
+    print(printable(f"{group.name}: {len(group.cameras)} cameras, {len(group.members)} members"))
+
+
+@groups.command("remove")
+def groups_remove(name: str, library: Where = HERE, folder: Folder = None) -> None:
+    """Remove a group."""
+    left = _open(library, folder).remove_group("command line", name)
+    print(
+        printable(
+            f"{name} is gone; " + (f"{left} groups are left" if left else "there is no group left: everybody sees all")
+        )
+    )
+
+
+@audit.command("verify")
+def audit_verify(
+    library: Where = HERE,
+    seals: Annotated[
+        Path | None, typer.Option(help="A file of the syslog that vlad app --syslog sent to, to compare with too.")
+    ] = None,
+) -> None:
+    """Whether the log is one chain and is what was sealed; exit status 1 where somebody changed, cut, emptied or rewrote it. Creates nothing."""
+    from vlad.library import verify
+    from vlad.library.audit import unlogged
+    from vlad.library.database import looked_at
+    from vlad.library.seal import Seal
+
+    seal = Seal(library)
+    with looked_at(library) as session:
         rows, digest, broken = verify(session)
+        faults = seal.faults(session, seals) + unlogged(session)
     if broken is not None:
         raise VladError(f"row {broken} does not follow from those before it; {rows} rows before it are whole")
-    print(f"{rows} rows, one chain, digest {digest}")
+    if faults:
+        raise VladError("; ".join(faults))
+    compared = f"and as {seals} has it" if seals else f"compare with a syslog's lines of {seal.name}: --seals FILE"
+    print(printable(f"{rows} rows, one chain, digest {digest}; {seal.newest}; {compared}"))
 
 
 @verdicts.command("export")

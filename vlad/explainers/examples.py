@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from vlad.arrays import load_array
 from vlad.errors import InputError, MismatchError
 from vlad.types import Features, Segment
 
@@ -54,9 +55,9 @@ def load_bank(folder: Path, encoder: str) -> Bank:
     """A bank of an encoder. Raises InputError for what is none, MismatchError for another encoder's."""
     try:
         facts = json.loads((folder / "examples.json").read_text(encoding="utf-8"))
-        found = np.load(folder / "embeddings.npy", allow_pickle=False)
+        found = load_array(folder / "embeddings.npy")
         bank = Bank(found.astype(np.float32), tuple(map(str, facts["texts"])), str(facts["encoder"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, InputError) as error:
         raise InputError(f"{folder}: no examples that can be read ({error}); leave the setting examples out") from None
     if bank.embeddings.ndim != 2 or len(bank.embeddings) != len(bank.texts) or not len(bank.texts):
         raise InputError(f"{folder}: {list(bank.embeddings.shape)} embeddings for {len(bank.texts)} texts")

@@ -14,11 +14,14 @@ import numpy as np
 from vlad.config import Settings
 from vlad.errors import SettingsError
 from vlad.prompting import Prompt, plain
-from vlad.types import FIELDS, VERDICTS, Analysis, Explanation, ScoreTrack, Segment, Summary, Video
+from vlad.types import FIELDS, VERDICTS, Analysis, Explanation, Fact, ScoreTrack, Segment, Summary, Video
 from vlad.video import frames_at
 
+from .asked import answer
 from .engine import Engine, OnText, Picture, Reply, Request, read_json
+from .grounded import clock, when
 
+MOST_NOTES = 20  # of a summary
 TAU = 0.1  # added to every score before sampling (Holmes-VAU, density-aware sampling)
 PICTURE = 336  # pixels of the short side read from the clip; the processor fits them to its tower
 TOKENS = 160  # of an answer where neither settings nor template say
@@ -112,7 +115,7 @@ class PromptedExplainer:
             "label": segment.label, "times": ", ".join(f"{t:.1f} s" for t in times[1 if contrast else 0 :]),
             "start": f"{segment.start:.1f}", "end": f"{segment.end:.1f}", "peak": f"{segment.peak:.2f}",
             "contrast": f"{times[0]:.1f} s" if contrast else "", "duration": f"{video.duration:.0f}",
-            "examples": "", "said": "", **more,
+            "examples": "", "said": "", "facts": "", **more,
         }  # fmt: skip
         return self.prompt.tell(known, images=len(times))
 
@@ -141,8 +144,8 @@ def dialogue(
     """Messages of a template whose first question was followed by others. turns: questions and answers before this one."""
     first, *rest = [*(q for q, _ in turns), question]
     messages = prompt.tell({**known, "question": first}, images=images)
-    for (_, answer), asked in zip(turns, rest, strict=True):
-        messages += [_turn("assistant", answer), _turn("user", asked)]
+    for (_, told), asked in zip(turns, rest, strict=True):
+        messages += [_turn("assistant", told), _turn("user", asked)]
     return messages
 
 
@@ -181,23 +184,50 @@ def summarise(engine: Engine, prompt: Prompt, analysis: Analysis, settings: Sett
     return Summary(text, prompt.id, engine.name, reply.text)
 
 
+def notes_of(prompt: Prompt, analysis: Analysis, model: str) -> Summary:
+    """The whole clip in the notes of its segments, for a model that cannot summarise: how many were flagged, what is sure, what is not."""
+    said = {e.segment: e for e in analysis.explanations}
+    segments = sorted(analysis.segments, key=lambda s: s.start)
+    if not segments:
+        return Summary("Nothing was flagged.", prompt.id, model)
+    count = len(segments)
+    lines = [f"{count} {'moment' if count == 1 else 'moments'} flagged in {clock(analysis.video.duration)}."]
+    lines += [
+        said[s].text if s in said else f"{when(s).capitalize()}: flagged, not explained." for s in segments[:MOST_NOTES]
+    ]
+    if count > MOST_NOTES:
+        lines.append(f"And {count - MOST_NOTES} more.")
+    return Summary(" ".join(lines), prompt.id, model)
+
+
 class Chat:
-    """Questions about one segment, with their history. turns: (question, answer) so far."""
+    """Questions about one segment, with their history. turns: (question, answer) so far; facts: what nano answers from, None for a model's own words."""
 
     def __init__(
         self, engine: Engine, prompt: Prompt, settings: Settings, analysis: Analysis, segment: Segment,
-        *, turns: Sequence[tuple[str, str]] = (),
+        *, turns: Sequence[tuple[str, str]] = (), facts: Sequence[Fact] | None = None,
     ) -> None:  # fmt: skip
+        self.facts = facts
         self.engine, self.prompt, self.settings = engine, prompt, settings
         self.video, self.segment, self.turns = analysis.video, segment, list(turns)
         said = next((e for e in analysis.explanations if e.segment == segment), None)
+        self.explanation = said
         self.said = said.text if said else ""
         shown = [t for t in said.times if segment.start <= t < segment.end] if said else []
         self.times = tuple(shown) or sample_times(analysis.track, segment, settings.explain_frames)
         self.pictures = frames_at(self.video.path, list(self.times), settings, size=PICTURE)
 
     def ask(self, question: str, on_piece: Callable[[str], None] | None = None) -> str:
-        """The answer to a question; the oldest turns are left out where the context does not hold them."""
+        """The answer to a question; the oldest turns are left out where the context does not hold them.
+
+        With facts it is told from them and from the notes alone.
+        """
+        if self.facts is not None:
+            told = answer(question, self.facts, self.explanation)
+            if on_piece:
+                on_piece(told)
+            self.turns.append((question, told))
+            return told
         while self.turns and not self._fits(self._asked(question)):
             self.turns.pop(0)
         request = self._asked(question)

@@ -39,6 +39,16 @@ class User(Base):
     closed: Mapped[float | None]
 
 
+class Group(Base):
+    """Cameras, '' for clips without one, and who may see their clips. members: ids of users. Without any group everybody sees all."""
+
+    __tablename__ = "groups"
+    id: Mapped[str] = _id()
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    cameras: Mapped[list[str]] = mapped_column(JSON, default=list)
+    members: Mapped[list[str]] = mapped_column(JSON, default=list)
+
+
 class Key(Base):
     """A session of the page or a token of the API, as the hash of its secret. scopes: what a token may do; '' is a session."""
 
@@ -50,6 +60,7 @@ class Key(Base):
     scopes: Mapped[str] = mapped_column(String(200), default="")
     created: Mapped[float] = _now()
     expires: Mapped[float]
+    used: Mapped[float | None]
     user: Mapped[User] = relationship()
 
 
@@ -67,7 +78,10 @@ class Upload(Base):
 
 
 class Video(Base):
-    """A clip. name: as a person called it, for display only; the file is stored by id. facts: of its decoding, '' until analysed."""
+    """A clip. name: as a person called it, for display only; the file is stored by id. facts: of its decoding, None until analysed.
+
+    recorded: when its first frame was taken; recorded_by: typed, name or metadata, '' where nobody told. zone: of its clock, '' for this machine's.
+    """
 
     __tablename__ = "videos"
     id: Mapped[str] = _id()
@@ -79,13 +93,18 @@ class Video(Base):
     duration: Mapped[float | None]
     facts: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     recorded: Mapped[float | None]
+    recorded_by: Mapped[str] = mapped_column(String(10), default="", server_default="")
+    zone: Mapped[str] = mapped_column(String(64), default="", server_default="")
     created: Mapped[float] = _now()
     removed: Mapped[float | None]
     jobs: Mapped[list[Job]] = relationship(back_populates="video")
 
 
 class Job(Base):
-    """One analysis to be made. status: queued, running, done, failed, cancelled. stage: decoding, scoring, explaining."""
+    """One analysis to be made. status: queued, running, done, failed, cancelled. stage: decoding, scoring, explaining.
+
+    attempts: how often it ended its worker. lost: how often its worker fell silent.
+    """
 
     __tablename__ = "jobs"
     id: Mapped[str] = _id()
@@ -96,6 +115,7 @@ class Job(Base):
     total: Mapped[float | None]
     error: Mapped[str] = mapped_column(Text, default="")
     attempts: Mapped[int] = mapped_column(default=0)
+    lost: Mapped[int] = mapped_column(default=0, server_default="0")
     worker: Mapped[str] = mapped_column(String(64), default="")
     settings: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     created: Mapped[float] = _now()
@@ -106,7 +126,10 @@ class Job(Base):
 
 
 class AnalysisRow(Base):
-    """The newest analysis of a video. scores float32 [T], edges float64 [T + 1], classes float32 [T, C], little endian."""
+    """The newest analysis of a video. scores float32 [T], edges float64 [T + 1], classes float32 [T, C], little endian.
+
+    tracks: people and things that were followed, JSON of the analysis's own form, by zlib; fetched only where it is asked for.
+    """
 
     __tablename__ = "analyses"
     id: Mapped[str] = _id()
@@ -117,30 +140,91 @@ class AnalysisRow(Base):
     labels: Mapped[list[str]] = mapped_column(JSON)
     made_by: Mapped[dict[str, Any]] = mapped_column(JSON)
     summary: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    tracks: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
     embedder: Mapped[str] = mapped_column(Text, default="")
     created: Mapped[float] = _now()
 
 
 class SegmentRow(Base):
-    """A flagged span. status: open, confirmed or dismissed, as the newest verdict that was not undone has it."""
+    """A span that the model flagged, or a person marked. status: open, confirmed or dismissed, as the newest verdict that was not undone has it.
+
+    version grows with every change of status, span, class, assignment and adopted sentence. origin: model or person; author: that person's name. start, end, label
+    may be a person's; model_*: the model's own where a person changed one of them. label_by: whose class it is, '' for the scorer's. said: what is shown of the newest explanation, to be searched.
+    """
 
     __tablename__ = "segments"
     id: Mapped[str] = _id()
     video_id: Mapped[str] = mapped_column(ForeignKey("videos.id"), index=True)
     start: Mapped[float]
     end: Mapped[float]
-    peak: Mapped[float] = mapped_column(index=True)
+    peak: Mapped[float]
     peak_time: Mapped[float]
     label: Mapped[str] = mapped_column(Text, default="")
-    status: Mapped[str] = mapped_column(String(20), default="open", index=True)
+    label_by: Mapped[str] = mapped_column(String(200), default="", server_default="")
+    status: Mapped[str] = mapped_column(String(20), default="open")
     explanation: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     exported: Mapped[float | None]
-    gone: Mapped[float | None]  # a newer analysis no longer has it, but somebody decided on it
+    gone: Mapped[
+        float | None
+    ]  # a newer analysis no longer has it, but somebody decided on it; or its author took it back
+    version: Mapped[int] = mapped_column(default=1, server_default="1")
+    origin: Mapped[str] = mapped_column(String(10), default="model", server_default="model")
+    author: Mapped[str] = mapped_column(String(200), default="", server_default="")
+    model_start: Mapped[float | None]
+    model_end: Mapped[float | None]
+    model_label: Mapped[str | None] = mapped_column(Text)
+    assigned: Mapped[str] = mapped_column(String(200), default="", server_default="")
+    adopted: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    said: Mapped[str] = mapped_column(Text, default="", server_default="")
     video: Mapped[Video] = relationship()
 
 
+class SpanRow(Base):
+    """A span that a segment once had: the model's own first (by ''), then each that a person gave it. label_by: whose class it was, '' for the scorer's.
+    version: the segment's, from then on.
+    """
+
+    __tablename__ = "spans"
+    id: Mapped[str] = _id()
+    segment_id: Mapped[str] = mapped_column(ForeignKey("segments.id"), index=True)
+    by: Mapped[str] = mapped_column(String(200), default="")
+    start: Mapped[float]
+    end: Mapped[float]
+    label: Mapped[str] = mapped_column(Text)
+    label_by: Mapped[str] = mapped_column(String(200), default="", server_default="")
+    version: Mapped[int]
+    created: Mapped[float] = _now()
+
+
+class ExplanationRow(Base):
+    """One thing that a model said of a segment; all are kept. by: who asked for it, '' for a worker. said: the Explanation as JSON."""
+
+    __tablename__ = "explanations"
+    id: Mapped[str] = _id()
+    segment_id: Mapped[str] = mapped_column(ForeignKey("segments.id"), index=True)
+    by: Mapped[str] = mapped_column(String(200), default="")
+    said: Mapped[dict[str, Any]] = mapped_column(JSON)
+    created: Mapped[float] = _now()
+
+
+class WrongRow(Base):
+    """A person says that an explanation is wrong, and what would be right ('' where they don't). explanation: its id, '' once it is gone."""
+
+    __tablename__ = "wrongs"
+    id: Mapped[str] = _id()
+    segment_id: Mapped[str] = mapped_column(ForeignKey("segments.id"), index=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"))
+    explanation: Mapped[str] = mapped_column(String(32), default="")
+    text: Mapped[str] = mapped_column(Text, default="")
+    created: Mapped[float] = _now()
+    user: Mapped[User] = relationship()
+
+
 class VerdictRow(Base):
-    """What a person decided, and why. undone: when it was taken back."""
+    """What a person decided, and why. undone: when it was taken back. batch: shared by those given at once, '' for one alone.
+
+    version: the segment's once it was given; undone_version: once it was taken back.
+    """
 
     __tablename__ = "verdicts"
     id: Mapped[str] = _id()
@@ -150,11 +234,14 @@ class VerdictRow(Base):
     reason: Mapped[str] = mapped_column(Text, default="")
     created: Mapped[float] = _now()
     undone: Mapped[float | None]
+    batch: Mapped[str] = mapped_column(String(32), default="", server_default="", index=True)
+    version: Mapped[int] = mapped_column(default=0, server_default="0")
+    undone_version: Mapped[int | None]
     user: Mapped[User] = relationship()
 
 
 class NoteRow(Base):
-    """What a person wrote on a segment."""
+    """What a person wrote on a segment. edited: when its words were last changed."""
 
     __tablename__ = "notes"
     id: Mapped[str] = _id()
@@ -162,6 +249,7 @@ class NoteRow(Base):
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id"))
     text: Mapped[str] = mapped_column(Text)
     created: Mapped[float] = _now()
+    edited: Mapped[float | None]
     user: Mapped[User] = relationship()
 
 
@@ -178,15 +266,33 @@ class TagRow(Base):
 
 
 class ExportRow(Base):
-    """A case that was handed out. manifest: file name to SHA-256."""
+    """A case, ordered and made in the background. status: queued, running, done or failed. done, total: segments. wanted: how it was ordered.
+
+    manifest: file name to SHA-256, empty until it is done.
+    """
 
     __tablename__ = "exports"
     id: Mapped[str] = _id()
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id"))
     segments: Mapped[list[str]] = mapped_column(JSON)
-    manifest: Mapped[dict[str, str]] = mapped_column(JSON)
+    manifest: Mapped[dict[str, str]] = mapped_column(JSON, default=dict)
+    title: Mapped[str] = mapped_column(Text, default="", server_default="")
+    status: Mapped[str] = mapped_column(String(10), default="done", server_default="done")
+    done: Mapped[int] = mapped_column(default=0, server_default="0")
+    total: Mapped[int] = mapped_column(default=0, server_default="0")
+    error: Mapped[str] = mapped_column(Text, default="", server_default="")
+    wanted: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     created: Mapped[float] = _now()
     user: Mapped[User] = relationship()
+
+
+class Guess(Base):
+    """Wrong passwords of late. key: SHA-256 of what they were tried at and from where, see guesses.py. at: of the last one."""
+
+    __tablename__ = "guesses"
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    count: Mapped[int]
+    at: Mapped[float] = mapped_column(Float, index=True)
 
 
 class Option(Base):
@@ -195,6 +301,22 @@ class Option(Base):
     __tablename__ = "options"
     name: Mapped[str] = mapped_column(String(40), primary_key=True)
     value: Mapped[float | None]
+
+
+class Change(Base):
+    """What just changed, for pages that follow along: written with each change by whichever process made it, and forgotten after a while.
+
+    kind: segment, video, job, note or export. by: who, '' for a worker. n rises in the order in which changes were committed.
+    """
+
+    __tablename__ = "changes"
+    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012 - a number is never given twice
+    n: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    target: Mapped[str] = mapped_column(String(32))
+    video: Mapped[str] = mapped_column(String(32), default="")
+    by: Mapped[str] = mapped_column(String(200), default="")
+    at: Mapped[float] = _now()
 
 
 class AuditRow(Base):
@@ -210,5 +332,11 @@ class AuditRow(Base):
     digest: Mapped[str] = mapped_column(String(64))
 
 
+Index("audit_by_target", AuditRow.target)
 Index("jobs_in_order", Job.status, Job.created)
-Index("segments_by_peak", SegmentRow.status, SegmentRow.peak)
+Index("jobs_of_video", Job.video_id, Job.created)
+# A page of the queue is read off these in order, and its counts without a look at the rows themselves.
+Index("segments_queue", SegmentRow.gone, SegmentRow.status, SegmentRow.peak, SegmentRow.id, SegmentRow.video_id)
+Index("segments_all", SegmentRow.gone, SegmentRow.peak, SegmentRow.id)
+Index("segments_of_clip", SegmentRow.video_id, SegmentRow.gone, SegmentRow.start, SegmentRow.id, SegmentRow.status)
+Index("verdicts_own", VerdictRow.user_id, VerdictRow.undone, VerdictRow.created)

@@ -18,11 +18,13 @@ from vlad.errors import SettingsError, WeightsError
 from vlad.types import Scorer
 from vlad.weights import nano_part
 
+from .bn_wvad import BnWvadHead
 from .causal import CausalHead
 from .head import Calibration, Classes, EmbedText, Head, HeadConfig, TrainedScorer, sentences
 from .hl_net import HlNetHead
 from .mil import MilHead
 from .normality import NormalityHead
+from .pel4vad import PelHead
 from .rtfm import RtfmHead
 from .scene import load_scene
 from .sultani import SultaniHead
@@ -40,6 +42,8 @@ HEADS: dict[str, Callable[[HeadConfig], Any]] = {
     "vadclip": VadClipHead,
     "tpwng": TpwngHead,
     "hl-net": HlNetHead,
+    "pel4vad": PelHead,
+    "bn-wvad": BnWvadHead,
     "causal": CausalHead,
     "normality": NormalityHead,
 }

@@ -176,6 +176,13 @@ class TrainedScorer:
         track = replace(track, scores=smooth(track, config.smooth).astype(np.float32)) if config.smooth else track
         return self.calibration.mapped(track)
 
+    def familiar(self, features: Features) -> npt.NDArray[np.float32] | None:
+        """How much each snippet looks like the world that nano's words come from, in (0, 1), float32 [T]; None where the head can't tell."""
+        of = getattr(self.head, "familiar", None)
+        with torch.inference_mode():
+            found = of(torch.from_numpy(np.array(features.values))) if of else None
+        return None if found is None else found.numpy()
+
     def run(self, values: npt.NDArray[np.float32]) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Logits [T] of snippets [T, width], and their class logits or None; window by window where the head has one."""
         window = min(self.head.config.window or len(values), len(values))

@@ -1,8 +1,10 @@
 """What is unusual, learnt from normal footage alone: a snippet its neighbours do not foretell, or that lies far from all seen.
 
-Distances: the error of a network that fills in masked features from those around them; and, of looks and of movement each on its own (as
-Reiss and Hoshen 2022 keep them apart, since one drowns in the other), Mahalanobis' distance in the space of normal features (as BN-WVAD
-uses it) and that to the nearest normal snippets (kNN over a coreset, as PatchCore, Roth et al. 2022).
+Distances: the error of a network that fills in masked features from those around them; and, of looks, of what was seen and of movement each
+on its own (as Reiss and Hoshen 2022 keep them apart, since one drowns in the other), Mahalanobis' distance in the space of normal features
+(as BN-WVAD uses it) and that to the nearest normal snippets (kNN over a coreset, as PatchCore, Roth et al. 2022); and how many times faster
+than anything normal the fastest thing is, at its height of the picture. Each is measured by its range on normal clips that nothing else saw,
+as theirs are; an unusual thing leaves that range in one of them.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from torch import nn
 from .head import Classes, EmbedText, HeadConfig, Output, balanced
 
 HIDDEN = 128
-FAR = 1.0  # how steeply the score rises, in standard deviations of normal footage
+FAR = 0.1  # how steeply the score rises, in ranges of normal footage
 
 
 class Density(nn.Module):
@@ -58,7 +60,10 @@ class Density(nn.Module):
     def learn(self, normal: torch.Tensor, generator: torch.Generator) -> None:
         """From normal snippets [N, width]."""
         self.mean.copy_(normal.mean(0))
-        self.deviation.copy_(normal.std(0).clamp(min=1e-6))
+        deviation = normal.std(
+            0
+        )  # of what hardly moves a tenth of the usual: the first time it does is not infinitely far
+        self.deviation.copy_(deviation.clamp(min=max(float(deviation.mean()) / 10, 1e-6)))
         x = self.standard(normal)
         variance, directions = torch.linalg.eigh(x.T @ x / len(x))  # rising
         kept = self.basis.shape[1]
@@ -70,11 +75,33 @@ class Density(nn.Module):
         self.bank.copy_(x[coreset(x, len(self.bank)) if len(x) > len(self.bank) else some])
 
 
-class NormalityHead(nn.Module):
-    """options: motion (numbers, the last, that tell of movement and form a part of their own; 0: none), space (directions of a part's
-    normal features that are kept, at most its width, 64), bank (snippets kept, 1024), near (of these that are asked, 5).
+class Limits(nn.Module):
+    """The highest normal value of each of `width` numbers, those of neighbouring bands of a picture."""
 
-    extra: distances [B, T, D] in standard deviations of normal footage; errors [B, T] of masked snippets, in training.
+    limit: torch.Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("limit", torch.ones(width))
+
+    def distances(self, values: torch.Tensor) -> torch.Tensor:
+        """Of [B, T, width]: by how many times the limit of its band the highest is, float [B, T, 1]."""
+        return (values / self.limit).amax(-1, keepdim=True)
+
+    @torch.no_grad()
+    def learn(self, normal: torch.Tensor) -> None:
+        """From normal snippets [N, width]: the mean over five bands of the highest value; no band has less than a fifth of the mean limit."""
+        highest = nn.functional.pad(normal.amax(0)[None, None], (2, 2), mode="replicate")
+        found = nn.functional.avg_pool1d(highest, 5, 1)[0, 0]
+        self.limit.copy_(found.clamp(min=max(float(found.mean()) / 5, 1e-6)))
+
+
+class NormalityHead(nn.Module):
+    """options: motion, seen, speeds (numbers, the last, those before them and those before these, that tell of movement, of what was seen and
+    of speeds by height, and form parts of their own; 0: none), space (directions of a part's normal features that are kept, at most its
+    width, 64), bank (snippets kept, 1024), near (of these that are asked, 5).
+
+    extra: distances [B, T, D], each in ranges of normal footage; errors [B, T] of masked snippets, in training.
     """
 
     centre: torch.Tensor
@@ -85,15 +112,15 @@ class NormalityHead(nn.Module):
         super().__init__()
         self.config = config
         space, bank = int(config.options.get("space", 64)), int(config.options.get("bank", 1024))
-        self.near, motion = int(config.options.get("near", 5)), int(config.options.get("motion", 0))
-        self.widths = [config.width - motion, motion] if motion else [config.width]
-        self.parts = nn.ModuleList(Density(width, min(space, width), bank) for width in self.widths)
-        total = sum(min(space, width) for width in self.widths)
-        for name, size in (
-            ("centre", (1 + 2 * len(self.parts),)),
-            ("spread", (1 + 2 * len(self.parts),)),
-            ("offset", ()),
-        ):
+        self.near = int(config.options.get("near", 5))
+        own = {name: int(config.options.get(name, 0)) for name in ("speeds", "seen", "motion")}
+        self.widths = [config.width - sum(own.values()), own["speeds"], own["seen"], own["motion"]]
+        self.limits = Limits(own["speeds"])
+        self.parts = nn.ModuleList(Density(w, min(space, w), bank) for i, w in enumerate(self.widths) if w and i != 1)
+        total = sum(min(space, w) for i, w in enumerate(self.widths) if i != 1)
+        columns = [1, *[2] * len(self.parts), *[1] * bool(own["speeds"])]  # distances of each kind; kinds weigh alike
+        self.weights = [1 / count / len(columns) for count in columns for _ in range(count)]
+        for name, size in (("centre", (sum(columns),)), ("spread", (sum(columns),)), ("offset", ())):
             self.register_buffer(name, torch.ones(size) if name == "spread" else torch.zeros(size))
         self.token = nn.Parameter(torch.zeros(total))
         self.foretell = nn.Sequential(
@@ -104,14 +131,16 @@ class NormalityHead(nn.Module):
     def names(self, classes: Classes, embed_text: EmbedText) -> None:
         """Knows no classes."""
 
-    def split(self, values: torch.Tensor) -> list[tuple[Density, torch.Tensor]]:
-        """Each part's density and its share of features [..., width]."""
-        pieces = torch.split(balanced(values, self.config.clip), self.widths, dim=-1)
-        return [(part, own) for part, own in zip(self.parts, pieces, strict=True) if isinstance(part, Density)]
+    def split(self, values: torch.Tensor) -> tuple[list[tuple[Density, torch.Tensor]], torch.Tensor]:
+        """Each part's density and its share of features [..., width]; and the speeds."""
+        looks, speeds, *rest = torch.split(balanced(values, self.config.clip), self.widths, dim=-1)
+        pieces = [p for p in (looks, *rest) if p.shape[-1]]
+        found = [(part, own) for part, own in zip(self.parts, pieces, strict=True) if isinstance(part, Density)]
+        return found, speeds
 
     def whitened(self, values: torch.Tensor) -> torch.Tensor:
         """The parts side by side, each in its own space."""
-        return torch.cat([part.whitened(own) for part, own in self.split(values)], dim=-1)
+        return torch.cat([part.whitened(own) for part, own in self.split(values)[0]], dim=-1)
 
     def errors(self, x: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
         """How wrong the guess at each of the `hidden` snippets (bool [B, T]) of x [B, T, total space] is: float [B, T]."""
@@ -120,12 +149,18 @@ class NormalityHead(nn.Module):
         return (guess - x).square().mean(-1)
 
     def distances(self, values: torch.Tensor) -> torch.Tensor:
-        """Of snippets [B, T, width], each hidden once in turns of four: float [B, T, 1 + 2 a part], larger is stranger."""
+        """Of snippets [B, T, width], each hidden once in turns of four: float [B, T, 1 + 2 a part + 1 for speeds], larger is stranger."""
         x = self.whitened(values)
         turn = torch.arange(x.shape[1], device=x.device) % 4
         foretold = torch.stack([self.errors(x, (turn == k).expand(x.shape[:2])) * (turn == k) for k in range(4)]).sum(0)
-        found = [part.distances(own, self.near) for part, own in self.split(values)]
-        return torch.cat([foretold.sqrt()[..., None], *found], dim=-1)
+        parts, speeds = self.split(values)
+        found = [part.distances(own, self.near) for part, own in parts]
+        fast = [self.limits.distances(speeds)] if speeds.shape[-1] else []
+        return torch.cat([foretold.sqrt()[..., None], *found, *fast], dim=-1)
+
+    def together(self, far: torch.Tensor) -> torch.Tensor:
+        """The mean over the kinds of distances [..., D], each in its range: [...]."""
+        return far @ torch.tensor(self.weights, dtype=far.dtype, device=far.device)
 
     def forward(
         self, values: torch.Tensor, mask: torch.Tensor | None = None, names: torch.Tensor | None = None
@@ -136,21 +171,24 @@ class NormalityHead(nn.Module):
             hidden = torch.rand(x.shape[:2], device=x.device) < 0.25
             return Output(x[..., 0] * 0, None, {"errors": self.errors(x, hidden), "hidden": hidden})
         far = (self.distances(values) - self.centre) / self.spread
-        return Output((far.mean(-1) - self.offset) / FAR, None, {"distances": far})
+        return Output((self.together(far) - self.offset) / FAR, None, {"distances": far})
 
     @torch.no_grad()
     def learn_space(self, normal: torch.Tensor, generator: torch.Generator) -> None:
         """Where normal snippets [N, width] lie."""
-        for part, own in self.split(normal):
+        parts, speeds = self.split(normal)
+        for part, own in parts:
             part.learn(own, generator)
+        if speeds.shape[-1]:
+            self.limits.learn(speeds)
 
     @torch.no_grad()
     def learn_scale(self, held_out: Sequence[torch.Tensor]) -> None:
-        """Centre and spread of the distances, and where one in a hundred lies, on normal clips [T, width] the rest never saw."""
+        """Least and range of the distances, and where one in a hundred lies, on normal clips [T, width] the rest never saw."""
         found = torch.cat([self.distances(v[None])[0] for v in held_out])
-        self.centre.copy_(found.mean(0))
-        self.spread.copy_(found.std(0).clamp(min=1e-6))
-        self.offset.copy_(((found - self.centre) / self.spread).mean(-1).quantile(0.99))
+        self.centre.copy_(found.amin(0))
+        self.spread.copy_((found.amax(0) - found.amin(0)).clamp(min=1e-6))
+        self.offset.copy_(self.together((found - self.centre) / self.spread).quantile(0.99))
 
 
 def coreset(x: torch.Tensor, count: int) -> torch.Tensor:

@@ -29,7 +29,7 @@ class NonLocal(nn.Module):
 
 
 class RtfmHead(nn.Module):
-    """extra: features [B, T, width], whose magnitude the loss wants. options: dropout (.7)."""
+    """extra: features [B, T, width], whose magnitude the loss wants, and kept [B, T], 0 where dropout forbids to choose a snippet. options: dropout (.7)."""
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
@@ -67,4 +67,5 @@ class RtfmHead(nn.Module):
         x = (x if mask is None else x * mask[..., None]).transpose(1, 2)
         parts = [*(scale(x) for scale in self.scales), self.non_local(self.squeeze(x))]
         features = self.drop((self.fuse(torch.cat(parts, 1)) + x).transpose(1, 2))
-        return Output(self.score(features).squeeze(-1), None, {"features": features})
+        kept = self.drop(torch.ones(features.shape[:2], device=features.device))
+        return Output(self.score(features).squeeze(-1), None, {"features": features, "kept": kept})

@@ -36,9 +36,8 @@ class GlobalLocal(nn.Module):
         if mask is not None:
             dots = dots.masked_fill(~mask[:, None, None], -torch.inf)
             near = near * mask[:, None]
-        near = near / near.sum(-1, keepdim=True).clamp(
-            min=torch.finfo(near.dtype).tiny
-        )  # padding far from all snippets has no neighbour
+        # Each column by its own sum, as published; the paper's eq. 1 divides rows. Padding far from all snippets has no neighbour.
+        near = near / near.sum(-1).clamp(min=torch.finfo(near.dtype).tiny)[:, None]
         seen = torch.cat([dots.softmax(-1) @ value, near[:, None] @ local], dim=-1)
         x = x + self.out(seen.transpose(1, 2).flatten(2))
         return x + self.feed(x)  # type: ignore[no-any-return]
@@ -80,7 +79,7 @@ class UrDmuHead(nn.Module):
     def forward(
         self, values: torch.Tensor, mask: torch.Tensor | None = None, names: torch.Tensor | None = None
     ) -> Output:
-        """In training what the normal memory says is drawn from its distribution, as published for normal bags."""
+        """In training what the normal memory says of normal bags, the first half of a batch, is drawn from its distribution, as published."""
         x = balanced(values, self.config.clip)
         x = x if mask is None else x * mask[..., None]
         x = self.embed(x.transpose(1, 2)).relu().transpose(1, 2)
@@ -88,7 +87,10 @@ class UrDmuHead(nn.Module):
             x = layer(x, mask)
         (fit_anomalous, said_anomalous), (fit_normal, said_normal) = self.anomalous(x), self.normal(x)
         mu, log_variance, mu_anomalous = self.mu(said_normal), self.variance(said_normal), self.mu(said_anomalous)
-        drawn = mu + torch.randn_like(mu) * (log_variance / 2).exp() if self.training else mu
+        drawn = mu
+        if self.training:
+            noise = torch.randn_like(mu) * (torch.arange(len(mu), device=mu.device) < (len(mu) + 1) // 2)[:, None, None]
+            drawn = mu + noise * (log_variance / 2).exp()
         logits = self.score(torch.cat([x, drawn + mu_anomalous], dim=-1)).squeeze(-1)
         return Output(logits, None, {
             "embedded": x, "fit_normal": fit_normal, "fit_anomalous": fit_anomalous,

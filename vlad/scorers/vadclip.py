@@ -63,7 +63,7 @@ def text_shape(model: Any, tokenizer: str) -> dict[str, Any]:
 
 def tokens_of(labels: Sequence[str], text: Mapping[str, Any]) -> torch.Tensor:
     """Tokens int64 [1 + C, L] of normal and the class names, for a text tower of that shape."""
-    name = f"local-dir:{nano_part('clip')}" if text["tokenizer"] == "nano" else text["tokenizer"]
+    name = f"local-dir:{nano_part('drawn')}" if text["tokenizer"] == "nano" else text["tokenizer"]
     found: torch.Tensor = open_clip.get_tokenizer(name)([NORMAL, *labels], context_length=text["context"])
     return found
 

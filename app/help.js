@@ -1,0 +1,34 @@
+// What each room is for, in a few sentences. A score is never called a proof.
+
+export const HELP = {
+  analyse: [
+    "vlad looks through surveillance clips for moments that do not belong. Drop clips here; each is scored from beginning to end, and what stands out is flagged for you to look at.",
+    "Uploads come in pieces: one that was stopped goes on when you choose the same file again. Analysis goes on when this page is closed.",
+    "Camera, time and threshold can be changed for each clip, also later. The time is read from the file's name or its metadata where they tell it.",
+  ],
+  review: [
+    "The queue holds what was flagged. Look at a segment, then confirm it (C), or dismiss it with a reason (X). U takes back your last verdict. The key ? shows all keys.",
+    "What the model says is a guess about what it seems to show. It decides nothing; you do. Where it contradicts itself the page says that it is not sure.",
+    "Something was missed? Mark where it begins (I) and ends (O), and make it a segment (M). The ends of a chosen segment can be dragged on the timeline.",
+    "Select several with Shift, Ctrl or the boxes to decide on them together.",
+  ],
+  day: [
+    "Every camera is a lane over the hours of a day; marks are segments, their shape is their status. Click one to review it. Hatched stretches could not be decoded, and where a lane is empty nothing was recorded.",
+    "Clips without a known time stand below; give them one under Analyse.",
+  ],
+  search: [
+    "Words find the moments that look like them, over all clips. It compares how pictures look, so it knows things and places better than deeds.",
+    "“More like this” beside a segment finds moments that look like it.",
+  ],
+  evidence: [
+    "Choose confirmed segments and export them as a case: a zip with a clip of each, a PDF report, tables, and the SHA-256 of every file.",
+    "The report holds people's verdicts. A model's sentence stands in it only where somebody put it there, and is marked so.",
+  ],
+  prompts: [
+    "The templates that the language model answers to. Edit one, look at what the model would get, try it on a segment beside the one in use, then save it as a new version.",
+    "Whether a version is better, one segment cannot tell: vlad prompts compare does.",
+  ],
+  settings: [
+    "What runs here, what each threshold would have given, how long clips are kept, who may sign in, keys for programs, and the log of who did what.",
+  ],
+};

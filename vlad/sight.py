@@ -1,0 +1,196 @@
+"""A small image-text model out of two that know the real world: an image backbone and a sentence encoder, frozen, joined by two heads.
+
+In: a folder of sight.json, model.safetensors and tokenizer.json. Out: a model with the parts that `vlad.encoder` uses of an open_clip model
+(`encode_image`, `encode_text`, `visual.trunk`, `visual.head`), and its tokenizer. Knows no files of video, no scores. The recipe is that of
+locked-image tuning (Zhai et al. 2022, LiT) with both towers locked; `vlad.finetune.sight` trains the heads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors.torch import load_file
+from timm.layers.conv2d_same import Conv2dSame
+from torch import nn
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from vlad.errors import WeightsError
+
+CONFIG = "sight.json"
+BERT = "text.bert."  # the sentence encoder
+PAD = 0  # BERT's padding token
+CONTEXT = 64  # word pieces of a sentence that are read
+
+
+def fuse(module: nn.Module, *, even: bool = False) -> None:
+    """Put each batch norm into the convolution before it, in place: the same function, several times faster on a CPU.
+
+    even: pictures have sides that are multiples of 32; then TensorFlow's padding, which is else told anew for each picture, goes into kernels.
+    """
+    children = list(module.named_children())
+    for (name, first), (after, second) in pairwise(children):
+        if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+            setattr(module, name, fuse_conv_bn_eval(first, second))
+            setattr(module, after, getattr(second, "act", nn.Identity()))  # timm's norms end in an activation
+    for name, child in module.named_children():
+        if even and isinstance(child, Conv2dSame) and child.stride == (2, 2) and child.dilation == (1, 1):
+            setattr(module, name, _padded(child))
+        else:
+            fuse(child, even=even)
+
+
+def _padded(conv: nn.Conv2d) -> nn.Conv2d:
+    """TensorFlow's padding of an even picture at stride 2 (one more row below than above) as equal padding under a kernel with a row of zeros."""
+    size = conv.kernel_size[0]
+    bias = conv.bias is not None
+    found = nn.Conv2d(conv.in_channels, conv.out_channels, size + 1, 2, (size - 1) // 2, groups=conv.groups, bias=bias)
+    with torch.no_grad():
+        found.weight.copy_(functional.pad(conv.weight, (1, 0, 1, 0)))
+        if conv.bias is not None and found.bias is not None:
+            found.bias.copy_(conv.bias)
+    return found.train(conv.training).requires_grad_(conv.weight.requires_grad)
+
+
+class Visual(nn.Module):
+    """trunk: pictures [N, 3, S, S] to the mean and the maximum of its last map [N, 2 E]; head: these to the shared space [N, D]."""
+
+    def __init__(self, facts: dict[str, Any]) -> None:
+        super().__init__()
+        self.trunk: Any = timm.create_model(facts["trunk"], pretrained=False, num_classes=0, global_pool="catavgmax")
+        channels: Any = self.trunk.num_features
+        inner, hidden = 2 * int(channels), int(facts["hidden"])
+        self.head = nn.Sequential(
+            Standard(inner), nn.Linear(inner, hidden), nn.GELU(), nn.Dropout(facts["dropout"]), nn.Linear(hidden, facts["embed"]),
+        )  # fmt: skip
+        self.image_size, self.decoded = (
+            int(facts["size"]),
+            int(facts["decoded"]),
+        )  # of its input; of the frames it is made from
+        self.preprocess_cfg = {"mean": tuple(facts["mean"]), "std": tuple(facts["std"])}
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.head(self.trunk(pixels))
+        return found
+
+
+class Standard(nn.Module):
+    """Numbers [..., width] less their mean over real pictures, in their standard deviations."""
+
+    mean: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("scale", torch.ones(width))
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return (values - self.mean.to(values.dtype)) * self.scale.to(values.dtype)
+
+
+class Words(nn.Module):
+    """A sentence encoder (MiniLM-L6, Wang et al. 2020; mean-pooled as Reimers and Gurevych 2019) and a linear head to the shared space."""
+
+    def __init__(self, facts: dict[str, Any]) -> None:
+        super().__init__()
+        from transformers import BertConfig, BertModel
+
+        self.bert: Any = BertModel(BertConfig(**facts["text"]), add_pooling_layer=False)
+        width = facts["text"]["hidden_size"]
+        self.head = nn.Sequential(Standard(width), nn.Linear(width, facts["embed"]))
+
+    def sentences(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Tokens int64 [N, L], padded with PAD, to unit vectors of meaning [N, hidden]."""
+        seen = (tokens != PAD).long()
+        states = self.bert(input_ids=tokens, attention_mask=seen).last_hidden_state
+        mean = (states * seen[..., None]).sum(1) / seen.sum(1, keepdim=True)
+        return functional.normalize(mean, dim=-1)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.head(self.sentences(tokens))
+        return found
+
+
+class Sight(nn.Module):
+    """facts: of sight.json. Called as an open_clip model is."""
+
+    def __init__(self, facts: dict[str, Any]) -> None:
+        super().__init__()
+        self.facts = facts
+        self.visual, self.text = Visual(facts), Words(facts)
+        self.gate = nn.Linear(facts["embed"], 1)  # of unit embeddings: above 0 where they look like the rendered world
+
+    def encode_image(self, pixels: torch.Tensor, normalize: bool = False) -> torch.Tensor:
+        """float [N, 3, S, S], normalised by `preprocess_cfg`, to [N, D]."""
+        found = self.visual(pixels)
+        return functional.normalize(found, dim=-1) if normalize else found
+
+    def encode_text(self, tokens: torch.Tensor, normalize: bool = False) -> torch.Tensor:
+        """Tokens int64 [N, L] to [N, D]."""
+        found = self.text(tokens)
+        return functional.normalize(found, dim=-1) if normalize else found
+
+
+def load_tokenizer(folder: Path) -> Callable[[list[str]], torch.Tensor]:
+    """Sentences to tokens int64 [N, L], L those of the longest."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.enable_truncation(CONTEXT)
+    tokenizer.enable_padding(pad_id=PAD)
+    return lambda texts: torch.tensor([row.ids for row in tokenizer.encode_batch(texts)])
+
+
+def is_sight(folder: Path | None) -> bool:
+    """Whether a folder holds such a model."""
+    return folder is not None and (folder / CONFIG).is_file()
+
+
+def _whole(name: str, value: torch.Tensor) -> bool:
+    """Whether a weight is stored as whole numbers: the sentence encoder's matrices, most of all weights."""
+    return name.startswith(BERT) and value.ndim == 2
+
+
+def packed(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A state as it is stored: float16, and the matrices of the sentence encoder in 8 bits with a scale a row."""
+    found: dict[str, torch.Tensor] = {}
+    for name, value in state.items():
+        if _whole(name, value):
+            rows = value.float()
+            scale = rows.abs().amax(1, keepdim=True).clamp(min=1e-8) / 127
+            found |= {f"{name}.int8": (rows / scale).round().to(torch.int8), f"{name}.scale": scale.half()}
+        else:
+            found[name] = value.half().contiguous() if value.is_floating_point() else value.contiguous()
+    return found
+
+
+def unpacked(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What `packed` stored, in float32."""
+    found = {}
+    for name, value in state.items():
+        if name.endswith(".int8"):
+            whole = name.removesuffix(".int8")
+            found[whole] = value.float() * state[f"{whole}.scale"].float()
+        elif f"{name.removesuffix('.scale')}.int8" not in state:
+            found[name] = value.float() if value.is_floating_point() else value
+    return found
+
+
+def load_sight(folder: Path) -> tuple[Sight, Callable[[list[str]], torch.Tensor]]:
+    """Model (float32, in evaluation mode) and tokenizer of a folder. Raises WeightsError for what does not fit."""
+    try:
+        model = Sight(json.loads((folder / CONFIG).read_text()))
+        model.load_state_dict(unpacked(load_file(folder / "model.safetensors")))
+        return model.eval(), load_tokenizer(folder)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        raise WeightsError(
+            f"encoder {folder.name}: cannot be loaded ({line}); reinstall vlad, or name another encoder"
+        ) from None
