@@ -199,6 +199,9 @@ class Finding:
     text: str
     grave: bool = True
 
+    def __post_init__(self) -> None:  # a template's own names stand in it, and a finding is one line
+        object.__setattr__(self, "text", "".join(c if c.isprintable() else " " for c in self.text))
+
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.text}"
 
