@@ -1,11 +1,12 @@
 """What reviewers decided, as the fine-tuning reads it: few-shot clips for `vlad adapt`, rows for `vlad instruct`, examples for `explain`.
 
 In: a library. Out: a folder with normal/ and anomalous/ (a clip a decided segment; what people marked is there too), verdicts.jsonl, and examples/, the confirmed
-descriptions that the setting `examples` shows to a model beside like moments.
+descriptions that the setting `examples` shows to a model beside like moments. Or whole clips and one frame of each confirmed segment, for `vlad finetune`.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -64,6 +65,53 @@ def export(library: Library, settings: Settings, out: Path) -> list[str]:
         raise OutputError(f"{out}: cannot be written ({error.strerror})") from None
     library.log("command line", "verdicts exported", rows=len(rows))  # clips leave the library
     return [_summary(rows), *lines, *_next(out, rows, bank is not None)]
+
+
+def export_clicks(library: Library, out: Path) -> list[str]:
+    """Write videos.csv (path, label, name) and clicks.csv (video-id, glance: a frame in each confirmed segment); what to run on them, a line each.
+
+    A confirmation is a click on the segment's highest score, a mark of a person's own one on its middle. A clip is anomalous with any of these, normal where
+    all that was flagged was dismissed; one in which something is still open is neither, and stays out. Raises OutputError; InputError where nothing is decided.
+    """
+    decided: dict[str, list[SegmentRow]] = {}
+    for row, video, _, _ in library.verdicts():
+        decided.setdefault(video.id, []).append(row)
+    videos, clicks, left = [], [], 0
+    waiting = library.undecided(list(decided))
+    for video_id, rows in decided.items():
+        seen, video = [row for row in rows if row.status != "dismissed"], rows[0].video
+        fps = (video.facts or {}).get("fps")
+        if not fps or (video_id in waiting and not seen):
+            left += 1
+            continue
+        named = Counter(filter(None, map(view.named, seen)))
+        label = named.most_common(1)[0][0] if named else "anomaly" if seen else "normal"
+        videos.append((str(library.clip(video_id).resolve()), label, video.name))
+        clicks += [(video_id, round(_click(row) * fps)) for row in seen]
+    if not videos:
+        raise InputError("no clip here is decided: confirm or dismiss what was flagged first")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, header, table in (
+            ("videos", ("path", "label", "name"), videos),
+            ("clicks", ("video-id", "glance"), clicks),
+        ):
+            with open(out / f"{name}.csv", "w", newline="", encoding="utf-8", errors="replace") as file:
+                csv.writer(file).writerows([header, *table])
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written ({error.strerror})") from None
+    library.log("command line", "clicks exported", rows=len(clicks))
+    calm = sum(label == "normal" for _, label, _ in videos)
+    return [
+        f"{len(clicks)} clicks in {len(videos) - calm} anomalous clips; {calm} normal ones" + (f"; {left} left out, in which something is open" if left else ""),
+        f"vlad features {out}/videos.csv -o {out}/features",
+        f"vlad finetune custom data.features={out}/videos.csv data.root={out}/features data.clicks={out}/clicks.csv",
+    ]  # fmt: skip
+
+
+def _click(row: SegmentRow) -> float:
+    """The moment (s) in a segment that somebody, confirming it, pointed at."""
+    return (row.start + row.end) / 2 if row.origin == "person" else min(max(row.peak_time, row.start), row.end)
 
 
 def _kind(row: SegmentRow, undecided: str = "anomalous") -> str:

@@ -1,10 +1,10 @@
 """Adapting to a scene from K clips: does it help where the camera and what is usual are new?
 
-    vlad eval fewshot [scorer=nano] [sites=10] [first=100] [shots=1,5,10] [work=runs/fewshot]
+    vlad eval fewshot [scorer=nano] [sites=10] [first=100] [shots=1,5,10] [relearn=false] [work=runs/fewshot]
 
 In: nothing; each site is one simulated camera where something is daily life that the scorer takes for an anomaly. Out: a table: pooled
 frame AUC on clips of the sites that adapting did not see, before and after `vlad adapt` with K normal and K anomalous clips, and the
-paired difference with its 95 % interval over videos.
+paired difference with its 95 % interval over videos. relearn: a bn-wvad head takes its statistics from the K normal clips instead.
 """
 
 from __future__ import annotations
@@ -26,7 +26,14 @@ from . import benchmarks
 from .metrics import Scored, bootstrap, frame_auc
 from .verb import options_of, vlad
 
-OPTIONS = {"scorer": "nano", "sites": "10", "first": "100", "shots": "1,5,10", "work": "runs/fewshot"}
+OPTIONS = {
+    "scorer": "nano",
+    "sites": "10",
+    "first": "100",
+    "shots": "1,5,10",
+    "relearn": "false",
+    "work": "runs/fewshot",
+}
 MOST = 10  # clips of each kind that are kept for adapting
 ENOUGH = 5  # of each kind, that must help significantly
 TEST = 4  # clips of each kind that are measured
@@ -42,18 +49,21 @@ def clip_of(site: int, number: int, anomalous: bool, folder: Path) -> tuple[Worl
     return world, path
 
 
-def adapted(scorer: str, site: int, shots: int, folder: Path) -> Path:
+def adapted(scorer: str, site: int, shots: int, folder: Path, *, relearn: bool = False) -> Path:
     """`vlad adapt`, as a person would run it."""
-    out = folder / f"adapted-{site}-{shots}"
-    if not (out / "scene.safetensors").is_file():
-        kinds = [[str(clip_of(site, k, anomalous, folder)[1]) for k in range(shots)] for anomalous in (False, True)]
+    out = folder / f"{'relearnt' if relearn else 'adapted'}-{site}-{shots}"
+    if not (out / "head.json").is_file():
+        kinds = [
+            [] if anomalous and relearn else [str(clip_of(site, k, anomalous, folder)[1]) for k in range(shots)]
+            for anomalous in (False, True)
+        ]
         options = [
             part
             for name, paths in zip(("--normal", "--anomalous"), kinds, strict=True)
             for path in paths
             for part in (name, path)
         ]
-        vlad("adapt", scorer, "-o", str(out), *options)
+        vlad("adapt", scorer, "-o", str(out), *options, *(["--relearn"] if relearn else []))
     return out
 
 
@@ -97,7 +107,7 @@ def main(argv: Sequence[str]) -> int:
     for shots in map(int, options["shots"].split(",")):
         after = {}
         for site in bar(sites, f"adapting, {shots}"):
-            folder = adapted(options["scorer"], site, shots, work)
+            folder = adapted(options["scorer"], site, shots, work, relearn=options["relearn"] == "true")
             after[site] = measured(
                 Analyzer(make_settings(scorer_weights=str(folder)), encoder=plain.encoder), site, work
             )

@@ -3,6 +3,7 @@
     vlad eval nano   [videos=200] [data=FOLDER] [work=runs/eval] [only=sim,real] [first=1000000]
     vlad eval memory [seconds=3600] [work=runs/eval]
     vlad eval scorers [heads=mil,...] [seeds=3] ...                  (see scorers.py)
+    vlad eval clicks  [heads=mil,ur-dmu] [seeds=3] ...               (see clicks.py)
     vlad eval fewshot [sites=10] [shots=1,5,10] ...                  (see fewshot.py)
     vlad eval calibration [rates=2,4] [rounds=10] ...                (see calibration.py)
     vlad eval adapter [base=nano] [adapter=nano] ...                 (see adapter.py)
@@ -38,6 +39,7 @@ from . import (
     adapter,
     benchmarks,
     calibration,
+    clicks,
     detection,
     explanations,
     fewshot,
@@ -64,6 +66,7 @@ DEFAULTS = {
 OTHERS: dict[str, Callable[[Sequence[str]], int]] = {
     "detection": detection.main,
     "scorers": scorers.main,
+    "clicks": clicks.main,
     "fewshot": fewshot.main,
     "calibration": calibration.main,
     "explanations": words.main,

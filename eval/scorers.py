@@ -110,13 +110,13 @@ def test_clips(analyzer: Analyzer, count: int, folder: Path) -> list[Clip]:
     return found
 
 
-def train(kind: str, seed: int, table: Path, encoder: str, share: float, out: Path) -> float:
-    """`vlad finetune custom` for one head; the seconds it took, also when it was trained before."""
+def train(kind: str, seed: int, table: Path, encoder: str, share: float, out: Path, more: Sequence[str] = ()) -> float:
+    """`vlad finetune custom` for one head, with more changes of its recipe; the seconds it took, also when it was trained before."""
     done = out / "seconds"
     if not done.exists():
         options = [
             f"head={kind}", f"data.features={table}", f"data.encoder={encoder}", f"data.select={share}", f"out={out}",
-            f"scorer.seed={seed}", "scorer.batch=16", *SMALL.get(kind, []),
+            f"scorer.seed={seed}", "scorer.batch=16", *SMALL.get(kind, []), *more,
         ]  # fmt: skip
         begin = time.perf_counter()
         vlad("finetune", "custom", *options)

@@ -1,11 +1,13 @@
 """A scorer for a new scene, from a few clips of it.
 
     vlad adapt SCORER --normal CLIPS --anomalous CLIPS -o DIR
+    vlad adapt SCORER --normal CLIPS --relearn -o DIR            (bn-wvad)
 
 In: a trained scorer and one to ten clips of a camera it has not seen, of either kind or both, one label a clip. Out: the scorer's folder
 with scene.safetensors: prototypes of the scene's snippets and weights that lower the scores of what is usual there, and raise what is not.
 The head itself stays as it is. What it knew is kept in memory.safetensors, features of videos it was selected on: the change is held small
-there, and taken back step by step until their score is as good as it was.
+there, and taken back step by step until their score is as good as it was. With --relearn nothing is added: the statistics of a bn-wvad head are
+taken anew from the normal clips (Zhou et al. 2024, whose score is the distance to them).
 """
 
 from __future__ import annotations
@@ -25,8 +27,10 @@ from vlad.config import Settings
 from vlad.errors import InputError
 from vlad.pipeline import Analyzer
 from vlad.scorers import CALIBRATION, folder_of
-from vlad.scorers.head import Calibration, EmbedText, Head, TrainedScorer, sentences
+from vlad.scorers.bn_wvad import BnWvadHead
+from vlad.scorers.head import Calibration, EmbedText, Head, TrainedScorer, save_head, sentences
 from vlad.scorers.normality import coreset
+from vlad.scorers.scene import FILE as SCENE
 from vlad.scorers.scene import Scene, save_scene
 from vlad.types import Features
 
@@ -160,13 +164,26 @@ def _weighed(scene: Scene, memory: Memory, calm: Sequence[Seen], odd: Sequence[S
     return replace(scene, weights=weights.detach(), bias=bias.detach())
 
 
-def run(scorer: str, out: Path, settings: Settings, *, normal: Sequence[Path], anomalous: Sequence[Path]) -> list[str]:
-    """Adapt into `out`; what was found, a line each. Raises VladError."""
+def run(
+    scorer: str,
+    out: Path,
+    settings: Settings,
+    *,
+    normal: Sequence[Path],
+    anomalous: Sequence[Path],
+    relearn: bool = False,
+) -> list[str]:
+    """Adapt into `out`; what was found, a line each. relearn: by the statistics of the normal clips alone. Raises VladError."""
     if not normal and not anomalous:
         raise InputError("no clips; name some of the new scene with --normal, with --anomalous, or both")
     # Adapting starts from what was trained: other classes, an older scene or calibration have no part in it.
     settings = settings.model_copy(update={"classes": (), "classes_file": None})
-    loaded, memory = load(scorer, settings), load_memory(folder_of(scorer))
+    loaded = load(scorer, settings)
+    if relearn and (not isinstance(loaded.head, BnWvadHead) or anomalous or not normal):
+        raise InputError(
+            "--relearn takes a bn-wvad head and normal clips alone; its score is the distance to their statistics"
+        )
+    memory = None if relearn else load_memory(folder_of(scorer))
     loaded.scene, loaded.calibration = None, Calibration()
     analyzer = Analyzer(settings, scorer=loaded)
     found: list[list[Features]] = []
@@ -175,6 +192,8 @@ def run(scorer: str, out: Path, settings: Settings, *, normal: Sequence[Path], a
         found.append([analyzer.features(path)[0] for path in bar(videos, "clips", transient=True)])
     for features in found[0] + found[1]:
         loaded(features)  # raises MismatchError for another encoder's
+    if memory is None:
+        return _relearn(loaded.head, scorer, out, found[0])
     scene, before, after = fit(loaded, memory, *found)
     copy_scorer(scorer, out, without=CALIBRATION)  # a threshold of other scores promises nothing
     save_scene(scene, out)
@@ -182,5 +201,20 @@ def run(scorer: str, out: Path, settings: Settings, *, normal: Sequence[Path], a
         f"{len(found[0])} normal and {len(found[1])} anomalous clips of the scene",
         f"old videos' score: {before:.4f} before, {after:.4f} after"
         + ("" if scene.weights.any() else " (no change kept)"),
+        f"in {out}; use it with --set scorer_weights={out}",
+    ]
+
+
+def _relearn(head: Head, scorer: str, out: Path, normal: Sequence[Features]) -> list[str]:
+    """The head with the statistics of the scene's normal clips, into `out`."""
+    assert isinstance(head, BnWvadHead)
+    head.relearn(torch.from_numpy(np.concatenate([f.values for f in normal])))
+    copy_scorer(scorer, out, without=CALIBRATION)
+    for stale in (MEMORY, SCENE):  # of scores as they were
+        (out / stale).unlink(missing_ok=True)
+    save_head(head, out)
+    snippets = sum(len(f.values) for f in normal)
+    return [
+        f"statistics of {len(normal)} normal clips ({snippets} snippets)",
         f"in {out}; use it with --set scorer_weights={out}",
     ]

@@ -127,7 +127,7 @@ def classes_of(name: str, label: str = "") -> tuple[str, ...] | None:
 def find_features(source: Path, *, root: Path | None = None, audio: Path | None = None) -> list[FeatureFile]:
     """The videos of a folder, a list file or a CSV, by name.
 
-    root: where the files of a list lie, whatever folder it names (published lists name their author's disk). audio: folder of
+    root: where the files of a list lie, whatever folder it names (published lists name their author's disk); the list may be of the videos themselves. audio: folder of
     NAME__vggish.npy or NAME__logmel.npy. Raises InputError that names every missing file at once.
     """
     rows = _listed(source, root)
@@ -167,12 +167,41 @@ def read_list(source: Path) -> list[tuple[str, str]]:
     return [(row["path"] or "", row.get("label") or "") for row in rows]
 
 
+def read_clicks(source: Path) -> dict[str, tuple[int, ...]]:
+    """Frames in which somebody saw an anomaly, by video: a CSV `video-id,glance` as GlanceVAD publishes them and `vlad verdicts export` writes them.
+
+    Raises InputError that names the first line that is none.
+    """
+    try:
+        with open(source, encoding="utf-8", newline="") as file:
+            rows = csv.DictReader(file)
+            if not {"video-id", "glance"} <= set(rows.fieldnames or ()):
+                raise InputError(f"{source}: expected a CSV with the columns video-id,glance")
+            found: dict[str, list[int]] = {}
+            for row in rows:
+                if not re.fullmatch(r"\d{1,9}", row["glance"] or "", re.ASCII):
+                    raise InputError(f"{source}, line {rows.line_num}: expected a frame's number, from 0")
+                found.setdefault(row["video-id"], []).append(int(row["glance"]))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{source}: cannot be read ({error})") from None
+    return {name: tuple(frames) for name, frames in found.items()}
+
+
 def _listed(source: Path, root: Path | None) -> list[tuple[Path, str]]:
     if source.is_dir():
         return [(p, "") for p in sorted(source.rglob("*.npy"))]
     found = read_list(source)
     there = {p.name: p for p in root.rglob("*.npy")} if root else {}
-    paths = [(there.get(Path(p).name, Path(p) if root is None else None), p, label) for p, label in found]
+    paths = [
+        (
+            there.get(f"{Path(p).name.removesuffix('.npy')}.npy") or there.get(f"{Path(p).stem}.npy")
+            if root
+            else Path(p),
+            p,
+            label,
+        )
+        for p, label in found
+    ]
     missing = [p for path, p, _ in paths if path is None or not path.is_file()]
     if missing:
         more = f" and {len(missing) - 20} more" if len(missing) > 20 else ""

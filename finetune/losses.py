@@ -22,13 +22,14 @@ from .recipe import ScorerRecipe
 class Batch:
     """values float32 [B, T, width], mask bool [B, T], classes float32 [B, C]: 1 where a video is of a class, no 1 for a normal one.
 
-    crops: how many rows, side by side, are crops of one video.
+    crops: how many rows, side by side, are crops of one video. clicks: bool [B, T], the snippets in which somebody saw an anomaly.
     """
 
     values: torch.Tensor
     mask: torch.Tensor
     classes: torch.Tensor
     crops: int = 1
+    clicks: torch.Tensor | None = None
 
     @property
     def truth(self) -> torch.Tensor:
@@ -262,6 +263,50 @@ def normality(out: Output, batch: Batch, recipe: ScorerRecipe) -> torch.Tensor:
     """The error of the guesses at hidden snippets of normal bags."""
     wanted = out.extra["hidden"] & batch.mask & ~batch.truth.bool()[:, None]
     return (out.extra["errors"] * wanted).sum() / wanted.sum().clamp(min=1)
+
+
+def mined(scores: torch.Tensor, clicks: torch.Tensor, alpha: float) -> torch.Tensor:
+    """Clicks of one bag and the snippets around each, up to the next click, whose scores stay at `alpha` of its own or above: bool [T].
+
+    Zhang et al. 2024 (GlanceVAD), section 3.3.
+    """
+    found = clicks.clone()
+    places = clicks.nonzero()[:, 0].tolist()
+    bounds = [-1, *places, len(scores)]
+    for before, at, after in zip(bounds, places, bounds[2:], strict=False):
+        near = scores >= alpha * scores[at]
+        found[at:after] |= near[at:after].cummin(0).values
+        found[before + 1 : at + 1] |= near[before + 1 : at + 1].flip(0).cummin(0).values.flip(0)
+    return found
+
+
+def splatted(kernels: torch.Tensor, sigma: float) -> torch.Tensor:
+    """A bag's labels in [0, 1] from its kernels bool [T]: at each snippet the highest of the Gaussians around them, whose deviation is `sigma` of half
+    the bag; each, and what comes of them, stretched to [0, 1]. GlanceVAD, section 3.2.
+    """
+
+    def stretched(x: torch.Tensor) -> torch.Tensor:
+        low, high = x.amin(-1, keepdim=True), x.amax(-1, keepdim=True)
+        return (x - low) / (high - low).clamp(min=1e-6)
+
+    place = torch.linspace(-1, 1, len(kernels), device=kernels.device)
+    bells = (-(place[None] - place[kernels][:, None]).square() / (2 * sigma**2)).exp()
+    return stretched(stretched(bells).amax(0)) if len(kernels) > 1 else kernels.float()
+
+
+def glance(scores: torch.Tensor, batch: Batch, recipe: ScorerRecipe, *, mine: bool) -> torch.Tensor:
+    """Cross-entropy of the scores [B, T] of clicked videos and what their clicks say of each snippet (GlanceVAD, eq. 5), a mean over snippets.
+
+    mine: whether what scores like a click counts as one; not before the scores mean something.
+    """
+    assert batch.clicks is not None
+    parts = []
+    for own, clicks, inside in zip(scores, batch.clicks, batch.mask, strict=True):
+        if clicks.any():
+            found, at = own[inside], clicks[inside]
+            kernels = mined(found.detach(), at, recipe.alpha) if mine else at
+            parts.append(functional.binary_cross_entropy(found.clamp(1e-6, 1 - 1e-6), splatted(kernels, recipe.sigma), reduction="none"))  # fmt: skip
+    return torch.cat(parts).mean()
 
 
 MIXED = (

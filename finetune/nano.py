@@ -36,12 +36,13 @@ from vlad.weights import nano_folder, write_checksums
 
 from . import instruct, real, sft
 from .adapt import remember
+from .bags import Bag, held
 from .captions import train_captions
 from .clip import SELECT_SEEDS, train_clip
 from .llava import train_adapter, train_llava
 from .objects import free_shape
 from .recipe import LlavaRecipe, MilRecipe, NanoRecipe, checked, load_recipe, read_recipe
-from .scorer import Bag, held, new_head, train_head
+from .scorer import new_head, train_head
 from .sight import train_sight
 
 AVERAGE = 3.0  # seconds; an event lasts longer than a snippet

@@ -86,6 +86,10 @@ class ScorerRecipe(Recipe):
     distil: float = Field(0.0, ge=0)
     guidance: float = Field(0.0, ge=0, le=1)
     least: float = Field(0.0, ge=0, le=1)
+    glance: float = Field(1.0, ge=0)
+    sigma: float = Field(0.1, gt=0)
+    alpha: float = Field(0.9, gt=0, le=1)
+    mining: int = Field(50, ge=0)
     seed: int
 
 
@@ -162,6 +166,8 @@ class DataRecipe(Recipe):
     text: str
     classes: dict[str, str]
     select: float = Field(gt=0, lt=1)
+    clicks: str = ""
+    snippet: int = Field(16, ge=1)
 
 
 class HeadRecipe(Recipe):

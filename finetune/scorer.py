@@ -14,13 +14,12 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import open_clip
 import psutil
 import torch
@@ -28,7 +27,6 @@ from rich.progress import Progress
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
-from torch.nn.utils.rnn import pad_sequence
 
 from vlad.config import Settings, make_settings
 from vlad.device import choose_device
@@ -42,130 +40,14 @@ from vlad.scorers.vadclip import text_shape
 from vlad.seen import SEEN_DIM
 
 from .adapt import remember
-from .data import SOUND, FeatureFile, find_features, known, manifest_encoder, with_audio
-from .losses import LOSSES, MIXED, Batch, top_mean
+from .bags import Bag, Draws, Floats, batch_of, read_bags, split
+from .data import SOUND, find_features, manifest_encoder, read_clicks
+from .losses import LOSSES, glance, top_mean
 from .recipe import HeadRecipe, ScorerRecipe, load_head_recipe
 
-Floats = npt.NDArray[np.float32]
 NAMED = ("mil", "vadclip", "tpwng")  # heads that cannot do without class names
 PLAIN = "ViT-B-32"  # any of open_clip's models with CLIP's own tokenizer
 CHECKPOINT = "checkpoint.safetensors"
-
-
-@dataclass(frozen=True)
-class Bag:
-    """One video: its classes, () for a normal one, and `load(k)`, the features float32 [T, width] of its crop `k`."""
-
-    name: str
-    classes: tuple[str, ...]
-    load: Callable[[int], Floats]
-    crops: int = 1
-
-
-Row = tuple[Bag, tuple[int, ...]]  # a video and which of its crops; () for one by chance
-
-
-def held(values: Floats, classes: tuple[str, ...], name: str = "") -> Bag:
-    """A bag whose features are in memory."""
-    return Bag(name, classes, lambda crop: values)
-
-
-def shortened(values: Floats, length: int, fill: str) -> Floats:
-    """At most `length` snippets [<= length, width]: means of even pieces, as VadCLIP does; `fill` repeat stretches shorter ones to it, pick takes
-    single snippets at even distances, as HL-Net does.
-    """
-    if not length or len(values) == length or (len(values) < length and fill != "repeat"):
-        return values
-    if fill == "pick":
-        picked: Floats = values[np.linspace(0, len(values) - 1, length).astype(int)]
-        return picked
-    edges = np.linspace(0, len(values), length + 1).astype(int)
-    starts = np.minimum(edges[:-1], len(values) - 1)
-    return np.stack([values[a : max(b, a + 1)].mean(axis=0) for a, b in zip(starts, edges[1:], strict=True)])
-
-
-def rows_of(bags: Sequence[Bag], rows: str) -> list[Row]:
-    """What a pass goes over: `videos` (a crop by chance), `crops` (each by itself), or `whole` videos, all crops side by side.
-
-    Raises InputError for `whole` where videos have not the same number of crops.
-    """
-    if rows == "crops":
-        return [(b, (c,)) for b in bags for c in range(b.crops)]
-    if rows == "whole":
-        counts = sorted({b.crops for b in bags})
-        if len(counts) > 1:
-            raise InputError(
-                f"scorer.rows=whole: videos have {counts} crops; it takes as many of each, or scorer.rows=crops"
-            )
-        return [(b, tuple(range(b.crops))) for b in bags]
-    return [(b, ()) for b in bags]
-
-
-def batch_of(
-    rows: Sequence[Row], config: HeadConfig, recipe: ScorerRecipe, rng: np.random.Generator, device: torch.device
-) -> Batch:
-    """Bags side by side, crops of one video together, with the recipe's noise; none longer than what the head sees at once."""
-    length = min((n for n in (recipe.length, config.window) if n), default=0)
-    chosen = [(b, crop) for b, crops in rows for crop in crops or (int(rng.integers(b.crops)),)]
-    arrays = [shortened(b.load(crop), length, recipe.fill) for b, crop in chosen]
-    values = pad_sequence([torch.tensor(a) for a in arrays], batch_first=True).to(device)
-    lengths = torch.tensor([len(a) for a in arrays], device=device)
-    if recipe.drift or recipe.noise:
-        shift = values.std(dim=(0, 1)) * torch.randn(len(chosen), 1, values.shape[2], device=device)
-        values = values + recipe.drift * shift + recipe.noise * torch.randn_like(values)
-    classes = torch.tensor([[float(label in b.classes) for label in config.labels] for b, _ in chosen], device=device)
-    inside = torch.arange(values.shape[1], device=device)[None] < lengths[:, None]
-    return Batch(values, inside, classes, len(chosen) // len(rows))
-
-
-class Draws:
-    """Batches of rows, normal ones first, and how many optimiser steps there are.
-
-    extra: bags of which each step takes a share, where rows are drawn by chance. Raises SettingsError for a loss that cannot take mixed batches.
-    """
-
-    def __init__(
-        self, train: Sequence[Bag], recipe: ScorerRecipe, kind: str, *, extra: Sequence[Bag] = (), share: float = 0.0
-    ) -> None:
-        if recipe.bags == "mixed" and kind not in MIXED:
-            raise SettingsError(f"scorer.bags=mixed: the loss of {kind} compares normal halves with anomalous ones")
-        if extra and recipe.draw != "chance":
-            raise SettingsError("scorer.draw=pass: other bags are drawn by chance only")
-        self.recipe, self.share = recipe, share
-        kinds = (False,) if kind == "normality" else (False, True)
-        wanted = [kinds] if recipe.bags == "mixed" else [(k,) for k in kinds]
-        self.rows, self.extra = (
-            [rows_of([b for b in bags if bool(b.classes) in kind], recipe.rows) for kind in wanted]
-            for bags in (train, extra)
-        )
-        counts = [len(rows) for rows in self.rows]
-        if recipe.draw == "chance":
-            self.each = max(1, max(counts) // recipe.batch)
-        elif recipe.bags == "mixed":
-            self.each = -(-counts[0] // recipe.batch)
-        else:
-            self.each = max(1, min(counts) // recipe.batch)
-        self.steps = recipe.steps or recipe.epochs * self.each
-        self.epochs = -(-self.steps // self.each)
-
-    def batches(self, epoch: int, rng: np.random.Generator) -> Iterator[list[Row]]:
-        """Those of one pass; the last one may be cut short by `steps`."""
-        batch, count = self.recipe.batch, min(self.each, self.steps - epoch * self.each)
-        if self.recipe.draw == "chance":
-            for _ in range(count):
-                yield [
-                    r
-                    for own, extra in zip(self.rows, self.extra, strict=True)
-                    for r in _draw(own, extra, batch, self.share, rng)
-                ]
-            return
-        orders = [rng.permutation(len(rows)) for rows in self.rows]
-        for step in range(count):
-            yield [
-                rows[i]
-                for rows, order in zip(self.rows, orders, strict=True)
-                for i in order[step * batch : (step + 1) * batch]
-            ]
 
 
 def selection_score(head: Head, bags: Sequence[Bag], names: torch.Tensor | None, device: torch.device) -> float:
@@ -329,7 +211,11 @@ def _epoch(
         batch = batch_of(rows, run.head.config, recipe, rng, device)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             out = run.head(batch.values, batch.mask, names)
-        loss = loss_of(_in_float(out), batch, recipe)
+        out = _in_float(out)
+        loss = loss_of(out, batch, recipe)
+        if recipe.glance and batch.clicks is not None and batch.clicks.any():
+            mine = run.epoch * draws.each + step >= recipe.mining
+            loss = loss + recipe.glance * glance(out.logits.sigmoid(), batch, recipe, mine=mine)
         run.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         if recipe.clip:
@@ -345,62 +231,6 @@ def _in_float(out: Any) -> Any:
     return out._replace(
         logits=out.logits.float(), classes=None if out.classes is None else out.classes.float(), extra=extra
     )
-
-
-def _draw(own: list[Row], extra: list[Row], count: int, share: float, rng: np.random.Generator) -> list[Row]:
-    """`count` rows of one kind by chance, a share of them of the second sort where there are any."""
-    others = round(count * share) if extra else 0
-    return [own[int(i)] for i in rng.integers(0, len(own), count - others)] + [
-        extra[int(i)] for i in rng.integers(0, max(len(extra), 1), others)
-    ]
-
-
-def split(bags: Sequence[Bag], share: float, seed: int) -> tuple[list[Bag], list[Bag]]:
-    """Training bags and the held-out slice, `share` of each kind and at least one. Raises InputError where a kind has too few."""
-    rng = np.random.default_rng([seed, 7])
-    train: list[Bag] = []
-    select: list[Bag] = []
-    for wanted in (False, True):
-        kind = [b for b in bags if bool(b.classes) == wanted]
-        if len(kind) == 1:
-            raise InputError(f"only one {'anomalous' if wanted else 'normal'} video; training and selection need two")
-        order = rng.permutation(len(kind))
-        count = max(1, round(len(kind) * share)) if kind else 0
-        select += [kind[i] for i in order[:count]]
-        train += [kind[i] for i in order[count:]]
-    return train, select
-
-
-def read_bags(
-    files: Sequence[FeatureFile], classes: dict[str, str], audio: bool
-) -> tuple[list[Bag], int, dict[str, str]]:
-    """Bags of feature files, their width, and the hash of each. Raises InputError that names every file that does not fit."""
-    bags, hashes, faults = [], {}, []
-    widths: dict[int, list[str]] = {}
-    for file in known(files):
-        try:
-            load = with_audio(file) if audio else file.load
-            first = load(0)
-        except InputError as error:
-            faults.append(str(error))
-            continue
-        widths.setdefault(first.shape[1], []).append(file.name)
-        whole = hashlib.sha256()
-        for path in (*file.crops, *([file.audio] if audio and file.audio else [])):
-            whole.update(path.read_bytes())
-        hashes[file.name] = whole.hexdigest()
-        words = tuple(dict.fromkeys(classes.get(c, c) for c in file.classes or ()))
-        bags.append(Bag(file.name, words, load, file.count))
-    if len(widths) > 1:
-        usual = max(widths, key=lambda w: len(widths[w]))
-        odd = [f"{name} ({w})" for w, names in widths.items() if w != usual for name in names]
-        faults.append(f"{len(odd)} files have not {usual} numbers a snippet: {', '.join(odd[:20])}")
-    unknown = sorted({c for b in bags for c in b.classes} - set(classes.values())) if classes else []
-    if unknown:
-        faults.append(f"unknown classes {', '.join(unknown)}; name them in data.classes")
-    if faults:
-        raise InputError("; ".join(faults[:20]) + (f"; and {len(faults) - 20} more" if len(faults) > 20 else ""))
-    return bags, next(iter(widths)), hashes
 
 
 def text_settings(name: str) -> Settings:
@@ -573,7 +403,10 @@ def _bags_of(recipe: HeadRecipe) -> tuple[list[Bag], int, dict[str, str]]:
     data = recipe.data
     root, audio = (Path(name) if name else None for name in (data.root, data.audio))
     files = find_features(Path(data.features), root=root, audio=audio)
-    bags, width, hashes = read_bags(files, data.classes, recipe.head == "hl-net" and audio is not None)
+    clicks = read_clicks(Path(data.clicks)) if data.clicks else {}
+    bags, width, hashes = read_bags(
+        files, data.classes, recipe.head == "hl-net" and audio is not None, clicks=clicks, snippet=data.snippet
+    )
     return [b for b in bags if recipe.head != "normality" or not b.classes], width, hashes
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from vlad.finetune.bags import read_bags
 from vlad.finetune.data import classes_of, find_features, known
-from vlad.finetune.scorer import read_bags
 
 from vlad.errors import InputError
 

@@ -216,6 +216,38 @@ def test_verdicts_become_clips_and_rows_that_the_fine_tuning_reads(
     assert len(made) == 2
 
 
+def test_a_confirmation_is_a_click_for_the_fine_tuning(library: Library, segments: list[str], tmp_path: Path) -> None:
+    from vlad.finetune.data import find_features, read_clicks
+
+    (row, *_) = library.segments()[0]
+    fps = row.video.facts["fps"] if row.video.facts else 0
+    library.mark(library.local_user(), row.video_id, 6.0, 8.0, "brawl")
+    lines = verdicts.export_clicks(library, tmp_path / "out")
+    clicks = read_clicks(tmp_path / "out" / "clicks.csv")
+    confirmed = next(s for s in library.segments()[0] if s.id == segments[0])
+    assert sorted(clicks[row.video_id]) == sorted([round(7.0 * fps), round(confirmed.peak_time * fps)])
+    assert lines[0] == "2 clicks in 1 anomalous clips; 0 normal ones"
+    (tmp_path / "features").mkdir()
+    np.save(tmp_path / "features" / f"{row.video_id}.npy", np.zeros((20, 4), np.float32))
+    (found,) = find_features(
+        tmp_path / "out" / "videos.csv", root=tmp_path / "features"
+    )  # the list of clips names their features
+    assert found.name == row.video_id
+    assert found.classes
+
+
+def test_a_clip_is_normal_once_all_that_was_flagged_in_it_is_dismissed(
+    library: Library, segments: list[str], tmp_path: Path
+) -> None:
+    user = library.local_user()
+    library.decide(user, segments[0], "dismissed", "a rehearsal")
+    with pytest.raises(InputError, match="no clip here is decided"):
+        verdicts.export_clicks(library, tmp_path / "out")
+    for other in segments[1:]:
+        library.decide(user, other, "dismissed", "a rehearsal")
+    assert verdicts.export_clicks(library, tmp_path / "out")[0] == "0 clicks in 0 anomalous clips; 1 normal ones"
+
+
 def test_what_was_missed_and_what_was_called_wrong_reach_the_fine_tuning(
     library: Library, segments: list[str], tmp_path: Path
 ) -> None:

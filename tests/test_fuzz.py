@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 from fuzz import HERE, TARGETS
 
-RUNS, SECONDS = 30_000, 40  # inputs a target, the same ones each time: how many a machine does in some seconds is its own matter
+RUNS, SECONDS = (
+    30_000,
+    40,
+)  # inputs a target, the same ones each time: how many a machine does in some seconds is its own matter
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -1,12 +1,15 @@
 """Heads are trained as their authors do: rows, steps and rates of the recipes; losses and gradients against the papers' equations, written out bag by bag."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
-from vlad.finetune.losses import LOSSES, Batch
+from vlad.finetune.bags import Bag, Draws, batch_of, rows_of, shortened
+from vlad.finetune.losses import LOSSES, Batch, glance, mined, splatted
 from vlad.finetune.recipe import ScorerRecipe, load_head_recipe
-from vlad.finetune.scorer import Bag, Draws, batch_of, optimiser_of, rate_of, rows_of, shortened
+from vlad.finetune.scorer import optimiser_of, rate_of
 
 from vlad.errors import InputError, SettingsError
 from vlad.scorers import HEADS
@@ -370,3 +373,47 @@ def test_bn_wvad_scores_by_distance_times_certainty_and_learns_a_scenes_normal()
     mean = float((near["distance_0"] + near["distance_1"]).mean())
     assert mean == pytest.approx(32**0.5 + 16**0.5, rel=0.1)  # of a point from the middle of its own cloud
     assert mean < 0.8 * float(both.mean())
+
+
+def test_clicks_are_mined_and_splatted_as_glancevad_does() -> None:
+    """Zhang et al. 2024, sections 3.2 and 3.3, written out snippet by snippet."""
+    scores = torch.tensor([0.1, 0.8, 0.9, 0.85, 0.2, 0.9, 0.4, 0.5, 0.46, 0.3])
+    clicks = torch.zeros(10, dtype=torch.bool)
+    clicks[[2, 7]] = True
+    found = mined(scores, clicks, 0.9)
+    assert found.nonzero()[:, 0].tolist() == [2, 3, 7, 8]  # .8 is below .81, snippet 5 not joined to any click
+    labels = splatted(found, 0.1)
+    bells = np.array(
+        [[np.exp(-((2 * t / 9 - 2 * k / 9) ** 2) / (2 * 0.1**2)) for t in range(10)] for k in (2, 3, 7, 8)]
+    )
+    bells = (bells - bells.min(1, keepdims=True)) / np.ptp(bells, axis=1, keepdims=True)
+    wanted = bells.max(0)
+    wanted = (wanted - wanted.min()) / np.ptp(wanted)
+    torch.testing.assert_close(labels, torch.tensor(wanted, dtype=torch.float32), atol=1e-5, rtol=1e-4)
+
+
+def test_the_loss_of_clicks() -> None:
+    recipe, logits = published("ucf-crime", "ur-dmu"), drawn(4, SNIPPETS)
+    clicks = torch.zeros(4, SNIPPETS, dtype=torch.bool)
+    clicks[2, 1] = clicks[3, 0] = True
+    own = replace(batch(), clicks=clicks)
+    total, count = torch.zeros(()), 0
+    for i in (2, 3):
+        length = int(own.mask[i].sum())
+        y = splatted(clicks[i, :length], recipe.sigma)
+        p = logits[i, :length].sigmoid()
+        total = total - (y * torch.log(p) + (1 - y) * torch.log(1 - p)).sum()
+        count += length
+    alike(glance(logits.sigmoid(), own, recipe, mine=False), total / count, logits)
+
+
+def test_a_click_stays_where_it_was_when_a_bag_is_shortened() -> None:
+    values = np.arange(40, dtype=np.float32)[:, None].repeat(4, 1)
+    bag = Bag("a", ("fighting",), lambda crop: values, clicks=(31,))
+    config, recipe = HeadConfig("ur-dmu", "x", 4, 0, ("fighting",)), published("ucf-crime", "ur-dmu")
+    found = batch_of(
+        [(bag, (0,))], config, recipe.model_copy(update={"length": 10}), np.random.default_rng(0), torch.device("cpu")
+    )
+    assert found.clicks is not None
+    at = int(found.clicks[0].nonzero()[0, 0])
+    assert abs(float(found.values[0, at, 0]) - 31) < 2.5

@@ -8,9 +8,10 @@ import numpy.typing as npt
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
+from vlad.finetune.bags import Bag, batch_of, held, rows_of
 from vlad.finetune.losses import LOSSES
 from vlad.finetune.recipe import ScorerRecipe
-from vlad.finetune.scorer import Bag, batch_of, held, rows_of, train_head
+from vlad.finetune.scorer import train_head
 
 from vlad.config import make_settings
 from vlad.errors import MismatchError, SettingsError, WeightsError

@@ -12,6 +12,7 @@ from test_scorers import CLIP, ENCODER, MOTION, bags, embed_text, features, new_
 from typer.testing import CliRunner
 from vlad.finetune import scorer
 from vlad.finetune.adapt import MEMORY, fit, load_memory, remember
+from vlad.finetune.bags import shortened, split
 from vlad.finetune.calibrate import (
     BLOCK,
     blocks,
@@ -23,12 +24,15 @@ from vlad.finetune.calibrate import (
 )
 from vlad.finetune.recipe import load_head_recipe
 from vlad.finetune.score import copy_scorer
-from vlad.finetune.scorer import shortened, split, train_head
+from vlad.finetune.scorer import train_head
 
 from vlad.cli import app
+from vlad.config import make_settings
+from vlad.encoder import load_encoder
 from vlad.errors import InputError, MismatchError, SettingsError
-from vlad.scorers import load_folder
-from vlad.scorers.head import TrainedScorer, save_head, sentences
+from vlad.pipeline import Analyzer
+from vlad.scorers import HEADS, load_folder
+from vlad.scorers.head import HeadConfig, TrainedScorer, save_head, sentences
 from vlad.scorers.scene import save_scene
 from vlad.types import Features, ScoreTrack
 
@@ -237,6 +241,27 @@ def test_one_kind_of_clips_is_enough_and_none_is_refused(trained: tuple[TrainedS
     with pytest.raises(InputError, match="train this scorer"):
         load_memory(folder)
     (tmp_path / MEMORY).rename(folder / MEMORY)
+
+
+@pytest.mark.slow
+def test_a_bn_wvad_head_takes_a_scenes_statistics_and_no_other_head_does(
+    clip: Path, trained: tuple[TrainedScorer, Path], tmp_path: Path
+) -> None:
+    encoder = load_encoder(make_settings())
+    (folder := tmp_path / "bn").mkdir()
+    save_head(HEADS["bn-wvad"](HeadConfig("bn-wvad", encoder.name, sum(encoder.parts), 0, ())), folder)
+    (folder / MEMORY).write_bytes(b"of scores as they were")
+    told = CliRunner().invoke(
+        app, ["adapt", str(folder), "--normal", str(clip), "--relearn", "-o", str(tmp_path / "out")]
+    )
+    assert told.exit_code == 0, told.output
+    before, after = (load_folder(str(f), None, embed_text) for f in (folder, tmp_path / "out"))
+    found = Analyzer(make_settings(), encoder=encoder).features(clip)[0]
+    assert before(found).scores.mean() > after(found).scores.mean()
+    assert not (tmp_path / "out" / MEMORY).exists()
+    for given in ([str(trained[1]), "--normal", str(clip)], [str(folder), "--anomalous", str(clip)]):
+        refused = CliRunner().invoke(app, ["adapt", *given, "--relearn", "-o", str(tmp_path / "no")])
+        assert isinstance(refused.exception, InputError)
 
 
 def test_a_scene_holds_for_its_own_classes_and_older_thresholds_do_not(

@@ -283,6 +283,9 @@ def adapt(
     out: Folder,
     normal: Clips = None,
     anomalous: Clips = None,
+    relearn: Annotated[
+        bool, typer.Option("--relearn", help="Of a bn-wvad head: take its statistics anew from the normal clips.")
+    ] = False,
     preset: Preset = "nano",
     set_: Changes = None,
 ) -> None:
@@ -290,7 +293,7 @@ def adapt(
     settings = vlad.make_settings(preset, **read_changes(set_ or []))
     check_folder(out)
     for line in verb("vlad.finetune.adapt", "run")(
-        scorer, out, settings, normal=normal or [], anomalous=anomalous or []
+        scorer, out, settings, normal=normal or [], anomalous=anomalous or [], relearn=relearn
     ):
         print(line)
 

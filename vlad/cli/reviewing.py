@@ -216,10 +216,16 @@ def audit_verify(
 @verdicts.command("export")
 def verdicts_export(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for clips and rows.")],
+    clicks: Annotated[
+        bool,
+        typer.Option("--clicks", help="A frame a confirmed segment, and a list of the clips, for `vlad finetune`."),
+    ] = False,
     library: Where = HERE,
     folder: Folder = None,
 ) -> None:
     """Few-shot clips for `vlad adapt` and rows for `vlad instruct`, from what reviewers confirmed and dismissed."""
     check_folder(out)
-    for line in verb("vlad.app.verdicts", "export")(_open(library, folder), vlad.make_settings(), out):
+    place = _open(library, folder)
+    told = verb("vlad.app.verdicts", "export_clicks")(place, out) if clicks else verb("vlad.app.verdicts", "export")(place, vlad.make_settings(), out)  # fmt: skip
+    for line in told:
         print(printable(line))

@@ -178,6 +178,12 @@ class Queue:
                 found.append((row, row.video, verdict, list(session.scalars(notes))))
         return found
 
+    def undecided(self, video_ids: Sequence[str]) -> set[str]:
+        """Those of these clips in which something that the model flagged is still open."""
+        still = (SegmentRow.status == "open", SegmentRow.origin != "person", SegmentRow.gone.is_(None))
+        with self.database.read() as session:
+            return set(session.scalars(select(SegmentRow.video_id).where(SegmentRow.video_id.in_(video_ids), *still)))
+
     def facets(self) -> dict[str, list[str]]:
         """What segments can be filtered by: labels, cameras and people there are."""
         live = (Video.removed.is_(None),)

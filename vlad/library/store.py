@@ -96,7 +96,7 @@ class Library:
             queue.spans,
         )
         self.decided, self.missed, self.verdicts = queue.decided, queue.missed, queue.verdicts
-        self.spans_of = queue.spans_of
+        self.spans_of, self.undecided = queue.spans_of, queue.undecided
         self.segments_of, self.facets, self.deciders = queue.segments_of, queue.facets, queue.deciders
 
         review = Review(database)
