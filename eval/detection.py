@@ -368,35 +368,42 @@ def _middle(values: list[float]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def draw(found: Measured, folder: Path) -> list[Path]:
-    """ROC and PR curves as roc.png and pr.png. Raises SettingsError without matplotlib."""
+def draw(found: Measured, dataset: Dataset, folder: Path) -> list[Path]:
+    """ROC and PR curves as roc.png and pr.png, and with each class against all normal videos as roc_classes.png and pr_classes.png.
+
+    Raises SettingsError without matplotlib.
+    """
     try:
+        import matplotlib
         from matplotlib.figure import Figure
     except ImportError:
         raise SettingsError("--pictures needs matplotlib: install vlad[eval]") from None
-    tp, fp = found.pool.curve(np.ones(found.pool.videos))
-    share = tp[-1] / (tp[-1] + fp[-1])
-    curves = {
-        "roc": (
-            fp / max(fp[-1], 1),
-            tp / max(tp[-1], 1),
-            "false positive rate",
-            "true positive rate",
-            ([0, 1], [0, 1]),
-        ),
-        "pr": (tp / max(tp[-1], 1), tp / np.maximum(tp + fp, 1), "recall", "precision", ([0, 1], [share, share])),
-    }
+    every = {"scores": np.ones(found.pool.videos)}
+    classes = {c: np.array([not v.spans or c in v.classes for v in dataset.videos], float) for c in dataset.classes}
+    classes = {c: times for c, times in classes.items() if (times * found.pool.anomalous).any()}
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for name, (x, y, across, up, chance) in curves.items():
-        figure = Figure(figsize=(5, 5), dpi=120, layout="constrained")
-        axes = figure.subplots()
-        axes.plot(*chance, color="0.6", linestyle="--", label="constant score")
-        axes.plot(x, y, color="#1f5fa8", label="scores")
-        axes.set(xlabel=across, ylabel=up, xlim=(0, 1), ylim=(0, 1.01))
-        axes.legend(loc="lower right" if name == "roc" else "upper right")
-        figure.savefig(folder / f"{name}.png")
-        written.append(folder / f"{name}.png")
+    for suffix, curves in (("", every), ("_classes", classes)):
+        for kind, (across, up) in {"roc": ("false positive rate", "true positive rate"), "pr": ("recall", "precision")}.items():  # fmt: skip
+            if not curves:
+                continue
+            figure = Figure(figsize=(5, 5) if not suffix else (7, 5), dpi=120, layout="constrained")
+            axes = figure.subplots()
+            axes.set_prop_cycle(color=matplotlib.colormaps["tab20"](np.arange(20)))
+            for name, times in curves.items():
+                tp, fp = found.pool.curve(times)
+                hit, share = tp / max(tp[-1], 1), tp[-1] / max(tp[-1] + fp[-1], 1)
+                x, y = (fp / max(fp[-1], 1), hit) if kind == "roc" else (hit, tp / np.maximum(tp + fp, 1))
+                axes.plot(x, y, label=name, **({"color": "#1f5fa8"} if not suffix else {"linewidth": 1}))
+                if not suffix:
+                    axes.plot([0, 1], [0, 1] if kind == "roc" else [share, share], color="0.6", linestyle="--", label="constant score")  # fmt: skip
+            axes.set(xlabel=across, ylabel=up, xlim=(0, 1), ylim=(0, 1.01))
+            if suffix:
+                axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small", frameon=False)
+            else:
+                axes.legend(loc="lower right" if kind == "roc" else "upper right")
+            figure.savefig(folder / f"{kind}{suffix}.png")
+            written.append(folder / f"{kind}{suffix}.png")
     return written
 
 
@@ -445,7 +452,7 @@ def main(argv: Sequence[str]) -> int:
         difference = {n: v - others[n] for n, v in ours.items() if n in others}
         facts["against"] = {"difference": difference, "ci": intervals(found, other)}
     if given.pictures:
-        facts["pictures"] = [str(p) for p in draw(found, given.pictures)]
+        facts["pictures"] = [str(p) for p in draw(found, dataset, given.pictures)]
     if given.json:
         print(json.dumps(_plain(facts), allow_nan=False))
     else:

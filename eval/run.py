@@ -10,6 +10,7 @@
     vlad eval injection [videos=40] ...                              (see injection.py)
     vlad eval speed [PART...] [seconds=30] [clip=FILE] ...           (see speed.py)
     vlad eval explanations --predictions FILE --references FILE ...  (see words.py)
+    vlad eval actions --truth FILE --found FILE_OR_FOLDER ...        (see actions.py)
     vlad eval detection --dataset NAME --scores CSV_OR_FOLDER ...    (see detection.py)
 
 In: options as key=value. Out: a table, WORK/NAME.json, and exit status 1 where a bar is missed.
@@ -36,6 +37,7 @@ from vlad.pipeline import Analyzer, versions
 from vlad.segments import iou
 
 from . import (
+    actions,
     adapter,
     benchmarks,
     calibration,
@@ -64,6 +66,7 @@ DEFAULTS = {
     "memory": {"seconds": "3600", "work": "runs/eval"},
 }
 OTHERS: dict[str, Callable[[Sequence[str]], int]] = {
+    "actions": actions.main,
     "detection": detection.main,
     "scorers": scorers.main,
     "clicks": clicks.main,

@@ -37,7 +37,7 @@ MAY: dict[str, set[str]] = {
     "prompting": {"errors", "prompts", "rendering"},
     "rendering": {"errors"},
     "explainers": BASE | {"arrays", "weights", "prompting", "video", "sight", "nano", "wording"},
-    "report": {"types", "errors", "wording"},
+    "report": {"types", "errors", "wording", "tracks"},
     "pipeline": LIBRARY - {"pipeline", "sim", "library"},
     "library": {"types", "errors", "wording", "clock"},
     "clock": {"errors"},

@@ -25,6 +25,7 @@ from jinja2 import Environment, PackageLoader
 from PIL import Image
 
 from vlad.errors import InputError, OutputError
+from vlad.tracks import tubes
 from vlad.types import FIELDS, Analysis, Explanation, ScoreTrack, Segment, Summary, Track, Video
 from vlad.wording import has_verdict, reading
 
@@ -53,6 +54,10 @@ def to_dict(analysis: Analysis) -> dict[str, Any]:
         "tracks": [
             {"id": t.id, "label": t.label, "score": round(t.score, 3), "times": t.times.round(3).tolist(),
              "boxes": [[round(float(v), 4) for v in box] for box in t.boxes]} for t in analysis.tracks
+        ],
+        "tubes": [
+            {**dataclasses.asdict(t), "start": round(t.start, 3), "end": round(t.end, 3), "score": round(t.score, 3)}
+            for t in tubes(analysis.segments, analysis.tracks)
         ],
     }  # fmt: skip
 

@@ -15,13 +15,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from vlad.types import Box, Sighting, Track
+from vlad.types import Box, Segment, Sighting, Track
 
 SURE = 0.4  # score from which a box may begin a track
 PATIENCE = 2.5  # seconds for which what is not seen is sought on
 NEAR = 1.2  # distance of the middles, in sizes of the box, over which two boxes are two things
 ALIKE = 0.5  # at most half or twice the size
 LEAST = 2  # sightings of a track; one alone may be a mistake
+THERE = 0.5  # share of a segment that somebody is in, to be of it
 VEHICLES = frozenset({"bicycle", "car", "motorcycle", "bus", "train", "truck"})
 Floats = npt.NDArray[np.float64]
 
@@ -141,3 +142,30 @@ def counts(tracks: Sequence[Track], times: npt.ArrayLike) -> tuple[npt.NDArray[n
         if row is not None:
             found[row] += (wanted >= track.times[0]) & (wanted <= track.times[-1])
     return found[0], found[1]
+
+
+@dataclass(frozen=True)
+class Tube:
+    """Who or what was there in a segment, and from when to when: the place of the segment, the track's id, the segment's class, seconds, and a score in [0, 1],
+    the segment's peak by the share of it that the track is there."""
+
+    segment: int
+    track: int
+    label: str
+    start: float
+    end: float
+    score: float
+
+
+def tubes(segments: Sequence[Segment], tracks: Sequence[Track]) -> list[Tube]:
+    """Of each segment the tracks that are there for half of it or more, in order of their scores. Who of them did it, nobody knows."""
+    found = []
+    for number, segment in enumerate(segments):
+        own = []
+        for track in tracks:
+            start, end = max(segment.start, float(track.times[0])), min(segment.end, float(track.times[-1]))
+            share = (end - start) / (segment.end - segment.start)
+            if share >= THERE:
+                own.append(Tube(number, track.id, segment.label, start, end, segment.peak * share))
+        found += sorted(own, key=lambda tube: -tube.score)
+    return found
