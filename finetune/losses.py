@@ -268,7 +268,7 @@ def normality(out: Output, batch: Batch, recipe: ScorerRecipe) -> torch.Tensor:
 def mined(scores: torch.Tensor, clicks: torch.Tensor, alpha: float) -> torch.Tensor:
     """Clicks of one bag and the snippets around each, up to the next click, whose scores stay at `alpha` of its own or above: bool [T].
 
-    Zhang et al. 2024 (GlanceVAD), section 3.3.
+    Zhang et al. 2024 (GlanceVAD), anomaly kernel mining; gaussian_kernel_mining of its code.
     """
     found = clicks.clone()
     places = clicks.nonzero()[:, 0].tolist()
@@ -282,7 +282,7 @@ def mined(scores: torch.Tensor, clicks: torch.Tensor, alpha: float) -> torch.Ten
 
 def splatted(kernels: torch.Tensor, sigma: float) -> torch.Tensor:
     """A bag's labels in [0, 1] from its kernels bool [T]: at each snippet the highest of the Gaussians around them, whose deviation is `sigma` of half
-    the bag; each, and what comes of them, stretched to [0, 1]. GlanceVAD, section 3.2.
+    the bag; each, and what comes of them, stretched to [0, 1]. GlanceVAD, temporal Gaussian splatting.
     """
 
     def stretched(x: torch.Tensor) -> torch.Tensor:
@@ -295,7 +295,7 @@ def splatted(kernels: torch.Tensor, sigma: float) -> torch.Tensor:
 
 
 def glance(scores: torch.Tensor, batch: Batch, recipe: ScorerRecipe, *, mine: bool) -> torch.Tensor:
-    """Cross-entropy of the scores [B, T] of clicked videos and what their clicks say of each snippet (GlanceVAD, eq. 5), a mean over snippets.
+    """Cross-entropy of the scores [B, T] of clicked videos and what their clicks say of each snippet (GlanceVAD's loss of anomalous videos), a mean over snippets.
 
     mine: whether what scores like a click counts as one; not before the scores mean something.
     """

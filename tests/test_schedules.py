@@ -376,7 +376,7 @@ def test_bn_wvad_scores_by_distance_times_certainty_and_learns_a_scenes_normal()
 
 
 def test_clicks_are_mined_and_splatted_as_glancevad_does() -> None:
-    """Zhang et al. 2024, sections 3.2 and 3.3, written out snippet by snippet."""
+    """Zhang et al. 2024, kernel mining and splatting, written out snippet by snippet."""
     scores = torch.tensor([0.1, 0.8, 0.9, 0.85, 0.2, 0.9, 0.4, 0.5, 0.46, 0.3])
     clicks = torch.zeros(10, dtype=torch.bool)
     clicks[[2, 7]] = True
