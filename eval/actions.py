@@ -21,13 +21,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
 from rich.table import Table
 
 from vlad.errors import InputError
 from vlad.report import from_json
 from vlad.segments import iou
 from vlad.tracks import overlaps, tubes
+
+from .verb import show_table
 
 IOUS: Mapping[str, tuple[float, ...]] = {
     "activitynet": tuple(np.linspace(0.5, 0.95, 10).round(2)),
@@ -251,6 +252,6 @@ def main(argv: Sequence[str]) -> int:
     classes = Table("class", *facts)
     for label in facts["spans"]["per_class"]:
         classes.add_row(label, *(f"{of['per_class'].get(label, float('nan')):.4f}" for of in facts.values()))
-    Console(width=150).print(table)
-    Console(width=150).print(classes)
+    show_table(table)
+    show_table(classes)
     return 0

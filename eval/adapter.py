@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.progress import track as bar
 from rich.table import Table
 
@@ -32,7 +31,7 @@ from .benchmarks import calm_span, rendered
 from .compare import readable
 from .explanations import Told, category, constant, recall, said, truth_of
 from .metrics import Figure, bootstrap
-from .verb import options_of
+from .verb import options_of, show_table
 
 OPTIONS = {"base": "nano", "adapter": "nano", "videos": "120", "first": "5000000", "bank": "300", "constrain": "true", "work": "runs/adapter"}  # fmt: skip
 MEASURES = ("category", "who and what recalled", "calm spans called normal", "readable")
@@ -161,6 +160,6 @@ def main(argv: Sequence[str]) -> int:
                 "", *(f"{g.value:+.3f} [{g.low:+.3f}, {g.high:+.3f}]" if name != "base" else "" for g in gains)
             )
             facts[name] = {m: [vars(over(r)), vars(g)] for m, r, g in zip(MEASURES, rows, gains, strict=True)}
-    Console(width=150).print(table)
+    show_table(table)
     (work / "adapter.json").write_text(json.dumps(facts, indent=1) + "\n")
     return int(any(facts["adapter"][m][1]["low"] <= 0 for m in MEASURES[:3]))

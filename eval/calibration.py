@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
 from rich.progress import track as bar
 from rich.table import Table
 
@@ -32,7 +31,7 @@ from vlad.types import ScoreTrack
 
 from .benchmarks import counts, rendered
 from .metrics import Figure, bootstrap, calibration_error
-from .verb import options_of, vlad
+from .verb import options_of, show_table, vlad
 
 OPTIONS = {
     "scorer": "nano", "rates": "2,4", "rounds": "10", "normal": "160", "validation": "60", "first": "4000000",
@@ -199,6 +198,6 @@ def main(argv: Sequence[str]) -> int:
         table.add_row("calibration error of scores", "", str(raw))
         table.add_row("calibration error of probabilities", "", str(mapped))
         facts["error"] = [vars(raw), vars(mapped)]
-    Console(width=130).print(table)
+    show_table(table, width=130)
     (work / "calibration.json").write_text(json.dumps({"promises": rows, **facts}, indent=1) + "\n")
     return int(not well)

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from vlad.config import make_settings
@@ -28,7 +27,7 @@ from vlad.sim import ANOMALIES, training_world
 from . import benchmarks, footage, scorers
 from .detection import intervals
 from .metrics import Figure, Scored, bootstrap, frame_auc
-from .verb import options_of, vlad
+from .verb import options_of, show_table, vlad
 
 OPTIONS = {**scorers.OPTIONS, "heads": "mil,ur-dmu"}
 FRAMES = 16  # of a snippet of simulated videos
@@ -138,6 +137,6 @@ def main(argv: Sequence[str]) -> int:
                 before, after, gain = subset(head, seed, Path(options["data"]), work)
                 rows.append({"head": head, "seed": seed, "set": SUBSET, "before": vars(before), "after": vars(after), "difference": vars(gain)})  # fmt: skip
                 table.add_row(f"{head}, seed {seed}", "UCF-Crime subset, five folds", "frame AUC", str(before), str(after), f"{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]")  # fmt: skip
-    Console(width=150).print(table)
+    show_table(table)
     (work / "clicks.json").write_text(json.dumps(rows, indent=1, default=os.fspath) + "\n")
     return 0

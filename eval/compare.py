@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import yaml
 from jinja2 import Environment, PackageLoader
-from rich.console import Console
 from rich.progress import track as bar
 from rich.table import Table
 
@@ -37,6 +36,7 @@ from vlad.video import frames_at
 from .answers import ELEMENTS
 from .explanations import recall
 from .metrics import Figure, bootstrap
+from .verb import show_table
 
 UNREADABLE = "answer: "  # how a note on an answer that breaks its schema begins
 SHOWN = 240  # pixels
@@ -198,7 +198,7 @@ def main(argv: Sequence[str]) -> int:
     for name, figure in figures.items():
         table.add_row(name, str(figure))
     table.add_row("readable answers, A and B", f"{shares[0]:.3f}, {shares[1]:.3f}")
-    Console(width=110).print(table)
+    show_table(table, width=110)
     verdict = (
         "B is worse"
         if difference.high < 0

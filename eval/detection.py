@@ -45,6 +45,7 @@ from .protocols import (
     truth,
     with_length,
 )
+from .verb import show_table
 
 DRIFT = 2  # snippets by which features and annotation may differ in length
 ROUNDS = 1000
@@ -482,11 +483,10 @@ def _show(facts: dict[str, Any]) -> None:
         said = ", ".join(f"{figures[k]:.2f} at {k}" for k in map(str, IOUS)) if figures else "no class scores given"
         table.add_row(f"mAP by IoU ({mode})", said)
     table.caption = f"false alarms: runs above {facts['threshold']:g} that touch no anomalous frame"
-    console = Console(width=120)
-    console.print(table)
+    show_table(table, width=120)
     classes = Table(
         "class", "videos", "AUC", "AUC, its own videos", "AP (step)", title="each class against all normal videos"
     )
     for label, c in facts["per_class"].items():
         classes.add_row(label, str(c["videos"]), f"{c['auc']:.4f}", f"{c['auc_anomalous']:.4f}", f"{c['ap_step']:.4f}")
-    console.print(classes)
+    show_table(classes, width=120)

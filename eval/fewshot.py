@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.progress import track as bar
 from rich.table import Table
 
@@ -24,7 +23,7 @@ from vlad.sim import World, simulate_site, write_video
 
 from . import benchmarks
 from .metrics import Scored, bootstrap, frame_auc
-from .verb import options_of, vlad
+from .verb import options_of, show_table, vlad
 
 OPTIONS = {
     "scorer": "nano",
@@ -135,6 +134,6 @@ def main(argv: Sequence[str]) -> int:
             }
         )
         well &= figure.value >= 0 if shots < ENOUGH else figure.low > 0
-    Console(width=120).print(table)
+    show_table(table, width=120)
     (work / "fewshot.json").write_text(json.dumps(rows, indent=1) + "\n")
     return int(not well)

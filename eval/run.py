@@ -2,6 +2,7 @@
 
     vlad eval nano   [videos=200] [data=FOLDER] [work=runs/eval] [only=sim,real] [first=1000000]
     vlad eval memory [seconds=3600] [work=runs/eval]
+    vlad eval all    [data=FOLDER] [quick=true] ...                  (see everything.py)
     vlad eval scorers [heads=mil,...] [seeds=3] ...                  (see scorers.py)
     vlad eval clicks  [heads=mil,ur-dmu] [seeds=3] ...               (see clicks.py)
     vlad eval fewshot [sites=10] [shots=1,5,10] ...                  (see fewshot.py)
@@ -27,7 +28,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
@@ -43,6 +43,7 @@ from . import (
     calibration,
     clicks,
     detection,
+    everything,
     explanations,
     fewshot,
     footage,
@@ -54,6 +55,7 @@ from . import (
     words,
 )
 from .metrics import Figure, bootstrap
+from .verb import show_table
 
 DEFAULTS = {
     "nano": {
@@ -107,9 +109,11 @@ def main(argv: Sequence[str]) -> int:
     """Run one of the verbs; 1 where a bar is missed. Raises SettingsError for wrong options."""
     if argv and argv[0] in OTHERS:
         return OTHERS[argv[0]](argv[1:])
+    if argv and argv[0] == "all":
+        return everything.main(argv[1:], {**OTHERS, "nano": lambda given: main(["nano", *given])})
     verb, given = (argv[0] if argv else ""), dict(a.split("=", 1) for a in argv[1:] if "=" in a)
     if verb not in DEFAULTS:
-        raise SettingsError(f"eval: expected one of {', '.join([*DEFAULTS, *OTHERS])}; got {verb!r}")
+        raise SettingsError(f"eval: expected one of {', '.join(['all', *DEFAULTS, *OTHERS])}; got {verb!r}")
     if set(given) - set(DEFAULTS[verb]) or len(given) != len(argv) - 1:
         raise SettingsError(f"eval {verb}: expected key=value with keys {', '.join(DEFAULTS[verb])}; got {argv[1:]}")
     options = {**DEFAULTS[verb], **given}
@@ -129,7 +133,7 @@ def show(rows: Sequence[Row]) -> None:
         value = f"{r.figure.value:.3f}" if np.isnan(r.figure.low) else str(r.figure)
         bar = "" if r.bar is None else f"{'<=' if r.most else '>='} {r.bar:g}"
         table.add_row(r.on, r.measure, value, bar, {True: "ok", False: "MISSED", None: ""}[r.passed], r.control)
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    show_table(table, width=160)
 
 
 def _progress(bar: Progress, name: str) -> Callable[[int, int], None]:

@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
 from rich.progress import track as bar
 from rich.table import Table
 
@@ -34,10 +33,10 @@ from vlad.sim import ANOMALIES, training_world, write_video
 from vlad.types import Features, Scorer, ScoreTrack
 
 from . import benchmarks, footage
-from .detection import Measured, framed, intervals, measure
+from .detection import Measured, draw, framed, intervals, measure
 from .metrics import Figure
 from .protocols import Dataset, Labelled
-from .verb import options_of, vlad
+from .verb import options_of, show_table, vlad
 
 SELECT_SEEDS = 100_000  # as finetune uses them; training takes those below, evaluation those from 1,000,000
 # What a head needs on 420 videos rather than on the thousands of its paper. Nothing here was chosen on the test videos.
@@ -124,8 +123,10 @@ def train(kind: str, seed: int, table: Path, encoder: str, share: float, out: Pa
     return float(done.read_text())
 
 
-def figures(clips: Sequence[Clip], score: Scorer, names: Sequence[str], fps: float) -> tuple[dict[str, Any], Measured]:
-    """Frame AUC, AP and mAP of a scorer with their intervals, and seconds an hour of video; and what to compare it by."""
+def figures(
+    clips: Sequence[Clip], score: Scorer, names: Sequence[str], fps: float, pictures: Path | None = None
+) -> tuple[dict[str, Any], Measured]:
+    """Frame AUC, AP and mAP of a scorer with their intervals, and seconds an hour of video; and what to compare it by. pictures: folder of its curves."""
     begin = time.perf_counter()
     tracks = [score(c.features) for c in clips]
     spent = time.perf_counter() - begin
@@ -135,7 +136,10 @@ def figures(clips: Sequence[Clip], score: Scorer, names: Sequence[str], fps: flo
         spans, classes = tuple((a, b) for _, a, b in clip.events), tuple(dict.fromkeys(c for c, _, _ in clip.events))
         videos.append(Labelled(name, frames, frames // 16, spans, clip.events, classes))
         scores[name] = _rows(track, frames, names)
-    found, facts = measure(Dataset(tuple(videos), tuple(names), fps), scores, "all")
+    dataset = Dataset(tuple(videos), tuple(names), fps)
+    found, facts = measure(dataset, scores, "all")
+    if pictures:
+        draw(found, dataset, pictures)
     hours = sum(float(c.features.edges[-1]) for c in clips) / 3600
     return {"facts": facts, "ci": intervals(found), "hour": spent / hours}, found
 
@@ -185,7 +189,7 @@ def run(options: dict[str, str], work: Path) -> list[dict[str, Any]]:
                 rows.append(json.loads(kept.read_text())["row"])
                 continue
             scorer = load_folder(str(out), None, encoder.embed_text)
-            facts, found = figures(clips, scorer, ANOMALIES, FPS)
+            facts, found = figures(clips, scorer, ANOMALIES, FPS, pictures=None if seed else out)
             told = json.loads((out / "result.json").read_text())
             row = {"head": kind, "seed": seed, "minutes": seconds / 60, **facts}
             row |= {k: told[k] for k in ("parameters", "selection")}
@@ -232,7 +236,7 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
             f"{np.mean([r['minutes'] for r in own]):.1f}" if "minutes" in own[0] else "", f"{own[0]['hour']:.1f}",
         )  # fmt: skip
     table.caption = f"mean over seeds; intervals: 95 %, over videos, of the first seed ({BASELINE}: paired)"
-    Console(width=150).print(table)
+    show_table(table)
     there = [r for r in rows if "real" in r]
     if not there:
         return
@@ -242,7 +246,7 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
         cells = [(np.mean([r[n][0]["value"] for r in own]), Figure(**own[0][n][0])) for n in footage.SETS]
         table.add_row(head, *(f"{value:.3f} [{first.low:.3f}, {first.high:.3f}]" for value, first in cells))
     table.add_row("motion energy, the control", *(str(Figure(**there[0]["real"][n][1])) for n in footage.SETS))
-    Console(width=150).print(table)
+    show_table(table)
 
 
 def show_adapted(data: Path, work: Path) -> list[dict[str, Any]]:
@@ -256,7 +260,7 @@ def show_adapted(data: Path, work: Path) -> list[dict[str, Any]]:
     ours, control = footage.normal_only(data, work)
     table.add_row("ped2, normality trained on its 16 normal videos; before: motion energy", str(control), str(ours), "")
     rows.append({"set": "ped2", "before": control, "after": ours})
-    Console(width=150).print(table)
+    show_table(table)
     return rows
 
 

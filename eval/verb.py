@@ -1,4 +1,4 @@
-"""What the verbs of `vlad eval` share: their options, and training, adapting and calibrating as a person would: by the command line, for this
+"""What the verbs of `vlad eval` share: their options, how they show a table, and training, adapting and calibrating as a person would: by the command line, for this
 room may not import the one that changes weights."""
 
 from __future__ import annotations
@@ -7,9 +7,19 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 
+from rich.console import Console
+from rich.table import Table
+
 from vlad.errors import SettingsError
 
 STDERR = 2  # stdout is for tables
+SHOWN: list[Table] = []  # every table so far, for `vlad eval all`
+
+
+def show_table(table: Table, *, width: int = 150) -> None:
+    """Print a table: as wide as the terminal, else `width` letters."""
+    SHOWN.append(table)
+    Console(width=None if sys.stdout.isatty() else width).print(table)
 
 
 def vlad(*arguments: str) -> None:

@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
 from rich.table import Table
 
 from vlad.config import make_settings
@@ -36,6 +35,7 @@ from .answers import ELEMENTS, Item, read, refuses, stated
 from .explanations import recall
 from .metrics import calibration_error
 from .text import Bleu, CiderD, rouge_l
+from .verb import show_table
 
 Floats = npt.NDArray[np.float64]
 ROUNDS = 1000
@@ -283,4 +283,4 @@ def _print(task: str, lines: Sequence[Line], marks: Mapping[str, float], *, othe
         table.add_row(line.metric, str(line.items), *cells, "blind: not above shuffled" if line.blind else "")
     for name, value in marks.items():
         table.add_row(name, "", f"{value:.3f}", *[""] * (len(table.columns) - 3))
-    Console(width=170).print(table)
+    show_table(table, width=170)
