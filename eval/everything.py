@@ -23,8 +23,9 @@ from rich.table import Table
 from rich.text import Text
 
 from vlad.config import make_settings
+from vlad.encoder import load_encoder
 from vlad.errors import SettingsError, VladError
-from vlad.pipeline import Analyzer, versions
+from vlad.pipeline import versions
 from vlad.weights import nano_folder
 
 from .verb import SHOWN, options_of
@@ -123,6 +124,7 @@ def main(argv: Sequence[str], verbs: Mapping[str, Callable[[Sequence[str]], int]
         raise SettingsError(f"eval all: no part {', '.join(unknown)}; parts are {', '.join(FEW)}")
     work = Path(options["work"])
     work.mkdir(parents=True, exist_ok=True)
+    encoder, heads = load_encoder(make_settings()).name, work / "scorers"
     parts: list[Part] = []
     for name in names:
         part = run(name, verbs[name], options, work)
@@ -132,8 +134,8 @@ def main(argv: Sequence[str], verbs: Mapping[str, Callable[[Sequence[str]], int]
             loader=PackageLoader("vlad.eval", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
         )
         text = page.get_template("all.html").render(
-            parts=parts, left=names[len(parts) :], options=options, versions=versions(), encoder=Analyzer(make_settings()).encoder.name,
-            heads=trained(work / "scorers"), card=card(), day=time.strftime("%Y-%m-%d"),
+            parts=parts, left=names[len(parts) :], options=options, versions=versions(), encoder=encoder,
+            heads=trained(heads), card=card(), day=time.strftime("%Y-%m-%d"),
         )  # fmt: skip
         (work / "all.html").write_text(text, encoding="utf-8")  # after each: what is there stays, whatever comes
     print(work / "all.html")
