@@ -1,6 +1,6 @@
 """One page of all that is measured: every head, every set at hand, controls, intervals, curves, what was trained on what.
 
-    vlad eval all [data=FOLDER] [work=runs/all] [only=nano,scorers,clicks,fewshot,calibration,adapter,injection] [quick=false]
+    vlad eval all [data=FOLDER] [work=runs/all] [only=nano,scorers,clicks,fewshot,normality,calibration,adapter,injection] [quick=false]
 
 In: nothing; real footage from DATA. Out: WORK/all.html, a page that needs no network, and whatever each verb keeps in WORK/VERB; what is there is not made
 again where the verb says so. quick: a few videos of each, to see that it runs; its figures mean nothing, and the page says so. A verb that fails costs its
@@ -35,11 +35,12 @@ FEW: Mapping[str, tuple[str, ...]] = {  # what `quick` asks of each verb
     "scorers": ("heads=sultani,mil", "seeds=1", "train=12", "select=6", "test=6"),
     "clicks": ("heads=mil", "seeds=1", "train=12", "select=6", "test=6"),
     "fewshot": ("sites=1", "shots=1"),
+    "normality": ("sites=1", "models=fill"),
     "calibration": ("normal=6", "validation=6", "rounds=2"),
     "adapter": ("videos=4", "bank=0"),
     "injection": ("videos=2",),
 }
-SETS = ("nano", "scorers", "clicks", "calibration")  # verbs that measure on real footage too
+SETS = ("nano", "scorers", "clicks", "normality", "calibration")  # verbs that measure on real footage too
 OPTIONS = {"data": os.environ.get("VLAD_DATA", ""), "work": "runs/all", "only": ",".join(FEW), "quick": "false"}
 
 

@@ -5,6 +5,7 @@
     vlad eval all    [data=FOLDER] [quick=true] ...                  (see everything.py)
     vlad eval scorers [heads=mil,...] [seeds=3] ...                  (see scorers.py)
     vlad eval clicks  [heads=mil,ur-dmu] [seeds=3] ...               (see clicks.py)
+    vlad eval normality [models=fill,vae,...] [sites=4] ...          (see normality.py)
     vlad eval fewshot [sites=10] [shots=1,5,10] ...                  (see fewshot.py)
     vlad eval calibration [rates=2,4] [rounds=10] ...                (see calibration.py)
     vlad eval adapter [base=nano] [adapter=nano] ...                 (see adapter.py)
@@ -49,6 +50,7 @@ from . import (
     footage,
     injection,
     metrics,
+    normality,
     real,
     scorers,
     speed,
@@ -73,6 +75,7 @@ OTHERS: dict[str, Callable[[Sequence[str]], int]] = {
     "scorers": scorers.main,
     "clicks": clicks.main,
     "fewshot": fewshot.main,
+    "normality": normality.main,
     "calibration": calibration.main,
     "explanations": words.main,
     "adapter": adapter.main,

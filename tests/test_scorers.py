@@ -17,6 +17,7 @@ from vlad.config import make_settings
 from vlad.errors import MismatchError, SettingsError, WeightsError
 from vlad.scorers import HEADS, SCORERS, load_scorer
 from vlad.scorers.causal import CausalHead, Stream
+from vlad.scorers.foretelling import MODELS
 from vlad.scorers.head import HeadConfig, TrainedScorer, save_head, sentences
 from vlad.scorers.vadclip import prompted
 from vlad.types import Features, Scorer
@@ -183,6 +184,35 @@ def test_normality_finds_what_was_never_seen() -> None:
     scores = TrainedScorer(head, {}, embed_text)(Features(values, np.arange(61.0), ENCODER)).scores
     assert scores[30:36].min() > 0.9
     assert np.median(scores[:28]) < 0.5
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_is_surprised_by_what_it_never_saw(model: str) -> None:
+    """A rhythm of eight numbers in a plane of two; the odd ones leave the plane, or the rhythm for those that know time."""
+    generator = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    plane = torch.randn(2, 8, generator=generator)
+
+    def rhythm(shift: float) -> torch.Tensor:
+        at = torch.arange(48) * 0.6 + shift
+        return torch.stack([at.sin(), at.cos()], 1) @ plane + 0.05 * torch.randn(48, 8, generator=generator)
+
+    head = HEADS["normality"](HeadConfig("normality", ENCODER, 8, 0, (), options={"model": model, "bank": 16}))
+    own, optimiser = head.foretell, torch.optim.Adam(head.foretell.parameters(), 3e-3)
+    for step in range(120):
+        x = torch.stack([rhythm(float(k + step)) for k in range(4)])
+        optimiser.zero_grad()
+        own.errors(x, torch.rand(4, 48, generator=generator) < 1 / own.turns).mean().backward()
+        optimiser.step()
+    odd = rhythm(0.3)
+    odd[20:24] = 1.5 * torch.randn(4, 8, generator=generator)
+    turn = torch.arange(48) % own.turns
+    with torch.no_grad():
+        own.eval()
+        wrong = sum(own.errors(odd[None], (turn == k)[None])[0] * (turn == k) for k in range(own.turns))
+    assert wrong[20:24].mean() > 3 * wrong[4:18].mean()
+    with pytest.raises(SettingsError, match="no model 'x'; choose one of fill, vae"):
+        HEADS["normality"](HeadConfig("normality", ENCODER, 8, 0, (), options={"model": "x"}))
 
 
 def test_normality_hears_movement_beside_looks_of_many_numbers() -> None:

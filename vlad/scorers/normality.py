@@ -1,6 +1,6 @@
 """What is unusual, learnt from normal footage alone: a snippet its neighbours do not foretell, or that lies far from all seen.
 
-Distances: the error of a network that fills in masked features from those around them; and, of looks, of what was seen and of movement each
+Distances: the error of a network that foretells features, from those around them or before them, or rebuilds them (foretelling.py); and, of looks, of what was seen and of movement each
 on its own (as Reiss and Hoshen 2022 keep them apart, since one drowns in the other), Mahalanobis' distance in the space of normal features
 (as BN-WVAD uses it) and that to the nearest normal snippets (kNN over a coreset, as PatchCore, Roth et al. 2022); and how many times faster
 than anything normal the fastest thing is, at its height of the picture. Each is measured by its range on normal clips that nothing else saw,
@@ -14,9 +14,11 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from vlad.errors import SettingsError
+
+from .foretelling import MODELS
 from .head import Classes, EmbedText, HeadConfig, Output, balanced
 
-HIDDEN = 128
 FAR = 0.1  # how steeply the score rises, in ranges of normal footage
 
 
@@ -99,9 +101,11 @@ class Limits(nn.Module):
 class NormalityHead(nn.Module):
     """options: motion, seen, speeds (numbers, the last, those before them and those before these, that tell of movement, of what was seen and
     of speeds by height, and form parts of their own; 0: none), space (directions of a part's normal features that are kept, at most its
-    width, 64), bank (snippets kept, 1024), near (of these that are asked, 5).
+    width, 64), bank (snippets kept, 1024), near (of these that are asked, 5), model (what is surprised: fill, vae, memory, lstm or transformer, see
+    foretelling.py).
 
-    extra: distances [B, T, D], each in ranges of normal footage; errors [B, T] of masked snippets, in training.
+    extra: distances [B, T, D], each in ranges of normal footage, the model's error first; errors [B, T] of `hidden` snippets, in training.
+    Raises SettingsError for a model that is not known.
     """
 
     centre: torch.Tensor
@@ -122,11 +126,10 @@ class NormalityHead(nn.Module):
         self.weights = [1 / count / len(columns) for count in columns for _ in range(count)]
         for name, size in (("centre", (sum(columns),)), ("spread", (sum(columns),)), ("offset", ())):
             self.register_buffer(name, torch.ones(size) if name == "spread" else torch.zeros(size))
-        self.token = nn.Parameter(torch.zeros(total))
-        self.foretell = nn.Sequential(
-            nn.Conv1d(total, HIDDEN, 5, padding=2), nn.GELU(), nn.Conv1d(HIDDEN, HIDDEN, 5, padding=4, dilation=2), nn.GELU(),
-            nn.Conv1d(HIDDEN, total, 1),
-        )  # fmt: skip
+        model = str(config.options.get("model", "fill"))
+        if model not in MODELS:
+            raise SettingsError(f"normality: no model {model!r}; choose one of {', '.join(MODELS)}")
+        self.foretell = MODELS[model](total)
 
     def names(self, classes: Classes, embed_text: EmbedText) -> None:
         """Knows no classes."""
@@ -142,25 +145,24 @@ class NormalityHead(nn.Module):
         """The parts side by side, each in its own space."""
         return torch.cat([part.whitened(own) for part, own in self.split(values)[0]], dim=-1)
 
-    def errors(self, x: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-        """How wrong the guess at each of the `hidden` snippets (bool [B, T]) of x [B, T, total space] is: float [B, T]."""
-        shown = torch.where(hidden[..., None], self.token, x)
-        guess: torch.Tensor = self.foretell(shown.transpose(1, 2)).transpose(1, 2)
-        return (guess - x).square().mean(-1)
-
     def distances(self, values: torch.Tensor) -> torch.Tensor:
-        """Of snippets [B, T, width], each hidden once in turns of four: float [B, T, 1 + 2 a part + 1 for speeds], larger is stranger."""
-        x = self.whitened(values)
-        turn = torch.arange(x.shape[1], device=x.device) % 4
-        foretold = torch.stack([self.errors(x, (turn == k).expand(x.shape[:2])) * (turn == k) for k in range(4)]).sum(0)
+        """Of snippets [B, T, width], each guessed once: float [B, T, 1 + 2 a part + 1 for speeds], larger is stranger."""
+        x, turns = self.whitened(values), self.foretell.turns
+        turn = torch.arange(x.shape[1], device=x.device) % turns
+        foretold = torch.stack(
+            [self.foretell.errors(x, (turn == k).expand(x.shape[:2])) * (turn == k) for k in range(turns)]
+        ).sum(0)
         parts, speeds = self.split(values)
         found = [part.distances(own, self.near) for part, own in parts]
         fast = [self.limits.distances(speeds)] if speeds.shape[-1] else []
         return torch.cat([foretold.sqrt()[..., None], *found, *fast], dim=-1)
 
-    def together(self, far: torch.Tensor) -> torch.Tensor:
-        """The mean over the kinds of distances [..., D], each in its range: [...]."""
-        return far @ torch.tensor(self.weights, dtype=far.dtype, device=far.device)
+    def together(self, far: torch.Tensor, *, without_model: bool = False) -> torch.Tensor:
+        """The mean over the kinds of distances [..., D], each in its range: [...]. without_model: over all but the first."""
+        weights = torch.tensor(self.weights, dtype=far.dtype, device=far.device)
+        if without_model:
+            weights = weights * torch.tensor([0.0] + [1 / (1 - self.weights[0])] * (len(weights) - 1))
+        return far @ weights
 
     def forward(
         self, values: torch.Tensor, mask: torch.Tensor | None = None, names: torch.Tensor | None = None
@@ -168,8 +170,8 @@ class NormalityHead(nn.Module):
         """The mean of the distances, .5 where one in a hundred of held-out normal snippets lies."""
         if self.training:
             x = self.whitened(values)
-            hidden = torch.rand(x.shape[:2], device=x.device) < 0.25
-            return Output(x[..., 0] * 0, None, {"errors": self.errors(x, hidden), "hidden": hidden})
+            hidden = torch.rand(x.shape[:2], device=x.device) < 1 / self.foretell.turns
+            return Output(x[..., 0] * 0, None, {"errors": self.foretell.errors(x, hidden), "hidden": hidden})
         far = (self.distances(values) - self.centre) / self.spread
         return Output((self.together(far) - self.offset) / FAR, None, {"distances": far})
 
