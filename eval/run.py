@@ -9,6 +9,7 @@
     vlad eval fewshot [sites=10] [shots=1,5,10] ...                  (see fewshot.py)
     vlad eval calibration [rates=2,4] [rounds=10] ...                (see calibration.py)
     vlad eval adapter [base=nano] [adapter=nano] ...                 (see adapter.py)
+    vlad eval privacy data=FOLDER [photos=40] ...                    (see privacy.py)
     vlad eval injection [videos=40] ...                              (see injection.py)
     vlad eval speed [PART...] [seconds=30] [clip=FILE] ...           (see speed.py)
     vlad eval explanations --predictions FILE --references FILE ...  (see words.py)
@@ -51,6 +52,7 @@ from . import (
     injection,
     metrics,
     normality,
+    privacy,
     real,
     scorers,
     speed,
@@ -80,6 +82,7 @@ OTHERS: dict[str, Callable[[Sequence[str]], int]] = {
     "explanations": words.main,
     "adapter": adapter.main,
     "injection": injection.main,
+    "privacy": privacy.main,
     "speed": speed.main,
 }  # verbs with options of their own
 

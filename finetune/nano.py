@@ -143,6 +143,7 @@ def build(recipe: NanoRecipe, data: Path | None, work: Path, backbone: str, towe
     if data and (data / "models" / "yolox_nano.onnx").is_file():
         (nano / "objects").mkdir(exist_ok=True)
         free_shape(data / "models" / "yolox_nano.onnx", nano / "objects" / "yolox_nano.onnx")
+        shutil.copy(data / "models" / "yunet_face_320.onnx", nano / "objects" / "yunet_face.onnx")
     write_checksums()
     train_mil(work, log, data, recipe.mil)
     write_checksums()

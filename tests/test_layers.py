@@ -47,10 +47,13 @@ MAY: dict[str, set[str]] = {
     "prompts": set(),
     "face": {"config", "errors", "pipeline", "types"},
     "looks": BASE | {"objects", "video"},
+    "faces": BASE | {"objects", "weights"},
+    "anonymise": BASE | {"faces", "objects", "tracks", "video"},
     "doctor": BASE | {"weights", "pipeline", "readers", "confine"},
     "cli": {
         "face",
         "looks",
+        "anonymise",
         "errors",
         "config",
         "report",
@@ -65,7 +68,7 @@ MAY: dict[str, set[str]] = {
     "demo": {"face", "errors", "config", "segments", "sim", "types"},
     "__main__": {"cli"},
     "finetune": LIBRARY | {"face"},
-    "eval": LIBRARY | {"face"},
+    "eval": LIBRARY | {"face", "anonymise"},
     "app": LIBRARY | {"face"},
 }
 

@@ -109,13 +109,13 @@ class Detector:
                 continue
             own, values = boxes[some], scores[some, index]
             for i in np.array(cv2.dnn.NMSBoxes(own.tolist(), values.tolist(), self.score, OVERLAP)).ravel():
-                box = _inside(own[i] / size)
+                box = inside(own[i] / size)
                 if box is not None:
                     found.append(Box(COCO[index], min(float(values[i]), 1.0), box))
         return tuple(sorted(found, key=lambda b: -b.score))
 
 
-def _inside(box: Floats) -> tuple[float, float, float, float] | None:
+def inside(box: Floats) -> tuple[float, float, float, float] | None:
     """The part of a box (shares of the picture) that lies in the picture; None for nothing."""
     x0, y0 = (min(max(float(v), 0.0), 1.0) for v in box[:2])
     x1, y1 = (min(max(float(v), 0.0), 1.0) for v in box[:2] + box[2:])

@@ -12,6 +12,7 @@ import importlib
 import io
 import itertools
 import json
+import math
 import os
 import pkgutil
 import resource
@@ -355,7 +356,9 @@ def frames_at(source: PyAvFile, times: list[float]) -> Iterator[tuple[float, Pix
         yield held[0], source.pixels(held[1])
 
 
-def cut(source: PyAvFile, start: float, end: float, tell: Callable[[float], None]) -> bytes:
+def cut(
+    source: PyAvFile, start: float, end: float, tell: Callable[[float], None], cover: Covering | None = None
+) -> bytes:
     """The pictures from `start` to `end` (s) as a new h264 file, upright, with even sides; only decoded pictures get out of a hostile clip."""
     made, zero, last = io.BytesIO(), 0.0, -1
     writer: Any = None
@@ -367,7 +370,7 @@ def cut(source: PyAvFile, start: float, end: float, tell: Callable[[float], None
         if stamp <= last:  # two frames nearer to each other than the file can say
             continue
         last = stamp
-        picture = planes(source, frame)
+        picture = planes(source, frame, cover.of(now) if cover else None)
         if writer is None:
             writer, zero = source.av.open(made, "w", format="mp4"), now
             large = picture.width * picture.height > LARGE
@@ -385,17 +388,83 @@ def cut(source: PyAvFile, start: float, end: float, tell: Callable[[float], None
     return made.getvalue()
 
 
-def planes(source: PyAvFile, frame: Any) -> Any:
-    """A frame as the encoder takes it: yuv420p, upright, all of one size, odd sides one wider by their edge."""
+class Covering:
+    """Places that nobody may see. how: mosaic, blur or silhouette; places: rows of start, end (s), x, y, width, height (shares), by start."""
+
+    CELLS = 6  # of the longer side of what is covered: too few to know a face by
+    GREY = 96
+
+    def __init__(self, how: str, places: list[list[float]]) -> None:
+        self.how, self.places, self.next = how, places, 0
+        self.open: list[list[float]] = []
+
+    def of(self, now: float) -> Callable[[Pixels], Pixels]:
+        """What covers the picture of a time (s), which rises."""
+        while self.next < len(self.places) and self.places[self.next][0] <= now:
+            self.open.append(self.places[self.next])
+            self.next += 1
+        self.open = [p for p in self.open if p[1] >= now]
+        boxes = [p[2:] for p in self.open]
+
+        def over(shown: Pixels) -> Pixels:
+            pixels: Pixels = shown.copy()
+            for x, y, width, height in boxes:
+                tall, wide = pixels.shape[:2]
+                rows = slice(max(int(y * tall), 0), math.ceil((y + height) * tall))
+                columns = slice(max(int(x * wide), 0), math.ceil((x + width) * wide))
+                if pixels[rows, columns].size:
+                    pixels[rows, columns] = self._hidden(pixels[rows, columns])
+            return pixels
+
+        return over
+
+    def _hidden(self, piece: Pixels) -> Pixels:
+        """A piece of a picture uint8 [h, w, 3] of which a few means are left."""
+        side = max(piece.shape[:2])
+        up, across = (
+            _spread(n, min(n, max(1, round(n / side * self.CELLS))), even=self.how == "blur") for n in piece.shape[:2]
+        )
+        means = np.einsum("ha,hwc,wb->abc", _shares(*up.shape), piece.astype(np.float32), _shares(*across.shape))
+        hidden = np.einsum("ha,abc,wb->hwc", up, means, across)
+        if self.how == "silhouette":
+            y, x = (np.linspace(-1, 1, n) for n in piece.shape[:2])
+            hidden[(y[:, None] ** 2 + x[None] ** 2) <= 1] = self.GREY
+        found: Pixels = hidden.clip(0, 255).astype(np.uint8)
+        return found
+
+
+def _shares(count: int, cells: int) -> npt.NDArray[np.float32]:
+    """Of which cell each of `count` pixels is, as weights that make a mean of a cell: float32 [count, cells]."""
+    found = np.zeros((count, cells), np.float32)
+    found[np.arange(count), np.arange(count) * cells // count] = 1
+    return found / found.sum(0)  # type: ignore[no-any-return]
+
+
+def _spread(count: int, cells: int, *, even: bool) -> npt.NDArray[np.float32]:
+    """From cells back to pixels, float32 [count, cells]: each its own cell's, or `even`, in a straight line between the middles of two."""
+    found = np.zeros((count, cells), np.float32)
+    place = (np.arange(count) + 0.5) * cells / count - 0.5
+    if not even:
+        found[np.arange(count), np.arange(count) * cells // count] = 1
+        return found
+    low = np.floor(place).astype(int)
+    for cell, weight in ((low, 1 - (place - low)), (low + 1, place - low)):
+        np.add.at(found, (np.arange(count), cell.clip(0, cells - 1)), weight)
+    return found
+
+
+def planes(source: PyAvFile, frame: Any, cover: Callable[[Pixels], Pixels] | None = None) -> Any:
+    """A frame as the encoder takes it: yuv420p, upright, all of one size, odd sides one wider by their edge. cover: what is done to its pixels before."""
     source.target = source.target or (frame.width, frame.height)
     width, height = source.target
     if (
-        not round(frame.rotation / 90) % 4 and not width % 2 and not height % 2
+        cover is None and not round(frame.rotation / 90) % 4 and not width % 2 and not height % 2
     ):  # never as RGB, which takes four times as much
         picture = frame.reformat(width=width, height=height, format="yuv420p")
         picture.pict_type = 0  # the encoder's choice
         return picture
     pixels = source.pixels(frame)
+    pixels = cover(pixels) if cover else pixels
     tall, wide = pixels.shape[:2]
     pixels = np.pad(pixels, ((0, tall % 2), (0, wide % 2), (0, 0)), mode="edge")
     return source.av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24").reformat(format="yuv420p")
@@ -527,7 +596,8 @@ def serve(request: dict[str, Any], out: BinaryIO) -> None:
         send(out, b"P", whole.probe())
         start, end = request["cut"]
         try:
-            made = cut(whole, start, end, lambda now: send(out, b"T", {"time": now}))
+            cover = Covering(**request["cover"]) if request.get("cover") else None
+            made = cut(whole, start, end, lambda now: send(out, b"T", {"time": now}), cover)
         except (whole.av.error.FFmpegError, ValueError) as error:
             raise Refused("video", f"its pictures cannot be encoded ({reason(error)})") from None
         send(out, b"C", {}, np.frombuffer(made, np.uint8))

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -415,15 +416,36 @@ def frames_at(
     return [found[i] for i in range(len(times))]
 
 
+@dataclass(frozen=True)
+class Cover:
+    """A place that nobody may see: from `start` to `end` (s), box x, y, width, height in shares of the picture."""
+
+    start: float
+    end: float
+    box: tuple[float, float, float, float]
+
+
+def covered(
+    path: str | os.PathLike[str], duration: float, covers: Sequence[Cover], how: str, settings: Settings
+) -> bytes:
+    """The whole clip, as `cut` makes one, with places covered: mosaic, blur or silhouette. Raises as `cut` does."""
+    rows = sorted([c.start, c.end, *c.box] for c in covers)
+    return _cut(path, 0.0, duration, settings, cover={"how": how, "places": rows})
+
+
 def cut(path: str | os.PathLike[str], start: float, end: float, settings: Settings) -> bytes:
     """The pictures from `start` to `end` (s) as a new h264 mp4 without sound, in full size and at their own times.
 
     It is encoded anew (CRF 18), so that nothing but pictures gets out of a file that nobody trusts. Raises InputError for a span that is
     none or longer than MAX_CUT, VideoError where it holds no picture, and as `open_video` does.
     """
+    return _cut(path, start, end, settings)
+
+
+def _cut(path: str | os.PathLike[str], start: float, end: float, settings: Settings, **more: Any) -> bytes:
     if not 0 <= start < end <= start + MAX_CUT:
         raise InputError(f"{shown(path)}: {start:.1f} to {end:.1f} s: expected a span of at most {MAX_CUT:g} s")
-    child = _Child(_check_path(path, settings), settings, size=10**6, times=None, cut=(start, end))
+    child = _Child(_check_path(path, settings), settings, size=10**6, times=None, cut=(start, end), **more)
     try:
         return b"".join(bytes(raw) for kind, _, raw in child.messages() if kind == b"C")
     finally:

@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 import vlad
-from vlad.errors import VladError
+from vlad.errors import SettingsError, VladError
 
 from . import language, reviewing
 from .common import (
@@ -147,6 +147,40 @@ def objects(
             labels = [box["label"] for frame in one["frames"] for box in frame["boxes"]]
             told = ", ".join(f"{labels.count(name)} {name}" for name in dict.fromkeys(labels)) or "nothing"
             print(printable(f"{one['path']}: {len(one['frames'])} frames; boxes: {told}"))
+    raise typer.Exit(code)
+
+
+@app.command()
+def anonymise(
+    clips: Annotated[list[Path], typer.Argument(metavar="CLIP...", help="Clips; the originals stay as they are.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for NAME.mp4, without sound.")],
+    what: Annotated[str, typer.Option(help="faces or people.")] = "faces",
+    how: Annotated[str, typer.Option(help="mosaic, blur or silhouette.")] = "mosaic",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list and nothing else.")] = False,
+    set_: Changes = None,
+) -> None:
+    """Cover every face (or person) that is found, for as long as it is there. What no look finds stays: look before anything leaves the house."""
+    for name, value, known in (("what", what, ("faces", "people")), ("how", how, ("mosaic", "blur", "silhouette"))):
+        if value not in known:
+            raise SettingsError(f"--{name} {value}: expected one of {', '.join(known)}")
+    settings = vlad.make_settings(**read_changes(set_ or []))
+    check_folder(out)
+    quiet()
+    write = verb("vlad.anonymise", "write")
+    found, code = [], 0
+    for clip in clips:
+        try:
+            found.append(write(clip, out, settings, what=what, how=how))
+        except VladError as error:
+            complain(str(error))
+            code = 1
+    if as_json:
+        print(json.dumps(found, ensure_ascii=True))
+    for one in () if as_json else found:
+        told = f"{one['written']}: {one['tracks']} {what} followed and covered, {one['second_look']} more boxes found at a second look"
+        print(printable(told))
+        for doubt in one["look_at"]:
+            print(printable(f"  look at {doubt['start']:.1f} to {doubt['end']:.1f} s: not sure what was covered there"))
     raise typer.Exit(code)
 
 
