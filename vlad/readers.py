@@ -364,7 +364,7 @@ def cut(
     writer: Any = None
     track: Any = None
     for number, (now, frame) in enumerate(shown_between(source, start, end)):
-        if number % 50 == 0:
+        if number % (5 if cover else 50) == 0:
             tell(now)
         stamp = round((now - zero) / TICK) if writer is not None else 0
         if stamp <= last:  # two frames nearer to each other than the file can say
@@ -404,7 +404,7 @@ class Covering:
             self.open.append(self.places[self.next])
             self.next += 1
         self.open = [p for p in self.open if p[1] >= now]
-        boxes = [p[2:] for p in self.open]
+        boxes = _joined([p[2:] for p in self.open])
 
         def over(shown: Pixels) -> Pixels:
             pixels: Pixels = shown.copy()
@@ -424,13 +424,33 @@ class Covering:
         up, across = (
             _spread(n, min(n, max(1, round(n / side * self.CELLS))), even=self.how == "blur") for n in piece.shape[:2]
         )
-        means = np.einsum("ha,hwc,wb->abc", _shares(*up.shape), piece.astype(np.float32), _shares(*across.shape))
-        hidden = np.einsum("ha,abc,wb->hwc", up, means, across)
+        means = _along(_along(piece.astype(np.float32), _shares(*up.shape).T, 0), _shares(*across.shape).T, 1)
+        hidden = _along(_along(means, up, 0), across, 1)
         if self.how == "silhouette":
             y, x = (np.linspace(-1, 1, n) for n in piece.shape[:2])
             hidden[(y[:, None] ** 2 + x[None] ** 2) <= 1] = self.GREY
         found: Pixels = hidden.clip(0, 255).astype(np.uint8)
         return found
+
+
+def _joined(boxes: list[list[float]]) -> list[list[float]]:
+    """Boxes x, y, width, height, those that are one for the most part as one that holds them all: the looks before and after at one person."""
+    found: list[list[float]] = []
+    for x, y, width, height in boxes:
+        for k, (a, b, w, h) in enumerate(found):
+            shared = max(min(x + width, a + w) - max(x, a), 0.0) * max(min(y + height, b + h) - max(y, b), 0.0)
+            if shared > 0.6 * min(width * height, w * h):
+                left, top = min(x, a), min(y, b)
+                found[k] = [left, top, max(x + width, a + w) - left, max(y + height, b + h) - top]
+                break
+        else:
+            found.append([x, y, width, height])
+    return found
+
+
+def _along(picture: npt.NDArray[np.float32], weights: npt.NDArray[np.float32], axis: int) -> npt.NDArray[np.float32]:
+    """weights [n, m] times an axis of m values of a picture, which then has n."""
+    return np.moveaxis(np.tensordot(weights, picture, (1, axis)), 0, axis)
 
 
 def _shares(count: int, cells: int) -> npt.NDArray[np.float32]:

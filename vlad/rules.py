@@ -1,0 +1,391 @@
+"""Rules that a person can read: what must not happen where, checked on tracks; and counts by zone and line.
+
+    zones:
+      yard: [[0.1, 0.5], [0.9, 0.5], [0.9, 1.0], [0.1, 1.0]]     # a polygon, in shares of the picture, from the left and the top
+    lines:
+      gate: [[0.2, 0.3], [0.2, 0.9]]                              # from one end to the other; what passes to its right goes in
+    rules:
+      night: {when: a person in "yard" between 22:00 and 06:00 for 10 s}
+      brawl: {when: two people nearer than 1 body height with speed over 3 for 2 s}
+      out: {when: a vehicle crosses "gate" outwards}
+
+In: such a file, and tracks. Out: spans in which each rule holds, with who was there. Somebody's place is the middle of their box's lower side. Speeds are in
+body heights (people) or lengths (vehicles) a second, as in `vlad.facts`; both are rough. Knows no pictures.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from itertools import combinations, pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from vlad.errors import InputError
+from vlad.tracks import VEHICLES
+from vlad.types import Segment, Track
+
+STEP = 0.25  # seconds between two looks at the tracks
+BREAK = 1.0  # seconds for which a rule may not hold without its span ending
+NUMBERS = {
+    "a": 1,
+    "an": 1,
+    "one": 1,
+    "two": 2,
+    "three": 3,
+    "four": 4,
+    "five": 5,
+    "six": 6,
+    "seven": 7,
+    "eight": 8,
+    "nine": 9,
+    "ten": 10,
+}
+KINDS: Mapping[str, frozenset[str] | None] = {
+    "person": frozenset({"person"}), "people": frozenset({"person"}), "vehicle": VEHICLES, "vehicles": VEHICLES, "thing": None, "things": None,
+}  # fmt: skip
+SENTENCE = re.compile(
+    r"(?P<count>\w{1,20}) (?P<kind>\w{1,20})"
+    r'(?: in "(?P<zone>[^"]{1,80})")?'
+    r'(?: crosses "(?P<line>[^"]{1,80})"(?: (?P<way>inwards|outwards))?)?'
+    r"(?: nearer than (?P<near>\d{1,4}(?:\.\d{1,4})?) body heights?)?"
+    r"(?: with speed (?P<limit>over|under) (?P<speed>\d{1,4}(?:\.\d{1,4})?))?"
+    r"(?: between (?P<since>\d{2}:\d{2}) and (?P<until>\d{2}:\d{2}))?"
+    r"(?: for (?P<seconds>\d{1,6}(?:\.\d{1,4})?) s)?"
+)
+FORM = 'a person|two people|3 vehicles [in "ZONE"] [crosses "LINE" inwards|outwards] [nearer than N body heights] [with speed over|under N] [between HH:MM and HH:MM] [for N s]'
+MOST = 200  # zones, lines and rules
+Points = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """count: of how many at once, of kind; the rest '' or 0 or None where it was not asked for. since, until: minutes of a day; seconds: for how long."""
+
+    name: str
+    words: str
+    count: int
+    kind: str
+    zone: str = ""
+    line: str = ""
+    way: str = ""
+    near: float = 0.0
+    speed: float | None = None
+    over: bool = True
+    between: tuple[int, int] | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Rules:
+    """zones: polygons [N, 2]; lines [2, 2]; all in shares of the picture."""
+
+    zones: Mapping[str, Points]
+    lines: Mapping[str, Points]
+    rules: tuple[Rule, ...]
+
+
+@dataclass(frozen=True)
+class Held:
+    """A rule held from `start` to `end` (s); tracks: ids of who was there."""
+
+    rule: str
+    start: float
+    end: float
+    tracks: tuple[int, ...]
+
+
+def parse(text: str) -> Rules:
+    """Rules of a YAML text. Raises InputError that names every fault at once."""
+    faults: list[str] = []
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+            raise ValueError("aliases are not taken; write the value twice")
+        facts = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"not YAML that can be used ({(str(error).splitlines() or [''])[0][:120]})") from None
+    if not isinstance(facts, dict) or not isinstance(facts.get("rules"), dict) or len(str(text)) > 200_000:
+        raise InputError("expected a YAML table with rules: and, where they are named, zones: and lines:")
+    faults += [f"unknown key {str(k)[:40]}" for k in facts if k not in ("zones", "lines", "rules")]
+    shapes: dict[str, dict[str, Points]] = {"zones": {}, "lines": {}}
+    for part, found in shapes.items():
+        for name, points in _table(facts.get(part), part, faults).items():
+            try:
+                found[name] = _points(points, line=part == "lines")
+            except (ValueError, TypeError) as error:
+                faults.append(f"{part[:-1]} {name}: {error}")
+    rules = []
+    for name, row in _table(facts["rules"], "rules", faults).items():
+        words = row.get("when") if isinstance(row, dict) and set(row) == {"when"} else None
+        try:
+            if not isinstance(words, str):
+                raise ValueError("expected {when: a sentence}")
+            rules.append(_rule(name, words, shapes))
+        except ValueError as error:
+            faults.append(f"rule {name}: {error}")
+    if faults:
+        raise InputError("; ".join(faults[:20]) + (f"; and {len(faults) - 20} more" if len(faults) > 20 else ""))
+    return Rules(shapes["zones"], shapes["lines"], tuple(rules))
+
+
+def read(path: Path) -> Rules:
+    """Rules of a file. Raises InputError with its name."""
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _table(value: Any, part: str, faults: list[str]) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if (
+        not isinstance(value, dict)
+        or len(value) > MOST
+        or not all(isinstance(k, str) and k.isprintable() for k in value)
+    ):
+        faults.append(f"{part}: expected a table of at most {MOST} names")
+        return {}
+    return value
+
+
+def _points(value: Any, *, line: bool) -> Points:
+    """Raises ValueError for what is no polygon, or no line, in the picture."""
+    found = np.array(value, np.float64)
+    if found.ndim != 2 or found.shape[1] != 2 or (len(found) != 2 if line else not 3 <= len(found) <= 100):
+        raise ValueError(f"expected {'two points' if line else 'three points or more'} [x, y]")
+    if not ((found >= 0) & (found <= 1)).all():
+        raise ValueError("a point lies outside the picture; x and y are shares in 0..1, from the left and the top")
+    if line and (found[0] == found[1]).all():
+        raise ValueError("its two points are one")
+    if not line and _crosses_itself(found):
+        raise ValueError("its sides cross each other")
+    return found
+
+
+def _crosses_itself(points: Points) -> bool:
+    sides = [(points[i], points[(i + 1) % len(points)]) for i in range(len(points))]
+    apart = ((i, j) for i, j in combinations(range(len(sides)), 2) if 1 < j - i < len(sides) - 1)
+    return any(_meet(*sides[i], *sides[j]) for i, j in apart)
+
+
+def _turn(a: Points, b: Points, c: Points) -> float:
+    """Twice the area of a triangle, positive where c lies to the right of a to b in a picture (y grows downwards)."""
+    return float((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]))
+
+
+def _meet(a: Points, b: Points, c: Points, d: Points) -> bool:
+    """Whether the lines a to b and c to d cross."""
+    return (_turn(a, b, c) > 0) != (_turn(a, b, d) > 0) and (_turn(c, d, a) > 0) != (_turn(c, d, b) > 0)
+
+
+def _rule(name: str, words: str, shapes: Mapping[str, Mapping[str, Points]]) -> Rule:
+    """Raises ValueError for a sentence that is none."""
+    said = SENTENCE.fullmatch(" ".join(words[:400].split()))
+    if said is None:
+        raise ValueError(f"{words[:80]!r} is no sentence of the form {FORM}")
+    count = NUMBERS.get(said["count"]) or (
+        int(said["count"]) if re.fullmatch(r"[1-9]\d?", said["count"], re.ASCII) else 0
+    )
+    if not count or said["kind"] not in KINDS:
+        raise ValueError(f"{said['count']} {said['kind']}: expected a number up to 99 and one of {', '.join(KINDS)}")
+    for part, key in (("zones", "zone"), ("lines", "line")):
+        if said[key] and said[key] not in shapes[part]:
+            raise ValueError(f"no {key} {said[key]!r}; there are {', '.join(shapes[part]) or 'none'}")
+    if said["near"] and count < 2:
+        raise ValueError("nearer than: one alone is near to nobody; say two people")
+    if said["line"] and (said["near"] or said["seconds"]):
+        raise ValueError("crosses: is a moment, and takes neither nearer nor for")
+    between = None
+    if said["since"]:
+        minutes = [int(t[:2]) * 60 + int(t[3:]) for t in (said["since"], said["until"])]
+        if (
+            max(minutes) >= 24 * 60
+            or any(int(t[3:]) > 59 for t in (said["since"], said["until"]))
+            or minutes[0] == minutes[1]
+        ):
+            raise ValueError(f"{said['since']} to {said['until']}: expected two different times of a day")
+        between = (minutes[0], minutes[1])
+    return Rule(
+        name, words, count, said["kind"], said["zone"] or "", said["line"] or "", said["way"] or "", float(said["near"] or 0),
+        float(said["speed"]) if said["speed"] else None, said["limit"] != "under", between, float(said["seconds"] or 0),
+    )  # fmt: skip
+
+
+def inside(points: Points, zone: Points) -> npt.NDArray[np.bool_]:
+    """Which of points [N, 2] lie in a polygon (even-odd rule): bool [N]; nan nowhere."""
+    found = np.zeros(len(points), bool)
+    for a, b in zip(zone, np.roll(zone, -1, axis=0), strict=True):
+        spans = (a[1] > points[:, 1]) != (b[1] > points[:, 1])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            cut = a[0] + (points[:, 1] - a[1]) / (b[1] - a[1]) * (b[0] - a[0])
+        found ^= spans & (points[:, 0] < cut)
+    return found
+
+
+@dataclass(frozen=True)
+class _Looks:
+    """Tracks at looks STEP apart: times [T]; of each its feet [T, 2], heights [T] and speeds [T], nan where it is not there."""
+
+    times: npt.NDArray[np.float64]
+    tracks: Sequence[Track]
+    feet: list[Points]
+    heights: list[npt.NDArray[np.float64]]
+    speeds: list[npt.NDArray[np.float64]]
+    aspect: float
+
+    def of(self, kind: str) -> list[int]:
+        """Places of the tracks of a kind."""
+        labels = KINDS[kind]
+        return [i for i, t in enumerate(self.tracks) if labels is None or t.label in labels]
+
+
+def looks(tracks: Sequence[Track], duration: float, aspect: float) -> _Looks:
+    """Tracks of a clip of `duration` seconds at even times. aspect: width over height of the picture."""
+    times = np.arange(0.0, duration + STEP / 2, STEP)
+    feet, heights, speeds = [], [], []
+    for track in tracks:
+        boxes = track.at(times).astype(np.float64)
+        boxes[(times < track.times[0] - STEP / 2) | (times > track.times[-1] + STEP / 2)] = np.nan
+        middles = (boxes[:, :2] + boxes[:, 2:] / 2) * [aspect, 1.0]
+        size = float(np.nanmedian(boxes[:, 3] if track.label == "person" else np.maximum(boxes[:, 2] * aspect, boxes[:, 3]))) if np.isfinite(boxes).any() else 1.0  # fmt: skip
+        moved = np.hypot(*np.diff(middles, axis=0, prepend=middles[:1]).T) / STEP / size
+        own = np.convolve(np.nan_to_num(moved), np.ones(3) / 3, "same")[: len(times)]
+        feet.append(np.stack([boxes[:, 0] + boxes[:, 2] / 2, boxes[:, 1] + boxes[:, 3]], axis=1))
+        heights.append(boxes[:, 3])
+        speeds.append(np.where(np.isfinite(boxes[:, 0]), own, np.nan))
+    return _Looks(times, tracks, feet, heights, speeds, aspect)
+
+
+def minutes_of(times: npt.NDArray[np.float64], began: float, zone: tzinfo) -> npt.NDArray[np.float64]:
+    """Minutes of the day at times (s) of a clip that began at `began` (s since 1970)."""
+    start = datetime.fromtimestamp(began, zone)
+    return (start.hour * 60 + start.minute + start.second / 60 + times / 60) % (24 * 60)
+
+
+def held(
+    rules: Rules, tracks: Sequence[Track], duration: float, *, aspect: float, clock: tuple[float, tzinfo] | None = None
+) -> list[Held]:
+    """Spans in which each rule holds, in order of time. clock: when the clip began and its zone; without it rules with a time of day hold never."""
+    seen = looks(tracks, duration, aspect)
+    found: list[Held] = []
+    for rule in rules.rules:
+        if rule.between and clock is None:
+            continue
+        allowed = np.ones(len(seen.times), bool)
+        if rule.between and clock is not None:
+            now, (since, until) = minutes_of(seen.times, *clock), rule.between
+            allowed = (now >= since) & (now < until) if since < until else (now >= since) | (now < until)
+        found += _crossings(rule, rules, seen, allowed) if rule.line else _spans(rule, rules, seen, allowed)
+    return sorted(found, key=lambda h: (h.start, h.rule))
+
+
+def _fits(rule: Rule, rules: Rules, seen: _Looks) -> dict[int, npt.NDArray[np.bool_]]:
+    """At which looks each track of the kind is there, in the zone and of the speed."""
+    found = {}
+    for i in seen.of(rule.kind):
+        there = np.isfinite(seen.heights[i])
+        if rule.zone:
+            there = there & inside(seen.feet[i], rules.zones[rule.zone])
+        if rule.speed is not None:
+            with np.errstate(invalid="ignore"):
+                there = there & (seen.speeds[i] > rule.speed if rule.over else seen.speeds[i] < rule.speed)
+        found[i] = there
+    return found
+
+
+def _spans(rule: Rule, rules: Rules, seen: _Looks, allowed: npt.NDArray[np.bool_]) -> list[Held]:
+    fits = _fits(rule, rules, seen)
+    if rule.near:
+        near = {i: np.zeros(len(seen.times), bool) for i in fits}
+        for i, j in combinations(fits, 2):
+            apart = np.hypot(*((seen.feet[i] - seen.feet[j]) * [seen.aspect, 1.0]).T)
+            with np.errstate(invalid="ignore"):
+                close = fits[i] & fits[j] & (apart < rule.near * (seen.heights[i] + seen.heights[j]) / 2)
+            near[i] |= close
+            near[j] |= close
+        fits = near
+    count = np.sum(list(fits.values()), axis=0) if fits else np.zeros(len(seen.times))
+    holds = (count >= rule.count) & allowed
+    found = []
+    for first, last in _runs(holds, round(BREAK / STEP)):
+        start, end = float(seen.times[first]), float(seen.times[last]) + STEP
+        if end - start >= rule.seconds - 1e-9:
+            who = tuple(seen.tracks[i].id for i, there in fits.items() if there[first : last + 1].any())
+            found.append(Held(rule.name, start, end, who))
+    return found
+
+
+def _runs(holds: npt.NDArray[np.bool_], most: int) -> list[tuple[int, int]]:
+    """First and last place of each run of True, those at most `most` places apart as one."""
+    places = np.flatnonzero(holds)
+    if not len(places):
+        return []
+    breaks = np.flatnonzero(np.diff(places) > most)
+    return list(
+        zip(places[np.append(0, breaks + 1)].tolist(), places[np.append(breaks, len(places) - 1)].tolist(), strict=True)
+    )
+
+
+def crossings(line: Points, seen: _Looks, place: int) -> list[tuple[int, bool]]:
+    """(look, whether inwards: to the right of the line) of each time that a track crosses a line."""
+    feet, found = seen.feet[place], []
+    there = np.flatnonzero(np.isfinite(feet[:, 0]))
+    for a, b in pairwise(there):
+        if _meet(line[0], line[1], feet[a], feet[b]):
+            found.append((int(b), _turn(line[0], line[1], feet[b]) > 0))
+    return found
+
+
+def _crossings(rule: Rule, rules: Rules, seen: _Looks, allowed: npt.NDArray[np.bool_]) -> list[Held]:
+    fits, found = _fits(rule, rules, seen), []
+    for i, there in fits.items():
+        for at, inwards in crossings(rules.lines[rule.line], seen, i):
+            if allowed[at] and there[at] and rule.way in ("", "inwards" if inwards else "outwards"):
+                time = float(seen.times[at])
+                found.append(Held(rule.name, max(time - STEP, 0.0), time + STEP, (seen.tracks[i].id,)))
+    return found if rule.count == 1 else []
+
+
+def counts(rules: Rules, tracks: Sequence[Track], duration: float, *, aspect: float) -> list[dict[str, Any]]:
+    """Of each zone the people and vehicles that entered and left, the most at once, and the mean dwell (s); of each line who crossed it, both ways."""
+    seen, rows = looks(tracks, duration, aspect), []
+    for kind in ("people", "vehicles"):
+        for name, zone in rules.zones.items():
+            there = {i: inside(seen.feet[i], zone) for i in seen.of(kind)}
+            runs = {i: _runs(t, round(BREAK / STEP)) for i, t in there.items()}
+            visits = [(i, first, last) for i, own in runs.items() for first, last in own]
+            known = {i: np.flatnonzero(np.isfinite(seen.heights[i])) for i in there}
+            rows.append(
+                {
+                    "zone": name,
+                    "kind": kind,
+                    "entered": sum(first > known[i][0] for i, first, _ in visits),
+                    "left": sum(last < known[i][-1] for i, _, last in visits),
+                    "most": int(np.max(np.sum(list(there.values()), axis=0))) if there else 0,
+                    "dwell": round(float(np.mean([(last - first + 1) * STEP for _, first, last in visits])), 2)
+                    if visits
+                    else 0.0,
+                }
+            )
+        for name, line in rules.lines.items():
+            ways = [inwards for i in seen.of(kind) for _, inwards in crossings(line, seen, i)]
+            rows.append({"line": name, "kind": kind, "inwards": sum(ways), "outwards": len(ways) - sum(ways)})
+    return rows
+
+
+def beside(found: Sequence[Held], segments: Sequence[Segment]) -> dict[str, int]:
+    """How many of each rule's spans no segment touches: what the rule adds to the scorer."""
+    added: dict[str, int] = {}
+    for h in found:
+        added.setdefault(h.rule, 0)
+        added[h.rule] += not any(s.start < h.end and h.start < s.end for s in segments)
+    return added
