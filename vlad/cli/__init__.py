@@ -19,7 +19,7 @@ import typer
 import vlad
 from vlad.errors import SettingsError, VladError
 
-from . import language, reviewing
+from . import language, reviewing, rules
 from .common import (
     Adopt,
     Changes,
@@ -42,6 +42,7 @@ app = typer.Typer(
 models = typer.Typer(no_args_is_help=True, help="Published weights that presets use.")
 app.add_typer(models, name="models")
 app.add_typer(language.prompts, name="prompts")
+app.add_typer(rules.rules, name="rules")
 for name in ("users", "groups", "audit", "verdicts"):
     app.add_typer(getattr(reviewing, name), name=name)
 for name in ("app", "backup", "restore"):

@@ -1,0 +1,179 @@
+"""Rules that a person can read, on drawn paths whose truth is known."""
+
+import csv
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from vlad.cli import app
+from vlad.errors import InputError
+from vlad.report import to_json
+from vlad.rules import Rules, beside, counts, held, inside, parse
+from vlad.types import Analysis, ScoreTrack, Segment, Track, Video
+
+SHAPES = """
+zones: {yard: [[0.5, 0.0], [1.0, 0.0], [1.0, 1.0], [0.5, 1.0]]}
+lines: {gate: [[0.5, 0.0], [0.5, 1.0]]}
+"""
+
+
+def walker(
+    number: int, x: tuple[float, float], times: tuple[float, float], label: str = "person", y: float = 0.5
+) -> Track:
+    """Feet from x[0] to x[1] at height y, in a box a fifth of the picture high."""
+    when = np.linspace(*times, round((times[1] - times[0]) * 2) + 1)
+    at = np.interp(when, times, x)
+    boxes = np.stack([at - 0.05, np.full(len(when), y - 0.2), np.full(len(when), 0.1), np.full(len(when), 0.2)], 1)
+    return Track(number, label, when, boxes.astype(np.float32), 0.9)
+
+
+def told(
+    sentence: str, tracks: list[Track], duration: float = 20.0, **more: object
+) -> list[tuple[float, float, tuple[int, ...]]]:
+    rules = parse(SHAPES + f"rules: {{it: {{when: {json.dumps(sentence)}}}}}")
+    return [(h.start, h.end, h.tracks) for h in held(rules, tracks, duration, aspect=1.0, **more)]  # type: ignore[arg-type]
+
+
+def test_somebody_in_a_zone_for_a_while() -> None:
+    crossing = walker(1, (0.0, 1.0), (0, 20))  # in the yard from 10 s on
+    ((start, end, who),) = told('a person in "yard" for 5 s', [crossing])
+    assert (start, end, who) == (pytest.approx(10, abs=0.5), pytest.approx(20, abs=0.5), (1,))
+    assert told('a person in "yard" for 11 s', [crossing]) == []
+    assert told('two people in "yard"', [crossing]) == []
+    assert told('a vehicle in "yard"', [crossing]) == []
+    assert len(told('two people in "yard"', [crossing, walker(2, (0.8, 0.8), (12, 16))])) == 1
+
+
+def test_a_line_is_crossed_one_way() -> None:
+    tracks = [walker(1, (0.1, 0.9), (0, 10)), walker(2, (0.9, 0.1), (5, 15)), walker(3, (0.1, 0.4), (0, 10))]
+    inwards, outwards = (
+        told('a person crosses "gate" inwards', tracks),
+        told('a person crosses "gate" outwards', tracks),
+    )
+    assert [who for *_, who in inwards + outwards] in ([(1,), (2,)], [(2,), (1,)])
+    assert len(told('a person crosses "gate"', tracks)) == 2
+    assert inwards[0][2] == (2,)  # a line from the top to the bottom has its right hand to the left of the picture
+
+
+def test_two_people_near_and_fast() -> None:
+    near = [walker(1, (0.2, 0.8), (0, 4)), walker(2, (0.25, 0.85), (0, 4))]  # .15 a second: .75 body heights
+    assert len(told("two people nearer than 1 body height with speed over 0.5 for 2 s", near)) == 1
+    assert told("two people nearer than 1 body height with speed over 2 for 2 s", near) == []
+    assert told("two people nearer than 0.2 body heights", near) == []
+    assert len(told("two people nearer than 1 body height with speed under 2", near)) == 1
+
+
+def test_a_time_of_day_over_midnight() -> None:
+    night = datetime(2026, 11, 26, 23, 59, 50, tzinfo=UTC).timestamp()
+    inside_all = [walker(1, (0.8, 0.8), (0, 20))]
+    sentence = 'a person in "yard" between 00:00 and 06:00'
+    ((start, _, _),) = told(sentence, inside_all, clock=(night, UTC))
+    assert start == pytest.approx(10, abs=0.5)
+    assert told(sentence, inside_all) == []  # nobody knows the time
+    assert len(told('a person in "yard" between 22:00 and 06:00', inside_all, clock=(night, UTC))) == 1
+    assert told('a person in "yard" between 06:00 and 22:00', inside_all, clock=(night, UTC)) == []
+
+
+def test_counts_are_those_of_the_paths() -> None:
+    rng = np.random.default_rng(0)
+    tracks, entered, left = [], 0, 0
+    for k in range(40):
+        goes_in = bool(rng.integers(2))
+        x = (0.2, 0.8) if goes_in else (0.8, 0.2)
+        start = float(rng.uniform(0, 50))
+        tracks.append(walker(k + 1, x, (start, start + 8), y=float(rng.uniform(0.3, 0.9))))
+        entered, left = entered + goes_in, left + (not goes_in)
+    zone, line, *_ = counts(parse(SHAPES + "rules: {}"), tracks, 60.0, aspect=16 / 9)
+    assert (zone["entered"], zone["left"]) == (entered, left)
+    assert (line["inwards"], line["outwards"]) == (left, entered)
+    assert 3 < zone["dwell"] < 5
+
+
+def test_the_even_odd_rule() -> None:
+    shape = np.array([[0, 0], [1, 0], [1, 1], [0.5, 0.5], [0, 1]])
+    assert inside(np.array([[0.5, 0.2], [0.5, 0.8], [0.1, 0.8], [np.nan, 0.2]]), shape).tolist() == [
+        True,
+        False,
+        True,
+        False,
+    ]
+
+
+def test_every_fault_is_told_at_once() -> None:
+    with pytest.raises(InputError) as error:
+        parse(
+            """
+zones: {out: [[0, 0], [2, 0], [1, 1]], bow: [[0, 0], [1, 1], [1, 0], [0, 1]], two: [[0, 0], [1, 1]]}
+lines: {dot: [[0.5, 0.5], [0.5, 0.5]]}
+colour: red
+rules:
+  a: {when: someone does something}
+  b: {when: 'a person in "attic"'}
+  c: {when: a person nearer than 1 body height}
+  d: {when: 'a dragon in "yard"'}
+  e: a person
+  f: {when: a person between 25:00 and 26:00}
+"""
+        )
+    for words in ("outside the picture", "cross each other", "three points or more", "two points are one", "unknown key colour", "no sentence",
+                  "no zone 'attic'", "near to nobody", "a dragon", "expected {when", "two different times"):  # fmt: skip
+        assert words in str(error.value), words
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[", "- a", "rules: 3", "rules: {a: &x {when: a person}, b: *x}", "{" * 2000, "rules: {1: {when: a person}}"],
+)
+def test_what_is_no_file_of_rules(text: str) -> None:
+    with pytest.raises(InputError):
+        parse(text)
+
+
+def test_hostile_sentences_take_no_time() -> None:
+    import time
+
+    begin = time.perf_counter()
+    for words in (
+        "a person" * 50_000,
+        "a person in " + '"' * 100_000,
+        "9" * 100_000,
+        "a person for " + "9" * 100_000 + " s",
+    ):
+        with pytest.raises(InputError):
+            parse(json.dumps({"rules": {"a": {"when": words}}}))
+    assert time.perf_counter() - begin < 2
+
+
+def test_the_verbs(tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text(
+        SHAPES
+        + "rules:\n  in: {when: 'a person in \"yard\" for 2 s'}\n  late: {when: 'a person between 22:00 and 23:00'}\n"
+    )
+    track = ScoreTrack(np.full(20, 0.5, np.float32), np.arange(21.0))
+    video = Video("=lobby.mp4", "0" * 64, 20.0, 25.0, 640, 480, "h264")
+    analysis = Analysis(video, track, (Segment(0.0, 2.0, 0.8, 1.0),), (), {}, tracks=(walker(1, (0.0, 1.0), (0, 20)),))
+    made = tmp_path / "lobby.json"
+    made.write_text(to_json(analysis))
+
+    def run(*arguments: str) -> str:
+        done = CliRunner().invoke(app, ["rules", *arguments])
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    assert "1 zones, 1 lines, 2 rules" in run("check", str(tmp_path / "rules.yaml"))
+    (one,) = json.loads(run("test", str(tmp_path / "rules.yaml"), str(made), "--json"))
+    assert [h["rule"] for h in one["held"]] == ["in"]
+    assert (one["not_flagged"], one["without_a_clock"]) == ({"in": 1}, ["late"])
+    assert "not judged" in run("test", str(tmp_path / "rules.yaml"), str(made))
+    rows = list(csv.DictReader(run("count", str(tmp_path / "rules.yaml"), str(made)).splitlines()))
+    assert (rows[0]["entered"], rows[0]["path"], rows[1]["outwards"]) == ("1", "'=lobby.mp4", "1")
+
+
+def test_what_a_rule_adds_to_the_scorer() -> None:
+    rules: Rules = parse(SHAPES + "rules: {in: {when: 'a person in \"yard\"'}}")
+    found = held(rules, [walker(1, (0.8, 0.8), (0, 4)), walker(2, (0.8, 0.8), (10, 14))], 20.0, aspect=1.0)
+    assert beside(found, [Segment(11.0, 12.0, 0.9, 11.5)]) == {"in": 1}
