@@ -129,6 +129,27 @@ def template(data: bytes) -> None:
         list(prompting._sample_faults(prompt, len, 2048, 32))
 
 
+def rules(data: bytes) -> None:
+    """A file of rules, and what holds of it."""
+    import numpy as np
+
+    from vlad.errors import InputError
+    from vlad.rules import counts, held, parse
+    from vlad.types import Track
+
+    try:
+        found = parse(data.decode("utf-8", "replace"))
+    except InputError as error:
+        assert "\n" not in str(error)
+        return
+    boxes = np.array([[0.1, 0.1, 0.1, 0.3], [0.8, 0.5, 0.1, 0.3]], np.float32)
+    tracks = [
+        Track(k + 1, label, np.array([0.0, 4.0]), boxes[:: 1 - 2 * k], 0.9) for k, label in enumerate(("person", "car"))
+    ]
+    assert all(h.start < h.end for h in held(found, tracks, 5.0, aspect=1.5))
+    assert counts(found, tracks, 5.0, aspect=1.5) is not None
+
+
 def scores(data: bytes) -> None:
     """A CSV of scores, or a .npy."""
     from vlad.eval.detection import read_scores
@@ -199,7 +220,7 @@ def upload(data: bytes) -> None:
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    f.__name__: f for f in (messages, boxes, stamps, request, analysis, template, scores, features, upload)
+    f.__name__: f for f in (messages, boxes, stamps, request, analysis, template, rules, scores, features, upload)
 }
 
 
