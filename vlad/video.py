@@ -259,6 +259,7 @@ class _End(_Said):
     retimed: Count = 0
     passed: Count = 0
     gaps: list[tuple[Finite, Finite]] = []
+    software: str = Field("", max_length=600)
 
 
 class _Refusal(_Said):
@@ -296,7 +297,7 @@ class Clip:
     def __init__(self, path: str | os.PathLike[str], settings: Settings, *, size: int, sha256: str = "") -> None:
         self.path = os.fspath(path)
         absolute = _check_path(path, settings)
-        self._child = _Child(absolute, settings, size=size, times=None)
+        self._child = _Child(absolute, settings, size=size, times=None, hardware=settings.hardware)
         self._messages = self._child.messages()
         self._video: Video | None = None
         self.warnings: tuple[str, ...] = ()
@@ -356,6 +357,8 @@ def _warnings(
         yield f"the file says that it lasts {hint:.1f} s, but pictures of only {end:.1f} s are in it; it may be cut off"
     if facts["retimed"]:
         yield f"{facts['retimed']} of {facts['frames']} frames carry one and the same timestamp; their times are told by the frame rate"
+    if facts.get("software"):
+        yield shown(facts["software"])
     seen = facts["frames"] + facts["passed"]
     if facts["passed"] > max(STUCK, 0.1 * seen):
         yield f"{facts['passed']} of {seen} frames carry a time that was already seen; they were passed over"
