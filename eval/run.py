@@ -8,6 +8,7 @@
     vlad eval adapter [base=nano] [adapter=nano] ...                 (see adapter.py)
     vlad eval injection [videos=40] ...                              (see injection.py)
     vlad eval speed [PART...] [seconds=30] [clip=FILE] ...           (see speed.py)
+    vlad eval gating [days=48] [seconds=120] ...                     (see gating.py)
     vlad eval explanations --predictions FILE --references FILE ...  (see words.py)
     vlad eval detection --dataset NAME --scores CSV_OR_FOLDER ...    (see detection.py)
 
@@ -42,6 +43,7 @@ from . import (
     explanations,
     fewshot,
     footage,
+    gating,
     injection,
     metrics,
     real,
@@ -70,6 +72,7 @@ OTHERS: dict[str, Callable[[Sequence[str]], int]] = {
     "adapter": adapter.main,
     "injection": injection.main,
     "speed": speed.main,
+    "gating": gating.main,
 }  # verbs with options of their own
 
 

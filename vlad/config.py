@@ -40,6 +40,10 @@ class Settings(BaseModel):
     hardware: str = Field("", max_length=20)
     memory_bytes: int = Field(3 << 29, gt=0)  # address space of the decoder above what it starts with
 
+    # Models look only where something moves (`vlad.activity`): a snippet without movement has the features and the boxes of the one before, for at most 8 s.
+    # Never with speeds or a normality head, and `vlad features` looks everywhere.
+    gating: bool = True
+
     # encoder
     encoder: str = "nano"  # an open_clip model name, or nano
     encoder_weights: str = ""  # an open_clip pretrained tag or a local file; "" with nano

@@ -148,15 +148,18 @@ class ClipEncoder:
         return found.float().cpu().numpy()  # type: ignore[no-any-return]
 
     def __call__(self, snippets: Iterable[Snippet]) -> Features:
-        """Features of a clip's snippets, taken one after another; decoding goes on meanwhile."""
+        """Features of a clip's snippets, taken one after another; decoding goes on meanwhile. A quiet one, never the first, has those of the one before."""
         rows: list[npt.NDArray[np.float32]] = []
         edges = [0.0]
         before: npt.NDArray[np.float32] | None = None
         with _threads(self.threads):
             for batch in _batches(_ahead(snippets), self.batch):
                 edges += [s.end for s in batch]
-                more, before = self._rows(batch, before)
-                rows += more
+                shown = [s for s in batch if not s.quiet]
+                more, before = self._rows(shown, before) if shown else ([], before)
+                told = iter(more)
+                for snippet in batch:
+                    rows.append(rows[-1] if snippet.quiet else next(told))
         if not rows:
             raise ValueError("no snippets to encode")
         values = np.stack(rows)
@@ -257,10 +260,11 @@ def _threads(count: int) -> Iterator[None]:
 
 
 def _batches(snippets: Iterable[Snippet], frames: int) -> Iterator[list[Snippet]]:
-    """Snippets of one shape in groups of at most `frames` frames, or single ones."""
+    """Snippets of one shape in groups of at most `frames` frames, or single ones; quiet ones cost nothing, and wait for no more than AHEAD others."""
     batch: list[Snippet] = []
     for snippet in snippets:
-        if batch and (snippet.frames.shape != batch[0].frames.shape or (len(batch) + 1) * len(snippet.frames) > frames):
+        many = sum(not s.quiet for s in (*batch, snippet)) * len(snippet.frames) > frames or len(batch) >= AHEAD * 2
+        if batch and (snippet.frames.shape != batch[0].frames.shape or many):
             yield batch
             batch = []
         batch.append(snippet)

@@ -25,6 +25,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from vlad.activity import Calm, size_of
 from vlad.ahead import CODECS as CODECS_AHEAD
 from vlad.ahead import Ahead
 from vlad.confine import confine
@@ -100,6 +101,7 @@ LEAN = {
 LARGE = 4096 * 2304  # pixels from which it is
 DEVICES = ("cuda", "videotoolbox", "vaapi", "qsv", "d3d11va")  # in which order `auto` tries them
 ALIKE = 2.0  # grey levels, on average, by which a device's picture may differ from the software's
+REST, AGE = 2, 8.0  # snippets without movement that are shown before one is not; seconds after which one is again
 NEAR = 5.0  # seconds; less costs less by decoding on than by seeking
 JUMP_BACK = 0.5  # seconds; timestamps that fall further start a new run of time (a recorder was restarted)
 Pixels = npt.NDArray[np.uint8]
@@ -169,7 +171,7 @@ class Facts:
 
 
 def send(out: BinaryIO, kind: bytes, facts: dict[str, Any], pixels: npt.NDArray[Any] | None = None) -> None:
-    """One message: P(robe), S(nippet), F(rame), A(udio), T(ime), C(ut), E(nd) or X (refused), each with JSON and perhaps pixels."""
+    """One message: P(robe), S(nippet), Q(uiet snippet), F(rame), A(udio), T(ime), C(ut), E(nd) or X (refused), each with JSON and perhaps pixels."""
     text = json.dumps(facts).encode()
     raw = b"" if pixels is None else pixels.tobytes()
     out.write(HEADER.pack(kind, len(text), len(raw)))
@@ -412,6 +414,12 @@ class PyAvFile:
         image = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA").to_ndarray()
         return np.ascontiguousarray(np.rot90(image, turns))
 
+    def small(self, frame: Any) -> npt.NDArray[np.float32]:
+        """Grey, for a first look: float32 [H, W], not turned."""
+        width, height = size_of(frame.width, frame.height)
+        made = frame.reformat(width=width, height=height, format="gray", interpolation="AREA")
+        return made.to_ndarray().astype(np.float32)  # type: ignore[no-any-return]
+
     def seek(self, seconds: float) -> None:
         """To the last key frame at or before `seconds`; the clock keeps the first frame as its zero."""
         stamp = max(seconds - (self.clock.shift or 0.0), 0.0)
@@ -419,27 +427,59 @@ class PyAvFile:
         self.clock.last = -1.0
 
 
-def snippets(source: PyAvFile, length: int, count: int) -> Iterator[tuple[float, float, Pixels]]:
-    """(start, end, uint8 [count, H, W, 3]): `count` evenly spaced frames of every `length`; the last one may be shorter."""
+class Gate:
+    """The frames of one snippet after another, and whether it is worth showing. calm: the first look, None where everything is shown.
+
+    A snippet in which nothing moved says nothing new once REST such were shown; after AGE seconds one is shown all the same.
+    """
+
+    def __init__(self, source: PyAvFile, count: int, calm: Calm | None) -> None:
+        self.source, self.count, self.calm = source, count, calm
+        self.frames: list[Any] = []  # of this snippet: pixels, or decoded ones that nobody may need as pixels
+        self.moved, self.still, self.shown = False, 0, 0.0
+        self.small: npt.NDArray[np.float32] | None = None
+
+    def add(self, frame: Any) -> None:
+        """Another of its frames."""
+        if self.calm is not None:
+            self.small = self.source.small(frame)
+            self.moved = self.calm.moved(self.small) or self.moved
+        sure = self.calm is None or self.moved or frame.width * frame.height > LARGE
+        self.frames = [
+            f if isinstance(f, np.ndarray) or not sure else self.source.pixels(f) for f in (*self.frames, frame)
+        ]
+
+    def close(self, start: float, newest: Any) -> Pixels | None:
+        """The snippet's frames, uint8 [count, H, W, 3], a short one's last repeated; None where they say nothing new."""
+        kept, moved = self.frames, self.moved or not self.frames
+        self.frames, self.moved = [], False
+        if self.calm is not None:
+            if not moved and self.still >= REST and start - self.shown < AGE:
+                return None
+            self.still, self.shown = (0 if moved else self.still + 1), start
+            if self.small is not None:
+                self.calm.remember(self.small)
+        made = [f if isinstance(f, np.ndarray) else self.source.pixels(f) for f in kept or [newest]]
+        return np.stack([made[min(i * len(made) // self.count, len(made) - 1)] for i in range(self.count)])
+
+
+def snippets(
+    source: PyAvFile, length: int, count: int, calm: Calm | None = None
+) -> Iterator[tuple[float, float, Pixels | None]]:
+    """(start, end, uint8 [count, H, W, 3]): `count` evenly spaced frames of every `length`; the last one may be shorter. None: see `Gate`."""
     wanted = {int((i + 0.5) * length / count) for i in range(count)}
     start, index, newest = 0.0, 0, None
-    kept: list[Pixels] = []
+    gate = Gate(source, count, calm)
     for now, frame in source.frames(lambda number: number % length in wanted):
         if index == length:
-            yield start, now, stack(source, kept, newest, count)
-            start, index, kept = now, 0, []
+            yield start, now, gate.close(start, newest)
+            start, index = now, 0
         if index in wanted and frame is not None:
-            kept.append(source.pixels(frame))
+            gate.add(frame)
         newest, index = frame or newest, index + 1
     if newest is None:
         raise Refused("video", "no picture in it could be decoded")
-    yield start, source.end(), stack(source, kept, newest, count)
-
-
-def stack(source: PyAvFile, kept: list[Pixels], newest: Any, count: int) -> Pixels:
-    """Exactly `count` frames: a short snippet repeats its last one."""
-    kept = kept or [source.pixels(newest)]
-    return np.stack([kept[min(i * len(kept) // count, len(kept) - 1)] for i in range(count)])
+    yield start, source.end(), gate.close(start, newest)
 
 
 def frames_at(source: PyAvFile, times: list[float]) -> Iterator[tuple[float, Pixels]]:
@@ -646,8 +686,12 @@ def serve(request: dict[str, Any], out: BinaryIO) -> None:
     else:
         source = PyAvFile(clip, **limits, hardware=device)
         send(out, b"P", source.probe())
-        for start, end, pixels in snippets(source, request["snippet_frames"], request["frames_per_snippet"]):
-            send(out, b"S", {"start": start, "end": end, "shape": pixels.shape}, pixels)
+        calm = Calm() if request.get("gated") else None
+        for start, end, shown in snippets(source, request["snippet_frames"], request["frames_per_snippet"], calm):
+            if shown is None:
+                send(out, b"Q", {"start": start, "end": end})
+            else:
+                send(out, b"S", {"start": start, "end": end, "shape": shown.shape}, shown)
         send(out, b"E", asdict(source.facts))
 
 
@@ -673,7 +717,11 @@ def load() -> None:
     """All that is needed later, since no file can be opened then: its libraries are not the clip's memory either. Raises Refused for an old FFmpeg."""
     import av
 
-    for name in ("numpy.fft", "numpy.lib.stride_tricks"):
+    for name in (
+        "numpy.fft",
+        "numpy.lib.stride_tricks",
+        "numpy.ma",
+    ):  # of these, numpy loads a median's when it is asked for
         importlib.import_module(name)
     for found in pkgutil.walk_packages(av.__path__, "av."):
         if found.name.split(".")[1] not in ("__main__", "datasets"):
