@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -185,3 +186,12 @@ def test_threads_are_given_back() -> None:
     with pytest.raises(ValueError, match="no snippets"):
         load_encoder(make_settings())(iter(()))
     assert torch.get_num_threads() == before
+
+
+def test_a_quiet_snippet_has_the_features_of_the_one_before() -> None:
+    encoder, some = make(use_motion=True), snippets(12)
+    quiet = [replace(s, quiet=i in (3, 4, 9, 11), frames=some[i - 1].frames) if i else s for i, s in enumerate(some)]
+    found = encoder(quiet).values
+    shown = encoder([s for s in quiet if not s.quiet]).values
+    kept = np.cumsum([not s.quiet for s in quiet]) - 1
+    np.testing.assert_allclose(found, shown[kept], atol=1e-6)

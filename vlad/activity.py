@@ -103,10 +103,17 @@ class Calm:
         if self.before is None or self.before.shape != picture.shape:
             self.noise = self.hits = None
             return True
+        if self.noise is None or self.hits is None:
+            self.noise, self.hits = np.zeros_like(picture), np.zeros_like(picture)
+        change = picture - self.before
+        lamp = float(change.mean())
+        size = np.abs(change - lamp)
+        if size.max() < LEAST and abs(lamp) < DRIFT:  # nothing is left to explain
+            self.noise += MEMORY * (size - self.noise)
+            self.hits *= 1 - MEMORY
+            return False
         rest, trembling, light = self.residue(picture)
         size = np.abs(rest)
-        if self.noise is None or self.hits is None:
-            self.noise, self.hits = np.zeros_like(size), np.zeros_like(size)
         bound = np.clip(np.maximum(SURE * 1.4826 * np.median(size), RESTLESS * self.noise), LEAST, MOST) + trembling
         found = size > bound
         self.noise += MEMORY * (np.minimum(size, MOST) - self.noise)
