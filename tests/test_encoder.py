@@ -16,7 +16,9 @@ from vlad.config import make_settings
 from vlad.encoder import AHEAD, ClipEncoder, fuse, load_encoder
 from vlad.errors import WeightsError
 from vlad.seen import SEEN_DIM
+from vlad.sight import Graph, load_sight
 from vlad.types import Snippet
+from vlad.weights import nano_part
 
 CONFIG = {
     "embed_dim": 32,
@@ -195,3 +197,22 @@ def test_a_quiet_snippet_has_the_features_of_the_one_before() -> None:
     shown = encoder([s for s in quiet if not s.quiet]).values
     kept = np.cumsum([not s.quiet for s in quiet]) - 1
     np.testing.assert_allclose(found, shown[kept], atol=1e-6)
+
+
+def test_the_graph_of_nanos_tower_is_its_tower() -> None:
+    encoder = load_encoder(make_settings(cache=None))
+    pictures = encoder.pixels(np.random.default_rng(0).integers(0, 256, (3, 120, 160, 3), dtype=np.uint8))
+    assert isinstance(encoder._trunk, Graph)
+    found = encoder.tower(pictures)
+    encoder._trunk = encoder.model.visual.trunk
+    for one, other in zip(found, encoder.tower(pictures), strict=True):
+        assert float((one - other).abs().max()) < 1e-4
+
+
+@pytest.mark.slow
+def test_the_graph_is_made_again_as_it_was(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    from vlad.finetune.tower import write_graph
+
+    write_graph(load_sight(nano_part("clip"))[0], tmp_path / "trunk.onnx")
+    assert (tmp_path / "trunk.onnx").read_bytes() == (nano_part("tower") / "trunk.onnx").read_bytes()

@@ -29,7 +29,7 @@ from vlad import motion, seen
 from vlad.config import Settings
 from vlad.device import choose_device, choose_dtype
 from vlad.errors import WeightsError
-from vlad.sight import fuse, is_sight, load_sight
+from vlad.sight import Graph, fuse, is_sight, load_sight
 from vlad.types import Features, Snippet
 from vlad.weights import local_copy, missing, nano_part, offline, sha256_of
 
@@ -44,13 +44,14 @@ class ClipEncoder:
     """An open_clip model as an Encoder.
 
     model, tokenizer: open_clip's own. name: what the fingerprint calls the weights. squash: the whole frame is fitted into the
-    square (a scene has no centre to crop to); else the short side is fitted and the centre cut out, as open_clip does.
+    square (a scene has no centre to crop to); else the short side is fitted and the centre cut out, as open_clip does. graph: of a timm tower's trunk, for
+    a processor (`vlad.sight.Graph`).
     """
 
     def __init__(
         self, model: Any, tokenizer: Callable[[list[str]], torch.Tensor], *, name: str, weights: str,
         use_motion: bool, squash: bool, device: torch.device, dtype: torch.dtype = torch.float32, drawn: Drawn | None = None,
-        use_speeds: bool = False,
+        use_speeds: bool = False, graph: Path | None = None,
     ) -> None:  # fmt: skip
         self.drawn, self.use_speeds = drawn if use_motion else None, use_speeds and use_motion
         # of words and a moment: below it they hardly match (by `vlad eval`'s real clips, docs/experiments.md); 0: not known
@@ -75,6 +76,9 @@ class ClipEncoder:
         # A small tower is no dearer than decoding, which wants its share of the cores; a transformer takes all there are.
         self.threads = max(1, (os.cpu_count() or 2) // 2) if small and device.type == "cpu" else 0
         size = model.visual.image_size
+        plain = device.type == "cpu" and dtype == torch.float32
+        trunk: Any = getattr(model.visual, "trunk", None)
+        self._trunk = Graph(graph, trunk, self.threads) if graph and plain else trunk
         self.side = int(size if isinstance(size, int) else min(size))  # pixels of the tower's square
         self.size = max(self.side, int(getattr(model.visual, "decoded", 0)))  # of the short side of frames it wants
         mean, std = (
@@ -134,10 +138,10 @@ class ClipEncoder:
         """
         visual = self.model.visual
         with torch.inference_mode(), self._autocast():
-            if not hasattr(visual, "trunk"):
+            if self._trunk is None:
                 embedded = self.model.encode_image(pixels, normalize=True)
                 return embedded, embedded
-            inner = visual.trunk(pixels)
+            inner = self._trunk(pixels)
             # of a pooling by mean and maximum, the mean is what changes smoothly
             return functional.normalize(visual.head(inner), dim=-1), inner[:, : int(visual.trunk.num_features)]
 
@@ -353,7 +357,7 @@ def load_encoder(settings: Settings) -> ClipEncoder:
     return ClipEncoder(
         model, tokenizer, name=name, weights=weights, use_motion=settings.motion,
         squash=nano or is_sight(folder), device=device, dtype=dtype, drawn=_drawn(device) if nano else None,
-        use_speeds=settings.speeds,
+        use_speeds=settings.speeds, graph=nano_part("tower") / "trunk.onnx" if nano else None,
     )  # fmt: skip
 
 
