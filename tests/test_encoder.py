@@ -13,6 +13,7 @@ from timm.layers import Conv2dSame, create_conv2d
 
 from vlad import motion
 from vlad.config import make_settings
+from vlad.device import choose_dtype
 from vlad.encoder import AHEAD, ClipEncoder, fuse, load_encoder
 from vlad.errors import WeightsError
 from vlad.seen import SEEN_DIM
@@ -216,3 +217,11 @@ def test_the_graph_is_made_again_as_it_was(tmp_path: Path) -> None:
 
     write_graph(load_sight(nano_part("clip"))[0], tmp_path / "trunk.onnx")
     assert (tmp_path / "trunk.onnx").read_bytes() == (nano_part("tower") / "trunk.onnx").read_bytes()
+
+
+def test_nothing_is_cast_where_the_processor_has_no_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX2")
+    assert choose_dtype(torch.device("cpu"), "auto") == torch.float32
+    encoder = make()
+    with encoder._autocast():
+        assert not torch.is_autocast_enabled("cpu")

@@ -168,7 +168,7 @@ class ClipEncoder:
             raise ValueError("no snippets to encode")
         values = np.stack(rows)
         if self.use_motion:
-            values = _with_seen(values, np.array(edges), snippets)
+            _put_seen(values, np.array(edges), snippets)
         return Features(values, np.array(edges), self.name)
 
     def _second(self, snippet: Snippet, mean: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -194,7 +194,10 @@ class ClipEncoder:
             gap = (snippet.end - snippet.start) / len(snippet.frames)
             fast = [motion.speeds(snippet.frames, gap)] if self.use_speeds else []
             moves = motion.descriptors(snippet.frames) if self.use_motion else None
-            change = [] if moves is None else [change_of(within, before), *second, *fast, moves]
+            room = np.zeros(
+                seen.SEEN_DIM, np.float32
+            )  # for what was seen, known at the end: a day's features are not copied for it
+            change = [] if moves is None else [change_of(within, before), *second, *fast, room, moves]
             rows.append(np.concatenate([mean, *change]))
             before = within[-1]
         assert before is not None
@@ -228,13 +231,11 @@ class Drawn:
         return found
 
 
-def _with_seen(
-    values: npt.NDArray[np.float32], edges: npt.NDArray[np.float64], snippets: Iterable[Snippet]
-) -> npt.NDArray[np.float32]:
-    """Features with what was seen put before their movement; zeros where nobody looked for objects (snippets is no `Watch`)."""
+def _put_seen(values: npt.NDArray[np.float32], edges: npt.NDArray[np.float64], snippets: Iterable[Snippet]) -> None:
+    """What was seen, into its place in features before their movement; zeros where nobody looked for objects (snippets is no `Watch`)."""
     sightings = getattr(snippets, "sightings", ())
     told = seen.described(sightings, edges, aspect=float(getattr(snippets, "aspect", 1.0)))
-    return np.concatenate([values[:, : -motion.MOTION_DIM], told, values[:, -motion.MOTION_DIM :]], axis=1)
+    values[:, -motion.MOTION_DIM - seen.SEEN_DIM : -motion.MOTION_DIM] = told
 
 
 def seen_frames(snippet: Snippet) -> npt.NDArray[np.uint8]:
