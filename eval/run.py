@@ -12,6 +12,7 @@
     vlad eval privacy data=FOLDER [photos=40] ...                    (see privacy.py)
     vlad eval injection [videos=40] ...                              (see injection.py)
     vlad eval speed [PART...] [seconds=30] [clip=FILE] ...           (see speed.py)
+    vlad eval gating [days=48] [seconds=120] ...                     (see gating.py)
     vlad eval explanations --predictions FILE --references FILE ...  (see words.py)
     vlad eval actions --truth FILE --found FILE_OR_FOLDER ...        (see actions.py)
     vlad eval detection --dataset NAME --scores CSV_OR_FOLDER ...    (see detection.py)
@@ -49,6 +50,7 @@ from . import (
     explanations,
     fewshot,
     footage,
+    gating,
     injection,
     metrics,
     normality,
@@ -84,6 +86,7 @@ OTHERS: dict[str, Callable[[Sequence[str]], int]] = {
     "injection": injection.main,
     "privacy": privacy.main,
     "speed": speed.main,
+    "gating": gating.main,
 }  # verbs with options of their own
 
 

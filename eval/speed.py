@@ -1,6 +1,6 @@
 """How fast the line is, part by part and as ratios within one run, and how much memory it takes.
 
-    vlad eval speed [PART...] [seconds=30] [clip=FILE] [profile=FILE] [work=runs/eval]
+    vlad eval speed [PART...] [seconds=30] [clip=FILE] [day=3600] [profile=FILE] [work=runs/eval]
 
 In: a clip, or none for a simulated one. Out: lines of a table, part by part: times real time, ratios, bytes, and the processor's own limits
 of the same run. The ViT's weights are random, since speed does not depend on them.
@@ -15,8 +15,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -39,13 +40,15 @@ from vlad.errors import SettingsError
 from vlad.objects import Watch
 from vlad.pipeline import Analyzer
 from vlad.sim import simulate, write_video
+from vlad.sim.events import make_event
 from vlad.types import Segment, Snippet
 from vlad.video import open_video
 
 from .verb import options_of
 
-OPTIONS = {"seconds": "30", "clip": "", "profile": "", "work": "runs/eval"}
+OPTIONS = {"seconds": "30", "clip": "", "day": "3600", "profile": "", "work": "runs/eval"}
 SEED = 1_900_000
+PIECE = 20.0  # seconds
 TURNS = 5
 
 
@@ -113,10 +116,25 @@ class Parts:
     clip: of `seconds` s. PARTS: their names, in the order of the line.
     """
 
-    PARTS = ("limits", "decode", "resize", "tower", "motion", "objects", "head", "words", "line", "vit")
+    PARTS = (
+        "limits",
+        "decode",
+        "resize",
+        "tower",
+        "motion",
+        "objects",
+        "head",
+        "words",
+        "line",
+        "still",
+        "start",
+        "pair",
+        "day",
+        "vit",
+    )
 
-    def __init__(self, clip: Path, seconds: float) -> None:
-        self.clip, self.seconds = clip, seconds
+    def __init__(self, clip: Path, seconds: float, *, work: Path = Path("runs/eval"), day: float = 3600.0) -> None:
+        self.clip, self.seconds, self.work, self.day = clip, seconds, work, day
         self.settings = make_settings(cache=None)
 
     def measure(self, part: str) -> list[Took]:
@@ -205,12 +223,80 @@ class Parts:
         return [Took("seconds an explanation", best, bar=2, most=True)]
 
     def _line(self) -> list[Took]:
-        def work() -> None:  # another Analyzer, which has not seen the clip, on the same models
-            fresh = Analyzer(self.settings, encoder=self.encoder, scorer=self.analyzer.scorer)
-            fresh.flagged(*fresh.features(self.clip))
+        return self._both(self.clip, self.seconds, "the line with objects and tracks, no words", (8, 12))
 
-        work()
-        return [self._times("times real time: the line with objects and tracks, no words", work, bar=8)]
+    def _both(self, clip: Path, seconds: float, what: str, bars: tuple[float, float]) -> list[Took]:
+        """Times real time of a clip without gating and with it, in turns; in the note the same of processor seconds."""
+        analyzers = {g: make_settings(cache=None, gating=g) for g in (False, True)}
+        taken: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
+        self._line_once(analyzers[True], clip)
+        for _ in range(3):
+            for gated, settings in analyzers.items():
+                before = busy()
+                wall = timed(lambda settings=settings: self._line_once(settings, clip))  # type: ignore[misc]
+                taken[gated].append((wall, busy() - before))
+        found = []
+        for gated, bar in zip((False, True), bars, strict=True):
+            wall, used = (float(v) for v in np.median(taken[gated], axis=0))
+            name = f"times real time: {what}, {'gated' if gated else 'looking everywhere'}"
+            found.append(Took(name, seconds / wall, f"{seconds / used:.1f} by processor seconds, median of 3", bar))
+        return found
+
+    def _line_once(self, settings: Settings, clip: Path) -> None:
+        """By another Analyzer, which has not seen the clip, on the same models."""
+        fresh = Analyzer(settings, encoder=self.encoder, scorer=self.analyzer.scorer)
+        fresh._detector = self.analyzer.detector
+        fresh.flagged(*fresh.features(clip))
+
+    def _still(self) -> list[Took]:
+        clip, seconds = self.work / "still.mp4", 120.0
+        if not clip.exists():
+            world = replace(simulate(SEED, duration=seconds, size=(640, 360), fps=30), events=())
+            write_video(world, clip)
+        return self._both(clip, seconds, "a still clip", (0, 60))
+
+    def _start(self) -> list[Took]:
+        clip = self.work / "short.mp4"
+        if not clip.exists():
+            make_clip(clip, seconds=5, size=(320, 240), fps=15)
+        analyze = ["analyze", str(clip), "--no-explain", "--set", "cache=null", "-o", str(self.work / "short")]
+        help_, first = (float(np.median([ran(a)[0] for _ in range(3)])) for a in (["--help"], analyze))
+        return [
+            Took("seconds: vlad --help", help_, "median of 3", 1, most=True),
+            Took("seconds: vlad analyze of 5 s, to its scores and files", first, "median of 3", 4, most=True),
+        ]
+
+    def _pair(self) -> list[Took]:
+        folders = [
+            ["analyze", str(self.clip), "--no-explain", "--set", "cache=null", "-o", str(self.work / f"pair{i}")]
+            for i in (0, 1)
+        ]
+        ratios = []
+        for _ in range(3):
+            one_by_one = sum(ran(a)[0] for a in folders)
+            with ThreadPoolExecutor(2) as pool:
+                together = timed(lambda pool=pool: list(pool.map(ran, folders)))  # type: ignore[misc]
+            ratios.append(one_by_one / together)
+        return [
+            Took("two workers on two clips against one after another", float(np.median(ratios)), "median of 3", 0.95)
+        ]
+
+    def _day(self) -> list[Took]:
+        clip = day_clip(self.work / f"day-{self.day:g}.mp4", seconds=self.day)
+        before = busy()
+        analyze = ["analyze", str(clip), "--no-explain", "--set", "cache=null", "-o", str(self.work / "day")]
+        start = time.perf_counter()
+        code, peak = peak_memory([sys.executable, "-m", "vlad", *analyze])
+        wall, used = time.perf_counter() - start, busy() - before
+        if code:
+            raise RuntimeError(f"vlad analyze of {clip} ended with {code}")
+        note = f"{self.day / used:.1f} by processor seconds; a day then takes {24 * wall / self.day:.2f} hours"
+        return [
+            Took(
+                f"times real time: {self.day:g} s of a quiet day, 1920 x 1080, 1 % activity", self.day / wall, note, 24
+            ),
+            Took("GB at most, all processes", peak / 1e9, bar=2, most=True),
+        ]
 
     def _vit(self) -> list[Took]:
         vit = vit_speed(self.clip)
@@ -290,26 +376,63 @@ def vit_speed(clip: Path) -> dict[str, float]:
             "line_seconds": ours, "decode_seconds": alone, "tower_seconds": limit, "plain_seconds": around[1]}  # fmt: skip
 
 
+def busy() -> float:
+    """Processor seconds of this process and of those it waited for."""
+    t = psutil.Process().cpu_times()
+    return float(t.user + t.system + t.children_user + t.children_system)
+
+
+def ran(arguments: Sequence[str]) -> tuple[float, int]:
+    """Seconds that `vlad ARGUMENTS` takes, and its exit status."""
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", "vlad", *arguments], check=True, capture_output=True)  # noqa: S603 - this very program
+    return time.perf_counter() - start, done.returncode
+
+
+def day_clip(path: Path, *, seconds: float) -> Path:
+    """A quiet day in short, 1920 x 1080 at 15 frames a second: PIECE seconds of an empty street again and again, in one of a hundred somebody walks."""
+    if path.exists():
+        return path
+    whole = replace(simulate(SEED, duration=PIECE, size=(1920, 1080), fps=15), events=())
+    walk = make_event("walking", whole.scene, np.random.default_rng(SEED), 0.0, PIECE)
+    with tempfile.TemporaryDirectory() as folder:
+        pieces = [Path(folder) / f"{i}.mp4" for i in range(2)]
+        for piece, events in zip(pieces, ((), (walk,)), strict=True):
+            write_video(replace(whole, events=events), piece)
+        joined(path, [pieces[i % 100 == 50] for i in range(round(seconds / PIECE))], PIECE)
+    return path
+
+
 def long_clip(path: Path, *, seconds: float, size: tuple[int, int] = (1920, 1080), fps: int = 15) -> Path:
     """A long clip made of one short one, packet by packet: no second encoding."""
-    import av
-
     with tempfile.TemporaryDirectory() as folder:
         short = make_clip(Path(folder) / "short.mp4", seconds=10, size=size, fps=fps)
-        with av.open(str(short)) as source, av.open(str(path), "w") as out:
-            stream = source.streams.video[0]
-            target = out.add_stream_from_template(stream)
-            packets = [p for p in source.demux(stream) if p.dts is not None]
-            assert stream.time_base is not None
-            length = int(Fraction(10) / stream.time_base)
-            facts = [(bytes(p), p.pts, p.dts, p.is_keyframe) for p in packets]
-            for turn in range(int(seconds // 10)):
-                for data, pts, dts, key in facts:
-                    packet = av.Packet(data)
-                    packet.pts, packet.dts = (pts or 0) + turn * length, (dts or 0) + turn * length
-                    packet.time_base, packet.stream, packet.is_keyframe = stream.time_base, target, key
-                    out.mux(packet)
+        joined(path, [short] * int(seconds // 10), 10)
     return path
+
+
+def joined(path: Path, pieces: Sequence[Path], length: float) -> None:
+    """Clips of one kind, each of `length` s, one after another in a file."""
+    import av
+
+    with av.open(str(path), "w") as out:
+        target: Any = None
+        facts: dict[Path, list[tuple[bytes, int, int, bool]]] = {}
+        for piece in dict.fromkeys(pieces):
+            with av.open(str(piece)) as source:
+                stream = source.streams.video[0]
+                target = target or out.add_stream_from_template(stream)
+                packets = [p for p in source.demux(stream) if p.dts is not None]
+                facts[piece] = [(bytes(p), p.pts or 0, p.dts or 0, p.is_keyframe) for p in packets]
+                base = stream.time_base
+        assert base is not None
+        ticks = int(Fraction(length) / base)
+        for turn, piece in enumerate(pieces):
+            for data, pts, dts, key in facts[piece]:
+                packet = av.Packet(data)
+                packet.pts, packet.dts = pts + turn * ticks, dts + turn * ticks
+                packet.time_base, packet.stream, packet.is_keyframe = base, target, key
+                out.mux(packet)
 
 
 def peak_memory(command: list[str]) -> tuple[int, int]:
@@ -364,7 +487,7 @@ def main(argv: Sequence[str]) -> int:
                   disable=not sys.stderr.isatty(), transient=True) as bar:  # fmt: skip
         task = bar.add_task("a clip to measure on", total=None)
         clip, seconds = clip_for(options, work)
-        parts = Parts(clip, seconds)
+        parts = Parts(clip, seconds, work=work, day=float(options["day"]))
         told: list[dict[str, Any]] = []
         wanted = [p for p in Parts.PARTS if not named or p in named]
         with profiled(options["profile"]):

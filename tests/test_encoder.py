@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,13 @@ from timm.layers import Conv2dSame, create_conv2d
 
 from vlad import motion
 from vlad.config import make_settings
+from vlad.device import choose_dtype
 from vlad.encoder import AHEAD, ClipEncoder, fuse, load_encoder
 from vlad.errors import WeightsError
 from vlad.seen import SEEN_DIM
+from vlad.sight import Graph, load_sight
 from vlad.types import Snippet
+from vlad.weights import nano_part
 
 CONFIG = {
     "embed_dim": 32,
@@ -185,3 +189,39 @@ def test_threads_are_given_back() -> None:
     with pytest.raises(ValueError, match="no snippets"):
         load_encoder(make_settings())(iter(()))
     assert torch.get_num_threads() == before
+
+
+def test_a_quiet_snippet_has_the_features_of_the_one_before() -> None:
+    encoder, some = make(use_motion=True), snippets(12)
+    quiet = [replace(s, quiet=i in (3, 4, 9, 11), frames=some[i - 1].frames) if i else s for i, s in enumerate(some)]
+    found = encoder(quiet).values
+    shown = encoder([s for s in quiet if not s.quiet]).values
+    kept = np.cumsum([not s.quiet for s in quiet]) - 1
+    np.testing.assert_allclose(found, shown[kept], atol=1e-6)
+
+
+def test_the_graph_of_nanos_tower_is_its_tower() -> None:
+    encoder = load_encoder(make_settings(cache=None))
+    pictures = encoder.pixels(np.random.default_rng(0).integers(0, 256, (3, 120, 160, 3), dtype=np.uint8))
+    assert isinstance(encoder._trunk, Graph)
+    found = encoder.tower(pictures)
+    encoder._trunk = encoder.model.visual.trunk
+    for one, other in zip(found, encoder.tower(pictures), strict=True):
+        assert float((one - other).abs().max()) < 1e-4
+
+
+@pytest.mark.slow
+def test_the_graph_is_made_again_as_it_was(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    from vlad.finetune.tower import write_graph
+
+    write_graph(load_sight(nano_part("clip"))[0], tmp_path / "trunk.onnx")
+    assert (tmp_path / "trunk.onnx").read_bytes() == (nano_part("tower") / "trunk.onnx").read_bytes()
+
+
+def test_nothing_is_cast_where_the_processor_has_no_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX2")
+    assert choose_dtype(torch.device("cpu"), "auto") == torch.float32
+    encoder = make()
+    with encoder._autocast():
+        assert not torch.is_autocast_enabled("cpu")

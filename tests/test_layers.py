@@ -9,7 +9,7 @@ FOLDERS = ("vlad", "prompts", "finetune", "eval", "app")
 BASE = {"types", "errors", "config", "device"}
 LIBRARY = BASE | {
     "arrays",
-    "weights", "video", "readers", "motion", "encoder", "cache", "scorers", "sight", "objects", "tracks", "seen", "facts", "colours", "segments", "prompting", "explainers",
+    "weights", "video", "readers", "activity", "ahead", "motion", "encoder", "cache", "scorers", "sight", "objects", "tracks", "seen", "facts", "colours", "segments", "prompting", "explainers",
     "report", "wording", "clock", "pipeline", "library", "sim", "nano", "prompts",
 }  # fmt: skip
 # config holds the numbers that video, encoder, scorers and explainers are built from; a model never sees it.
@@ -21,7 +21,9 @@ MAY: dict[str, set[str]] = {
     "device": set(),
     "weights": {"errors", "config", "nano"},
     "video": BASE | {"readers"},
-    "readers": {"types", "errors", "confine"},
+    "readers": {"types", "errors", "confine", "activity", "ahead"},
+    "activity": set(),
+    "ahead": set(),
     "confine": set(),
     "motion": {"types"},
     "sight": {"errors"},

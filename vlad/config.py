@@ -35,7 +35,14 @@ class Settings(BaseModel):
     max_bytes: int = Field(1 << 38, gt=0)  # of a file
     work: float = Field(20.0, gt=0)  # seconds of decoding that a second of a clip may cost
     open_seconds: float = Field(20.0, gt=0)  # wait for the next frame at most
+    # FFmpeg's hwaccel that decodes (cuda, vaapi, videotoolbox, ... or auto), "": none. For footage that is trusted: a driver needs devices and memory, so
+    # its decoder is not confined. Checked against software by the first picture; goes on in software where the driver fails.
+    hardware: str = Field("", max_length=20)
     memory_bytes: int = Field(3 << 29, gt=0)  # address space of the decoder above what it starts with
+
+    # Models look only where something moves (`vlad.activity`): a snippet without movement has the features and the boxes of the one before, for at most 8 s.
+    # Never with speeds or a normality head, and `vlad features` looks everywhere.
+    gating: bool = True
 
     # encoder
     encoder: str = "nano"  # an open_clip model name, or nano

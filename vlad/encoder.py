@@ -29,7 +29,7 @@ from vlad import motion, seen
 from vlad.config import Settings
 from vlad.device import choose_device, choose_dtype
 from vlad.errors import WeightsError
-from vlad.sight import fuse, is_sight, load_sight
+from vlad.sight import Graph, fuse, is_sight, load_sight
 from vlad.types import Features, Snippet
 from vlad.weights import local_copy, missing, nano_part, offline, sha256_of
 
@@ -44,13 +44,14 @@ class ClipEncoder:
     """An open_clip model as an Encoder.
 
     model, tokenizer: open_clip's own. name: what the fingerprint calls the weights. squash: the whole frame is fitted into the
-    square (a scene has no centre to crop to); else the short side is fitted and the centre cut out, as open_clip does.
+    square (a scene has no centre to crop to); else the short side is fitted and the centre cut out, as open_clip does. graph: of a timm tower's trunk, for
+    a processor (`vlad.sight.Graph`).
     """
 
     def __init__(
         self, model: Any, tokenizer: Callable[[list[str]], torch.Tensor], *, name: str, weights: str,
         use_motion: bool, squash: bool, device: torch.device, dtype: torch.dtype = torch.float32, drawn: Drawn | None = None,
-        use_speeds: bool = False,
+        use_speeds: bool = False, graph: Path | None = None,
     ) -> None:  # fmt: skip
         self.drawn, self.use_speeds = drawn if use_motion else None, use_speeds and use_motion
         # of words and a moment: below it they hardly match (by `vlad eval`'s real clips, docs/experiments.md); 0: not known
@@ -75,6 +76,9 @@ class ClipEncoder:
         # A small tower is no dearer than decoding, which wants its share of the cores; a transformer takes all there are.
         self.threads = max(1, (os.cpu_count() or 2) // 2) if small and device.type == "cpu" else 0
         size = model.visual.image_size
+        plain = device.type == "cpu" and dtype == torch.float32
+        trunk: Any = getattr(model.visual, "trunk", None)
+        self._trunk = Graph(graph, trunk, self.threads) if graph and plain else trunk
         self.side = int(size if isinstance(size, int) else min(size))  # pixels of the tower's square
         self.size = max(self.side, int(getattr(model.visual, "decoded", 0)))  # of the short side of frames it wants
         mean, std = (
@@ -134,10 +138,10 @@ class ClipEncoder:
         """
         visual = self.model.visual
         with torch.inference_mode(), self._autocast():
-            if not hasattr(visual, "trunk"):
+            if self._trunk is None:
                 embedded = self.model.encode_image(pixels, normalize=True)
                 return embedded, embedded
-            inner = visual.trunk(pixels)
+            inner = self._trunk(pixels)
             # of a pooling by mean and maximum, the mean is what changes smoothly
             return functional.normalize(visual.head(inner), dim=-1), inner[:, : int(visual.trunk.num_features)]
 
@@ -148,20 +152,23 @@ class ClipEncoder:
         return found.float().cpu().numpy()  # type: ignore[no-any-return]
 
     def __call__(self, snippets: Iterable[Snippet]) -> Features:
-        """Features of a clip's snippets, taken one after another; decoding goes on meanwhile."""
+        """Features of a clip's snippets, taken one after another; decoding goes on meanwhile. A quiet one, never the first, has those of the one before."""
         rows: list[npt.NDArray[np.float32]] = []
         edges = [0.0]
         before: npt.NDArray[np.float32] | None = None
         with _threads(self.threads):
             for batch in _batches(_ahead(snippets), self.batch):
                 edges += [s.end for s in batch]
-                more, before = self._rows(batch, before)
-                rows += more
+                shown = [s for s in batch if not s.quiet]
+                more, before = self._rows(shown, before) if shown else ([], before)
+                told = iter(more)
+                for snippet in batch:
+                    rows.append(rows[-1] if snippet.quiet else next(told))
         if not rows:
             raise ValueError("no snippets to encode")
         values = np.stack(rows)
         if self.use_motion:
-            values = _with_seen(values, np.array(edges), snippets)
+            _put_seen(values, np.array(edges), snippets)
         return Features(values, np.array(edges), self.name)
 
     def _second(self, snippet: Snippet, mean: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -187,7 +194,10 @@ class ClipEncoder:
             gap = (snippet.end - snippet.start) / len(snippet.frames)
             fast = [motion.speeds(snippet.frames, gap)] if self.use_speeds else []
             moves = motion.descriptors(snippet.frames) if self.use_motion else None
-            change = [] if moves is None else [change_of(within, before), *second, *fast, moves]
+            room = np.zeros(
+                seen.SEEN_DIM, np.float32
+            )  # for what was seen, known at the end: a day's features are not copied for it
+            change = [] if moves is None else [change_of(within, before), *second, *fast, room, moves]
             rows.append(np.concatenate([mean, *change]))
             before = within[-1]
         assert before is not None
@@ -221,13 +231,11 @@ class Drawn:
         return found
 
 
-def _with_seen(
-    values: npt.NDArray[np.float32], edges: npt.NDArray[np.float64], snippets: Iterable[Snippet]
-) -> npt.NDArray[np.float32]:
-    """Features with what was seen put before their movement; zeros where nobody looked for objects (snippets is no `Watch`)."""
+def _put_seen(values: npt.NDArray[np.float32], edges: npt.NDArray[np.float64], snippets: Iterable[Snippet]) -> None:
+    """What was seen, into its place in features before their movement; zeros where nobody looked for objects (snippets is no `Watch`)."""
     sightings = getattr(snippets, "sightings", ())
     told = seen.described(sightings, edges, aspect=float(getattr(snippets, "aspect", 1.0)))
-    return np.concatenate([values[:, : -motion.MOTION_DIM], told, values[:, -motion.MOTION_DIM :]], axis=1)
+    values[:, -motion.MOTION_DIM - seen.SEEN_DIM : -motion.MOTION_DIM] = told
 
 
 def seen_frames(snippet: Snippet) -> npt.NDArray[np.uint8]:
@@ -257,10 +265,11 @@ def _threads(count: int) -> Iterator[None]:
 
 
 def _batches(snippets: Iterable[Snippet], frames: int) -> Iterator[list[Snippet]]:
-    """Snippets of one shape in groups of at most `frames` frames, or single ones."""
+    """Snippets of one shape in groups of at most `frames` frames, or single ones; quiet ones cost nothing, and wait for no more than AHEAD others."""
     batch: list[Snippet] = []
     for snippet in snippets:
-        if batch and (snippet.frames.shape != batch[0].frames.shape or (len(batch) + 1) * len(snippet.frames) > frames):
+        many = sum(not s.quiet for s in (*batch, snippet)) * len(snippet.frames) > frames or len(batch) >= AHEAD * 2
+        if batch and (snippet.frames.shape != batch[0].frames.shape or many):
             yield batch
             batch = []
         batch.append(snippet)
@@ -349,7 +358,7 @@ def load_encoder(settings: Settings) -> ClipEncoder:
     return ClipEncoder(
         model, tokenizer, name=name, weights=weights, use_motion=settings.motion,
         squash=nano or is_sight(folder), device=device, dtype=dtype, drawn=_drawn(device) if nano else None,
-        use_speeds=settings.speeds,
+        use_speeds=settings.speeds, graph=nano_part("tower") / "trunk.onnx" if nano else None,
     )  # fmt: skip
 
 

@@ -144,7 +144,10 @@ def load_detector(settings: Settings) -> Detector:
 
 
 class Watch:
-    """Snippets as they pass, with a look at them `rate` times a second: iterate it, then read `sightings` and `aspect`, width over height of the picture."""
+    """Snippets as they pass, with a look at them `rate` times a second: iterate it, then read `sightings` and `aspect`, width over height of the picture.
+
+    In a quiet snippet everything is where it was seen last.
+    """
 
     def __init__(self, snippets: Iterable[Snippet], detector: Detector, *, rate: float) -> None:
         self.snippets, self.detector, self.gap = snippets, detector, 1 / rate
@@ -160,5 +163,8 @@ class Watch:
                 time = snippet.start + (index + 0.5) * step
                 if time >= due - step / 2:
                     due = time + self.gap
-                    self.sightings.append(Sighting(time, self.detector([frame])[0]))
+                    known = snippet.quiet and self.sightings
+                    self.sightings.append(
+                        Sighting(time, self.sightings[-1].boxes if known else self.detector([frame])[0])
+                    )
             yield snippet

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from vlad.activity import VERSION as ACTIVITY
 from vlad.config import Settings, make_settings
 from vlad.errors import InputError, SettingsError
 from vlad.prompting import load_prompt
@@ -143,7 +144,8 @@ class Analyzer:
         """The first half of the line: a clip's features and what was seen in it, from the cache if they are there."""
         report = on_progress or (lambda stage, done, total: None)
         encoder = self.encoder
-        key = fingerprint(encoder.name, self.settings)
+        gated = self._gated()
+        key = fingerprint(encoder.name, self.settings, gated=gated)
         cache = self._open_cache()
         digest = identify(path, self.settings, lambda done, total: report("reading", done, total))
         kept = cache.get(digest, key) if cache else None
@@ -154,13 +156,18 @@ class Analyzer:
             gaps = (f"{len(video.gaps)} gaps could not be decoded",) if video.gaps else ()
             found = Watched(kept[0], video, kept[2], kept[3] or gaps)
         else:
-            with open_video(path, self.settings, size=encoder.size, sha256=digest) as clip:
+            with open_video(path, self.settings, size=encoder.size, sha256=digest, gated=gated) as clip:
                 found = self._watch(clip, report)
             if cache:
                 cache.put(digest, key, found.features, found.video, found.sightings, found.warnings)
         self._last = digest + key, found
         report("features", found.video.duration, found.video.duration)
         return found
+
+    def _gated(self) -> bool:
+        """Whether nobody looks where nothing moves: never for who learnt what is normal, or how fast, from every moment."""
+        settings = self.settings
+        return settings.gating and not settings.speeds and getattr(self.scorer, "name", "") != "normality"
 
     def _watch(self, clip: Clip, report: Progress) -> Watched:
         """Decode a clip once for both the encoder and the detector."""
@@ -496,11 +503,12 @@ def check_clip(analysis: Analysis) -> None:
         raise InputError(f"{path}: not the clip that was analysed; name that one with --clip")
 
 
-def fingerprint(encoder: str, settings: Settings) -> str:
-    """Whatever decides the features besides the bytes of the clip. encoder: its `name@fingerprint`."""
+def fingerprint(encoder: str, settings: Settings, *, gated: bool = False) -> str:
+    """Whatever decides the features besides the bytes of the clip. encoder: its `name@fingerprint`. gated: nobody looked where nothing moved."""
     names = ("snippet_frames", "frames_per_snippet", "max_seconds", "precision", "objects", "objects_rate",
              "object_score", "object_classes")  # fmt: skip
     told = {"reader": "pyav"} | {name: getattr(settings, name) for name in names}  # there was a second reader once
+    told |= {"gated": ACTIVITY} if gated else {}
     facts = json.dumps(told, sort_keys=True)
     return f"{encoder}-{hashlib.sha256(facts.encode()).hexdigest()[:12]}"
 

@@ -26,6 +26,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from vlad.activity import Calm, size_of
+from vlad.ahead import CODECS as CODECS_AHEAD
+from vlad.ahead import Ahead
 from vlad.confine import confine
 
 HEADER = struct.Struct("<cII")  # kind, bytes of JSON, bytes of pixels
@@ -97,6 +100,9 @@ LEAN = {
     "tune": "zerolatency",
 }  # keeps no frames waiting: of the largest, each takes 50 MB
 LARGE = 4096 * 2304  # pixels from which it is
+DEVICES = ("cuda", "videotoolbox", "vaapi", "qsv", "d3d11va")  # in which order `auto` tries them
+ALIKE = 2.0  # grey levels, on average, by which a device's picture may differ from the software's
+REST, AGE = 2, 8.0  # snippets without movement that are shown before one is not; seconds after which one is again
 NEAR = 5.0  # seconds; less costs less by decoding on than by seeking
 JUMP_BACK = 0.5  # seconds; timestamps that fall further start a new run of time (a recorder was restarted)
 Pixels = npt.NDArray[np.uint8]
@@ -162,10 +168,11 @@ class Facts:
     retimed: int = 0  # frames whose timestamps stood still
     passed: int = 0  # frames that repeat a moment already seen
     gaps: list[tuple[float, float]] = field(default_factory=list)
+    software: str = ""  # why hardware that was asked for does not decode, or no longer
 
 
 def send(out: BinaryIO, kind: bytes, facts: dict[str, Any], pixels: npt.NDArray[Any] | None = None) -> None:
-    """One message: P(robe), S(nippet), F(rame), A(udio), T(ime), C(ut), E(nd) or X (refused), each with JSON and perhaps pixels."""
+    """One message: P(robe), S(nippet), Q(uiet snippet), F(rame), A(udio), T(ime), C(ut), E(nd) or X (refused), each with JSON and perhaps pixels."""
     text = json.dumps(facts).encode()
     raw = b"" if pixels is None else pixels.tobytes()
     out.write(HEADER.pack(kind, len(text), len(raw)))
@@ -181,33 +188,99 @@ def shrink(width: int, height: int, size: int) -> tuple[int, int]:
 
 
 class PyAvFile:
-    """Frames of the best video stream of an untrusted file, packet by packet. file: open, its descriptor."""
+    """Frames of the best video stream of an untrusted file, packet by packet. file: open, its descriptor. hardware: FFmpeg's hwaccel, '' for none."""
 
-    def __init__(self, file: int, *, size: int, max_pixels: int, max_seconds: float, max_frames: int) -> None:
+    def __init__(
+        self, file: int, *, size: int, max_pixels: int, max_seconds: float, max_frames: int, hardware: str = ""
+    ) -> None:
         import av
+        import av.codec.hwaccel
         import av.error
         import av.logging
 
         av.logging.set_level(av.logging.PANIC)
-        self.av, self.size, self.max_seconds, self.max_frames = av, size, max_seconds, max_frames
-        options = {
-            "protocol_whitelist": "fd",
-            "format_whitelist": FORMATS,
-            "max_pixels": str(max_pixels),
-            "fd": str(file),
-        }
-        try:
-            self.container = av.open("fd:", options=options, metadata_errors="replace")
-        except (av.error.FFmpegError, ValueError) as error:
-            if cut_off(file):
-                raise Refused("video", "the file is cut off", AGAIN) from None
-            raise Refused("video", f"not a video that can be read ({reason(error)})") from None
-        self.stream = self._choose(max_pixels)
+        self.av, self.file, self.size, self.max_pixels = av, file, size, max_pixels
+        self.max_seconds, self.max_frames = max_seconds, max_frames
+        self.hardware, self.seen = "", None  # type: tuple[str, float | None]
+        self._open()
         self.facts = Facts(self._codec())
+        if hardware:
+            self._harden(hardware)
         rates = (float(r) for r in (self.stream.average_rate, self.stream.guessed_rate, self.stream.base_rate) if r)
         self.clock = Clock(1 / next((r for r in rates if 0.01 <= r <= 1000), 25.0))
         self.ends = 0.0  # seconds of the last packet that could not be decoded
         self.target: tuple[int, int] | None = None
+
+    def _open(self, accelerator: Any = None) -> None:
+        """The file from its start. accelerator: PyAV's HWAccel."""
+        options = {
+            "protocol_whitelist": "fd",
+            "format_whitelist": FORMATS,
+            "max_pixels": str(self.max_pixels),
+            "fd": str(self.file),
+        }
+        os.lseek(self.file, 0, os.SEEK_SET)
+        try:
+            self.container = self.av.open("fd:", options=options, metadata_errors="replace", hwaccel=accelerator)
+        except (self.av.error.FFmpegError, ValueError) as error:
+            if accelerator is not None:
+                raise
+            if cut_off(self.file):
+                raise Refused("video", "the file is cut off", AGAIN) from None
+            raise Refused("video", f"not a video that can be read ({reason(error)})") from None
+        self.stream = self._choose(self.max_pixels)
+
+    def _harden(self, wanted: str) -> None:
+        """Decode by a device from here on, if its first picture is that of the software; else say why not."""
+        told = []
+        software = self._first()
+        for name in DEVICES if wanted == "auto" else (wanted,):
+            try:
+                first = self._by(name)
+            except (
+                self.av.error.FFmpegError,
+                Refused,
+                ValueError,
+                RuntimeError,
+                NotImplementedError,
+                OSError,
+            ) as error:
+                told.append(f"{name}: {reason(error)}")
+                continue
+            if software is not None and first is not None and np.abs(software - first).mean() <= ALIKE:
+                self.hardware = name
+                self._open(self.av.codec.hwaccel.HWAccel(name))
+                return
+            told.append(f"{name}: its pictures are others than the software's")
+        self.facts.software = f"no hardware decodes it ({'; '.join(told)[:300]})"
+        self._open()
+
+    def _by(self, name: str) -> npt.NDArray[np.float32] | None:
+        """The first picture by a device. Raises what PyAV does where there is none, ValueError where it is not for this codec."""
+        self._open(self.av.codec.hwaccel.HWAccel(name))
+        if not self.stream.codec_context.is_hwaccel:
+            raise ValueError(f"not for {self.facts.codec}")
+        return self._first()
+
+    def _first(self) -> npt.NDArray[np.float32] | None:
+        """The first picture, grey and small."""
+        for packet in self.packets(self.stream):
+            for frame in self._decoded(packet):
+                small = frame.reformat(width=64, height=48, format="gray", interpolation="AREA")
+                return small.to_ndarray().astype(np.float32)  # type: ignore[no-any-return]
+        return None
+
+    def _decoded(self, packet: Any) -> list[Any]:
+        return packet.decode()  # type: ignore[no-any-return]
+
+    def _in_software(self, error: BaseException) -> Iterator[tuple[float, Any]]:
+        """The frames after the last one that was told, where the device's driver failed."""
+        self.facts.software = f"{self.hardware} failed at {max(self.clock.last, 0.0):.1f} s ({reason(error)}); decoding went on in software"
+        self.hardware, self.seen = "", self.clock.stamp
+        self._open()
+        if self.seen is not None:
+            self.container.seek(int(self.seen / self.stream.time_base), stream=self.stream, backward=True)
+        return self.frames(None)
 
     def _codec(self) -> str:
         return str(self.stream.codec_context.codec.canonical_name)
@@ -258,32 +331,65 @@ class PyAvFile:
 
     def __iter__(self) -> Iterator[tuple[float, Any]]:
         """(seconds, frame) in rising order. A run of bad packets leaves a gap and the rest goes on."""
+        return self.frames(None)
+
+    def frames(self, wanted: Callable[[int], bool] | None) -> Iterator[tuple[float, Any]]:
+        """As iterating does, but a frame that is not `wanted`, by its number, may be None: it was not decoded."""
+        ahead = Ahead(wanted) if wanted is not None and self.facts.codec in CODECS_AHEAD else None
+        every = self.packets(self.stream)
         broken = False
-        for packet in self.packets(self.stream):
+        for packet, needed in ((p, True) for p in every) if ahead is None else ahead.packets(every):
+            self.stream.codec_context.skip_frame = "DEFAULT" if needed else "NONREF"
             try:
-                frames = packet.decode()
-            except (self.av.error.FFmpegError, ValueError):
+                frames = self._decoded(packet)
+            except (self.av.error.FFmpegError, ValueError) as error:
+                if self.hardware:
+                    yield from self._in_software(error)
+                    return
                 self.facts.bad += 1
                 broken = True
                 self._lost(packet)
+                if ahead is not None:
+                    ahead.lost(packet.pts)
                 continue
             for frame in frames:
-                before = self.clock.last
-                now = self.clock.time(frame.time)
-                if self.facts.frames + self.clock.passed >= self.max_frames:
-                    raise Refused("limit", f"it has more than {self.max_frames} frames (Settings.max_frames)")
-                if now is None:
+                if self.seen is not None and frame.time is not None and frame.time <= self.seen:
                     continue
-                if now > self.max_seconds:
-                    raise Refused("limit", f"it is longer than {self.max_seconds:g} s (Settings.max_seconds)")
-                if broken and now > max(before, 0.0):
-                    self.facts.gaps.append((max(before, 0.0), now))
-                broken = False
-                self.facts.frames += 1
-                yield now, frame
+                self.seen = None
+                passed = [] if ahead is None else ahead.came(frame.pts)
+                for stamp, picture in [*((self._seconds(p), None) for p in passed), (frame.time, frame)]:
+                    before = self.clock.last
+                    now = self._told(stamp)
+                    if now is None:
+                        continue
+                    if broken and now > max(before, 0.0):
+                        self.facts.gaps.append((max(before, 0.0), now))
+                    broken = False
+                    yield now, picture
+        for late in [] if ahead is None else ahead.left():
+            now = self._told(self._seconds(late))
+            if now is not None:
+                yield now, None
         self.facts.retimed, self.facts.passed = self.clock.retimed, self.clock.passed
         if broken and self.clock.last >= 0:
             self.facts.gaps.append((self.clock.last, self.end()))
+
+    def _seconds(self, stamp: int) -> float:
+        """As PyAV tells a frame's."""
+        base: Fraction = self.stream.time_base
+        return float(stamp) * base.numerator / base.denominator
+
+    def _told(self, stamp: float | None) -> float | None:
+        """The time of a frame stamped `stamp` (s), counted; None for one that is passed over. Raises Refused over a limit."""
+        now = self.clock.time(stamp)
+        if self.facts.frames + self.clock.passed >= self.max_frames:
+            raise Refused("limit", f"it has more than {self.max_frames} frames (Settings.max_frames)")
+        if now is None:
+            return None
+        if now > self.max_seconds:
+            raise Refused("limit", f"it is longer than {self.max_seconds:g} s (Settings.max_seconds)")
+        self.facts.frames += 1
+        return now
 
     def _lost(self, packet: Any) -> None:
         """A packet that cannot be decoded still says how long the clip is, as far as its header agrees."""
@@ -309,6 +415,12 @@ class PyAvFile:
         image = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA").to_ndarray()
         return np.ascontiguousarray(np.rot90(image, turns))
 
+    def small(self, frame: Any) -> npt.NDArray[np.float32]:
+        """Grey, for a first look: float32 [H, W], not turned."""
+        width, height = size_of(frame.width, frame.height)
+        made = frame.reformat(width=width, height=height, format="gray", interpolation="AREA")
+        return made.to_ndarray().astype(np.float32)  # type: ignore[no-any-return]
+
     def seek(self, seconds: float) -> None:
         """To the last key frame at or before `seconds`; the clock keeps the first frame as its zero."""
         stamp = max(seconds - (self.clock.shift or 0.0), 0.0)
@@ -316,27 +428,59 @@ class PyAvFile:
         self.clock.last = -1.0
 
 
-def snippets(source: PyAvFile, length: int, count: int) -> Iterator[tuple[float, float, Pixels]]:
-    """(start, end, uint8 [count, H, W, 3]): `count` evenly spaced frames of every `length`; the last one may be shorter."""
+class Gate:
+    """The frames of one snippet after another, and whether it is worth showing. calm: the first look, None where everything is shown.
+
+    A snippet in which nothing moved says nothing new once REST such were shown; after AGE seconds one is shown all the same.
+    """
+
+    def __init__(self, source: PyAvFile, count: int, calm: Calm | None) -> None:
+        self.source, self.count, self.calm = source, count, calm
+        self.frames: list[Any] = []  # of this snippet: pixels, or decoded ones that nobody may need as pixels
+        self.moved, self.still, self.shown = False, 0, 0.0
+        self.small: npt.NDArray[np.float32] | None = None
+
+    def add(self, frame: Any) -> None:
+        """Another of its frames."""
+        if self.calm is not None:
+            self.small = self.source.small(frame)
+            self.moved = self.calm.moved(self.small) or self.moved
+        sure = self.calm is None or self.moved or frame.width * frame.height > LARGE
+        self.frames = [
+            f if isinstance(f, np.ndarray) or not sure else self.source.pixels(f) for f in (*self.frames, frame)
+        ]
+
+    def close(self, start: float, newest: Any) -> Pixels | None:
+        """The snippet's frames, uint8 [count, H, W, 3], a short one's last repeated; None where they say nothing new."""
+        kept, moved = self.frames, self.moved or not self.frames
+        self.frames, self.moved = [], False
+        if self.calm is not None:
+            if not moved and self.still >= REST and start - self.shown < AGE:
+                return None
+            self.still, self.shown = (0 if moved else self.still + 1), start
+            if self.small is not None:
+                self.calm.remember(self.small)
+        made = [f if isinstance(f, np.ndarray) else self.source.pixels(f) for f in kept or [newest]]
+        return np.stack([made[min(i * len(made) // self.count, len(made) - 1)] for i in range(self.count)])
+
+
+def snippets(
+    source: PyAvFile, length: int, count: int, calm: Calm | None = None
+) -> Iterator[tuple[float, float, Pixels | None]]:
+    """(start, end, uint8 [count, H, W, 3]): `count` evenly spaced frames of every `length`; the last one may be shorter. None: see `Gate`."""
     wanted = {int((i + 0.5) * length / count) for i in range(count)}
     start, index, newest = 0.0, 0, None
-    kept: list[Pixels] = []
-    for now, frame in source:
+    gate = Gate(source, count, calm)
+    for now, frame in source.frames(lambda number: number % length in wanted):
         if index == length:
-            yield start, now, stack(source, kept, newest, count)
-            start, index, kept = now, 0, []
-        if index in wanted:
-            kept.append(source.pixels(frame))
-        newest, index = frame, index + 1
+            yield start, now, gate.close(start, newest)
+            start, index = now, 0
+        if index in wanted and frame is not None:
+            gate.add(frame)
+        newest, index = frame or newest, index + 1
     if newest is None:
         raise Refused("video", "no picture in it could be decoded")
-    yield start, source.end(), stack(source, kept, newest, count)
-
-
-def stack(source: PyAvFile, kept: list[Pixels], newest: Any, count: int) -> Pixels:
-    """Exactly `count` frames: a short snippet repeats its last one."""
-    kept = kept or [source.pixels(newest)]
-    return np.stack([kept[min(i * len(kept) // count, len(kept) - 1)] for i in range(count)])
+    yield start, source.end(), gate.close(start, newest)
 
 
 def frames_at(source: PyAvFile, times: list[float]) -> Iterator[tuple[float, Pixels]]:
@@ -604,6 +748,7 @@ def limit(extra: int) -> None:
 def serve(request: dict[str, Any], out: BinaryIO) -> None:
     """Answer one request: every snippet of a file, its sound, single frames of it, or a part of it as a new file."""
     limits = {name: request[name] for name in ("size", "max_pixels", "max_seconds", "max_frames")}
+    device = request.get("hardware", "")
     clip = request["file"]
     if request.get("sound"):
         file = PyAvFile(clip, **limits)
@@ -629,10 +774,14 @@ def serve(request: dict[str, Any], out: BinaryIO) -> None:
             send(out, b"F", {"time": time, "shape": pixels.shape}, pixels)
         send(out, b"E", {})
     else:
-        source = PyAvFile(clip, **limits)
+        source = PyAvFile(clip, **limits, hardware=device)
         send(out, b"P", source.probe())
-        for start, end, pixels in snippets(source, request["snippet_frames"], request["frames_per_snippet"]):
-            send(out, b"S", {"start": start, "end": end, "shape": pixels.shape}, pixels)
+        calm = Calm() if request.get("gated") else None
+        for start, end, shown in snippets(source, request["snippet_frames"], request["frames_per_snippet"], calm):
+            if shown is None:
+                send(out, b"Q", {"start": start, "end": end})
+            else:
+                send(out, b"S", {"start": start, "end": end, "shape": shown.shape}, shown)
         send(out, b"E", asdict(source.facts))
 
 
@@ -642,7 +791,7 @@ def main() -> None:
     out = sys.stdout.buffer
     try:
         load()
-        if sys.platform == "linux":
+        if sys.platform == "linux" and not request.get("hardware"):  # a driver opens devices and maps what it likes
             limit(request["memory_bytes"])
             with contextlib.suppress(OSError):  # `vlad doctor` says so
                 confine()
@@ -658,7 +807,11 @@ def load() -> None:
     """All that is needed later, since no file can be opened then: its libraries are not the clip's memory either. Raises Refused for an old FFmpeg."""
     import av
 
-    for name in ("numpy.fft", "numpy.lib.stride_tricks"):
+    for name in (
+        "numpy.fft",
+        "numpy.lib.stride_tricks",
+        "numpy.ma",
+    ):  # of these, numpy loads a median's when it is asked for
         importlib.import_module(name)
     for found in pkgutil.walk_packages(av.__path__, "av."):
         if found.name.split(".")[1] not in ("__main__", "datasets"):

@@ -75,11 +75,12 @@ class Video:
 
 @dataclass(frozen=True, eq=False)
 class Snippet:
-    """F frames of one snippet: uint8 RGB [F, H, W, 3], F >= 1, covering [start, end) seconds."""
+    """F frames of one snippet: uint8 RGB [F, H, W, 3], F >= 1, covering [start, end) seconds. quiet: nothing moved in it, its frames are those of the one before."""
 
     frames: npt.NDArray[np.uint8]
     start: float
     end: float
+    quiet: bool = False
 
     def __post_init__(self) -> None:
         f = self.frames

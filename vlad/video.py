@@ -232,6 +232,11 @@ class _Snippet(_Said):
     shape: tuple[Size, Size, Size, Literal[3]]
 
 
+class _Quiet(_Said):
+    start: Finite
+    end: Finite
+
+
 class _Frame(_Said):
     time: Finite
     shape: tuple[Size, Size, Literal[3]]
@@ -260,6 +265,7 @@ class _End(_Said):
     retimed: Count = 0
     passed: Count = 0
     gaps: list[tuple[Finite, Finite]] = []
+    software: str = Field("", max_length=600)
 
 
 class _Refusal(_Said):
@@ -269,7 +275,7 @@ class _Refusal(_Said):
 
 
 _KINDS: dict[bytes, tuple[type[_Said], int]] = {  # and bytes of a value; 0: anything goes, -1: nothing does
-    b"P": (_Probe, -1), b"S": (_Snippet, 1), b"F": (_Frame, 1), b"A": (_Sound, 4), b"T": (_Time, -1), b"C": (_Cut, 0), b"E": (_End, -1),
+    b"P": (_Probe, -1), b"S": (_Snippet, 1), b"Q": (_Quiet, -1), b"F": (_Frame, 1), b"A": (_Sound, 4), b"T": (_Time, -1), b"C": (_Cut, 0), b"E": (_End, -1),
     b"X": (_Refusal, -1),
 }  # fmt: skip
 
@@ -283,7 +289,7 @@ def checked_message(kind: bytes, text: bytes, size: int) -> dict[str, Any]:
     expected = math.prod(facts["shape"]) * width if width > 0 else 0
     if width and size != expected:
         raise ValueError("too few or too many bytes")
-    if kind == b"S" and facts["end"] <= facts["start"]:
+    if kind in (b"S", b"Q") and facts["end"] <= facts["start"]:
         raise ValueError("time falls")
     return facts
 
@@ -294,10 +300,12 @@ class Clip:
     duration_hint: seconds by the header, which may lie, or None; for a progress bar only.
     """
 
-    def __init__(self, path: str | os.PathLike[str], settings: Settings, *, size: int, sha256: str = "") -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], settings: Settings, *, size: int, sha256: str = "", gated: bool = False
+    ) -> None:
         self.path = os.fspath(path)
         absolute = _check_path(path, settings)
-        self._child = _Child(absolute, settings, size=size, times=None)
+        self._child = _Child(absolute, settings, size=size, times=None, hardware=settings.hardware, gated=gated)
         self._messages = self._child.messages()
         self._video: Video | None = None
         self.warnings: tuple[str, ...] = ()
@@ -317,13 +325,16 @@ class Clip:
         self._child.stop()
 
     def __iter__(self) -> Iterator[Snippet]:
-        end = 0.0
+        end, frames = 0.0, None
         for kind, facts, pixels in self._messages:
-            if kind == b"S":
+            if kind == b"S" or (kind == b"Q" and frames is not None):
                 if facts["start"] < end:
                     raise VideoError(f"{shown(self.path)}: the decoder answers nonsense; convert the clip with ffmpeg")
                 end = facts["end"]
-                yield Snippet(np.frombuffer(pixels, np.uint8).reshape(facts["shape"]), facts["start"], end)
+                if kind == b"S":
+                    frames = np.frombuffer(pixels, np.uint8).reshape(facts["shape"])
+                assert frames is not None
+                yield Snippet(frames, facts["start"], end, quiet=kind == b"Q")
             elif kind == b"E" and end and facts["frames"] and facts["width"] and facts["height"]:
                 self._finish(facts, end)
             else:
@@ -357,6 +368,8 @@ def _warnings(
         yield f"the file says that it lasts {hint:.1f} s, but pictures of only {end:.1f} s are in it; it may be cut off"
     if facts["retimed"]:
         yield f"{facts['retimed']} of {facts['frames']} frames carry one and the same timestamp; their times are told by the frame rate"
+    if facts.get("software"):
+        yield shown(facts["software"])
     seen = facts["frames"] + facts["passed"]
     if facts["passed"] > max(STUCK, 0.1 * seen):
         yield f"{facts['passed']} of {seen} frames carry a time that was already seen; they were passed over"
@@ -387,14 +400,16 @@ def identify(path: str | os.PathLike[str], settings: Settings | None = None, on_
     return sha256_file(absolute, on_progress)
 
 
-def open_video(path: str | os.PathLike[str], settings: Settings, *, size: int, sha256: str = "") -> Clip:
+def open_video(
+    path: str | os.PathLike[str], settings: Settings, *, size: int, sha256: str = "", gated: bool = False
+) -> Clip:
     """Begin decoding `path`; use as a context manager and iterate it.
 
     Each snippet holds `settings.frames_per_snippet` frames of `settings.snippet_frames`, upright RGB, with the short side
-    at most `size` pixels. Snippets tile the clip from 0 s to its end by presentation timestamps. sha256: of the file, where it is known. Raises InputError for a
-    path that cannot be read, VideoError for what is no video, LimitError for a clip over a limit.
+    at most `size` pixels. Snippets tile the clip from 0 s to its end by presentation timestamps. sha256: of the file, where it is known. gated: a snippet in which nothing moved
+    is `quiet` and shows the frames of the one before (`vlad.activity`). Raises InputError for a path that cannot be read, VideoError for what is no video, LimitError for a clip over a limit.
     """
-    return Clip(path, settings, size=size, sha256=sha256)
+    return Clip(path, settings, size=size, sha256=sha256, gated=gated)
 
 
 def frames_at(

@@ -84,7 +84,11 @@ def sentences(labels: Sequence[str]) -> Classes:
 
 def embedded(classes: Classes, embed_text: EmbedText) -> torch.Tensor:
     """The mean of each class's sentences, of length one: float32 [C, clip] (the prompt ensembles of Radford et al. 2021)."""
-    rows = [torch.from_numpy(embed_text(list(told))).mean(0) for told in classes.values()]
+    counts = [len(texts) for texts in classes.values()]
+    told = torch.from_numpy(
+        embed_text([text for texts in classes.values() for text in texts])
+    )  # a call costs more than a sentence
+    rows = [own.mean(0) for own in torch.split(told, counts)]
     return functional.normalize(torch.stack(rows), dim=-1)
 
 
