@@ -8,7 +8,7 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = ("vlad", "prompts", "finetune", "eval", "app")
 BASE = {"types", "errors", "config", "device"}
 LIBRARY = BASE | {
-    "arrays",
+    "arrays", "rules",
     "weights", "video", "readers", "activity", "ahead", "motion", "encoder", "cache", "scorers", "sight", "objects", "tracks", "seen", "facts", "colours", "segments", "prompting", "explainers",
     "report", "wording", "clock", "pipeline", "library", "sim", "nano", "prompts",
 }  # fmt: skip

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from vlad.cli import app
 from vlad.errors import InputError
 from vlad.report import to_json
-from vlad.rules import Rules, beside, counts, held, inside, parse
+from vlad.rules import Rules, applied, beside, counts, held, inside, parse
 from vlad.types import Analysis, ScoreTrack, Segment, Track, Video
 
 SHAPES = """
@@ -171,6 +171,41 @@ def test_the_verbs(tmp_path: Path) -> None:
     assert "not judged" in run("test", str(tmp_path / "rules.yaml"), str(made))
     rows = list(csv.DictReader(run("count", str(tmp_path / "rules.yaml"), str(made)).splitlines()))
     assert (rows[0]["entered"], rows[0]["path"], rows[1]["outwards"]) == ("1", "'=lobby.mp4", "1")
+
+
+def test_a_rule_raises_or_lowers_scores_while_it_holds() -> None:
+    text = (
+        SHAPES
+        + "rules: {calm: {when: 'a person in \"yard\"', lowers: 0.1}, gate: {when: 'a person crosses \"gate\"', raises: 0.9}}"
+    )
+    rules, tracks = (
+        parse(text),
+        [walker(1, (0.0, 1.0), (0, 20))],
+    )  # through the gate at 10 s, and in the yard from then on
+    track = ScoreTrack(np.full(20, 0.5, np.float32), np.arange(21.0))
+    scores = applied(rules, held(rules, tracks, 20.0, aspect=1.0), track).scores
+    assert scores[:9].max() == scores[:9].min() == 0.5
+    assert scores[9:12].max() == pytest.approx(0.9)
+    assert scores[12:].max() == pytest.approx(0.1)
+    for effect in ("raises: 2", "lowers: true", "raises: .9, lowers: .1", "until: 3"):
+        with pytest.raises(InputError):
+            parse(f"rules: {{a: {{when: a person, {effect}}}}}")
+
+
+@pytest.mark.slow
+def test_a_rule_is_part_of_an_analysis_and_named(clip: Path, tmp_path: Path) -> None:
+    import vlad
+
+    file = tmp_path / "rules.yaml"
+    file.write_text("rules: {anybody here: {when: a person for 1 s, raises: 0.8}}")
+    plain, ruled = (vlad.analyze(clip, **more) for more in ({}, {"rules": file}))
+    assert ruled.track.scores.max() == pytest.approx(max(float(plain.track.scores.max()), 0.8))
+    assert sum(s.end - s.start for s in ruled.segments) > sum(s.end - s.start for s in plain.segments)
+    assert all("rule: anybody here" in e.notes for e in ruled.explanations)
+    assert not any(n.startswith("rule:") for e in plain.explanations for n in e.notes)
+    file.write_text("rules: {a: {when: nonsense}}")
+    with pytest.raises(InputError, match="no sentence"):
+        vlad.analyze(clip, rules=file)
 
 
 def test_what_a_rule_adds_to_the_scorer() -> None:

@@ -79,6 +79,10 @@ class Settings(BaseModel):
     classes: tuple[str, ...] = ()  # class names the class branch chooses from; (): the scorer's own
     classes_file: Path | None = None  # YAML, name: [sentences]: the same, with what is put to the text tower
 
+    rules: Path | None = (
+        None  # YAML of zones, lines and rules (vlad/rules.py): what holds there raises or lowers scores, and is named; times of day by the clip's own name
+    )
+
     # segments, seconds and scores in [0, 1]
     smooth_seconds: float = Field(2.0, ge=0)
     enter: float | None = Field(None, ge=0, le=1)  # None: the scorer's calibrated threshold, else .5

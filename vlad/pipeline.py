@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from vlad.explainers.engine import Engine
     from vlad.explainers.explain import Chat
     from vlad.objects import Detector
+    from vlad.rules import Held, Rules
 
 PACKAGES = ("vlad", "torch", "open_clip_torch", "transformers", "av", "numpy")
 THUMBNAIL = 240  # pixels of the short side
@@ -125,6 +127,10 @@ class Analyzer:
     def flagged(self, features: Features, video: Video, warnings: Sequence[str] = ()) -> Analysis:
         """The analysis of a clip's features without explanations: scores first, words later."""
         track, s = self.score(features), self.settings
+        if s.rules:
+            from vlad.rules import applied
+
+            track = applied(self._rules(), self.held(video), track)
         enter, leave = self._thresholds()
         segments = find_segments(
             track, smooth_seconds=s.smooth_seconds, enter=enter, leave=leave,
@@ -201,6 +207,25 @@ class Analyzer:
         for segment in segments[: self.settings.max_explanations]:
             seen |= {s.time: s for s in self._look_closer(video, segment)}
         return follow(seen[time] for time in sorted(seen))
+
+    def _rules(self) -> Rules:
+        """The settings' rules. Raises InputError that names every fault."""
+        from vlad.rules import read
+
+        assert self.settings.rules is not None
+        return read(self.settings.rules)
+
+    def held(self, video: Video) -> list[Held]:
+        """When each of the settings' rules holds in a clip, by its tracks and the time in its name; none without rules."""
+        if not self.settings.rules:
+            return []
+        from vlad.clock import from_name
+        from vlad.rules import held
+
+        began = from_name(Path(video.path).name)
+        here = datetime.now(UTC).astimezone().tzinfo
+        clock = (began, here) if began is not None and here is not None else None
+        return held(self._rules(), self.tracks(video), video.duration, aspect=video.width / video.height, clock=clock)
 
     def _look_closer(self, video: Video, segment: Segment) -> tuple[Sighting, ...]:
         """More looks at a segment, around its peak where it is long."""
@@ -294,7 +319,9 @@ class Analyzer:
         told = {"values": [values.get(s, {}) for s in chosen]} if values else {}
         explanations = tuple(explainer(video, track, chosen, on_text=heard, **told))
         report("explanations", len(chosen), len(chosen))
-        return self._grounded(video, track, explanations, facts) if self._grounds() else explanations
+        told_by = self._grounded(video, track, explanations, facts) if self._grounds() else explanations
+        rules = self.held(video)
+        return tuple(_with_rules(e, rules) for e in told_by) if rules else told_by
 
     def _grounds(self) -> bool:
         """Whether words are rendered from facts: always nano's, others' where the settings say so."""
@@ -479,6 +506,13 @@ class Analyzer:
             | dict(zip(("enter", "leave"), self._thresholds(), strict=True)),
             "warnings": list(warnings),
         }
+
+
+def _with_rules(explanation: Explanation, rules: Sequence[Held]) -> Explanation:
+    """With a note for each rule that held in its segment."""
+    span = explanation.segment
+    names = dict.fromkeys(h.rule for h in rules if h.start < span.end and h.end > span.start)
+    return replace(explanation, notes=(*explanation.notes, *(f"rule: {name}" for name in names)))
 
 
 def _inside(features: Features, segment: Segment) -> npt.NDArray[np.bool_]:

@@ -5,7 +5,7 @@
     lines:
       gate: [[0.2, 0.3], [0.2, 0.9]]                              # from one end to the other; what passes to its right goes in
     rules:
-      night: {when: a person in "yard" between 22:00 and 06:00 for 10 s}
+      night: {when: a person in "yard" between 22:00 and 06:00 for 10 s, raises: 0.9}   # scores there are .9 at least; lowers: .2 would hold them below
       brawl: {when: two people nearer than 1 body height with speed over 3 for 2 s}
       out: {when: a vehicle crosses "gate" outwards}
 
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -29,7 +29,7 @@ import yaml
 
 from vlad.errors import InputError
 from vlad.tracks import VEHICLES
-from vlad.types import Segment, Track
+from vlad.types import ScoreTrack, Segment, Track
 
 STEP = 0.25  # seconds between two looks at the tracks
 BREAK = 1.0  # seconds for which a rule may not hold without its span ending
@@ -66,7 +66,8 @@ Points = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Rule:
-    """count: of how many at once, of kind; the rest '' or 0 or None where it was not asked for. since, until: minutes of a day; seconds: for how long."""
+    """count: of how many at once, of kind; the rest '' or 0 or None where it was not asked for. between: minutes of a day; seconds: for how long; raises, lowers: what
+    scores are at least, or at most, while it holds, in [0, 1]."""
 
     name: str
     words: str
@@ -80,6 +81,8 @@ class Rule:
     over: bool = True
     between: tuple[int, int] | None = None
     seconds: float = 0.0
+    raises: float | None = None
+    lowers: float | None = None
 
 
 @dataclass(frozen=True)
@@ -122,11 +125,15 @@ def parse(text: str) -> Rules:
                 faults.append(f"{part[:-1]} {name}: {error}")
     rules = []
     for name, row in _table(facts["rules"], "rules", faults).items():
-        words = row.get("when") if isinstance(row, dict) and set(row) == {"when"} else None
+        known = isinstance(row, dict) and set(row) <= {"when", "raises", "lowers"}
+        words = row.get("when") if known else None
         try:
             if not isinstance(words, str):
-                raise ValueError("expected {when: a sentence}")
-            rules.append(_rule(name, words, shapes))
+                raise ValueError("expected {when: a sentence}, and perhaps raises or lowers")
+            effect = {k: _score(row[k], k) for k in ("raises", "lowers") if k in row}
+            if len(effect) > 1:
+                raise ValueError("raises and lowers: one of them")
+            rules.append(replace(_rule(name, words, shapes), raises=effect.get("raises"), lowers=effect.get("lowers")))
         except ValueError as error:
             faults.append(f"rule {name}: {error}")
     if faults:
@@ -155,6 +162,13 @@ def _table(value: Any, part: str, faults: list[str]) -> dict[str, Any]:
         faults.append(f"{part}: expected a table of at most {MOST} names")
         return {}
     return value
+
+
+def _score(value: Any, name: str) -> float:
+    """Raises ValueError for what is no score."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError(f"{name}: expected a score in 0..1")
+    return float(value)
 
 
 def _points(value: Any, *, line: bool) -> Points:
@@ -380,6 +394,18 @@ def counts(rules: Rules, tracks: Sequence[Track], duration: float, *, aspect: fl
             ways = [inwards for i in seen.of(kind) for _, inwards in crossings(line, seen, i)]
             rows.append({"line": name, "kind": kind, "inwards": sum(ways), "outwards": len(ways) - sum(ways)})
     return rows
+
+
+def applied(rules: Rules, found: Sequence[Held], track: ScoreTrack) -> ScoreTrack:
+    """A timeline whose scores are raised and lowered while rules hold; what raises counts last."""
+    effects, scores = {r.name: r for r in rules.rules}, np.array(track.scores)
+    for h in sorted(found, key=lambda h: effects[h.rule].raises is not None):
+        rule, there = effects[h.rule], (track.edges[:-1] < h.end) & (track.edges[1:] > h.start)
+        if rule.raises is not None:
+            scores[there] = np.maximum(scores[there], rule.raises)
+        if rule.lowers is not None:
+            scores[there] = np.minimum(scores[there], rule.lowers)
+    return replace(track, scores=scores)
 
 
 def beside(found: Sequence[Held], segments: Sequence[Segment]) -> dict[str, int]:
