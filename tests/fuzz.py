@@ -31,7 +31,7 @@ def messages(data: bytes) -> None:
     except ValueError:
         return
     assert set(facts) <= {"duration", "codec", "created", "start", "end", "shape", "time", "step", "kind", "message", "advice", "width", "height",
-                          "frames", "bad", "retimed", "passed", "gaps"}  # fmt: skip
+                          "frames", "bad", "retimed", "passed", "gaps", "software"}  # fmt: skip
 
 
 def boxes(data: bytes) -> None:

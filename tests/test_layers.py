@@ -36,7 +36,8 @@ MAY: dict[str, set[str]] = {
     "cache": {"types", "errors"},
     "scorers": BASE | {"weights", "encoder", "segments", "nano"},  # mil averages over time as segments do
     "segments": {"types"},
-    "prompting": {"errors", "prompts", "rendering"},
+    "safe_yaml": set(),
+    "prompting": {"errors", "prompts", "rendering", "safe_yaml"},
     "rendering": {"errors"},
     "explainers": BASE | {"arrays", "weights", "prompting", "video", "sight", "nano", "wording"},
     "report": {"types", "errors", "wording", "tracks"},
@@ -50,7 +51,7 @@ MAY: dict[str, set[str]] = {
     "face": {"config", "errors", "pipeline", "types"},
     "looks": BASE | {"objects", "video"},
     "faces": BASE | {"objects", "weights"},
-    "rules": {"errors", "tracks", "types"},
+    "rules": {"errors", "tracks", "types", "safe_yaml"},
     "anonymise": BASE | {"faces", "objects", "tracks", "video"},
     "doctor": BASE | {"weights", "pipeline", "readers", "confine"},
     "cli": {

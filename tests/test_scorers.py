@@ -199,7 +199,7 @@ def test_every_model_is_surprised_by_what_it_never_saw(model: str) -> None:
 
     head = HEADS["normality"](HeadConfig("normality", ENCODER, 8, 0, (), options={"model": model, "bank": 16}))
     own, optimiser = head.foretell, torch.optim.Adam(head.foretell.parameters(), 3e-3)
-    for step in range(120):
+    for step in range(80):
         x = torch.stack([rhythm(float(k + step)) for k in range(4)])
         optimiser.zero_grad()
         own.errors(x, torch.rand(4, 48, generator=generator) < 1 / own.turns).mean().backward()

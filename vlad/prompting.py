@@ -21,7 +21,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, ValidationError
 from referencing import Registry
 
-from vlad import rendering
+from vlad import rendering, safe_yaml
 from vlad.errors import TemplateError
 
 # Every repetition is bounded: on hostile text the time stays linear.
@@ -274,14 +274,7 @@ def parse(source: str, path: Path) -> tuple[Prompt | None, list[Finding]]:
 
 def front_matter(text: str) -> Any:
     """YAML of a hostile text: no aliases, so that it stays as large as it looks, and DEEPEST levels. Raises yaml.YAMLError, ValueError."""
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise ValueError("aliases and anchors are not taken; write the value twice")
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > DEEPEST:
-            raise ValueError(f"it is nested deeper than {DEEPEST} levels")
-    found = yaml.safe_load(text)
+    found = safe_yaml.load(text, deepest=DEEPEST)
     _plain(found)
     return found
 

@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
+from vlad import safe_yaml
 from vlad.errors import InputError
 from vlad.tracks import VEHICLES
 from vlad.types import ScoreTrack, Segment, Track
@@ -61,6 +62,7 @@ SENTENCE = re.compile(
 )
 FORM = 'a person|two people|3 vehicles [in "ZONE"] [crosses "LINE" inwards|outwards] [nearer than N body heights] [with speed over|under N] [between HH:MM and HH:MM] [for N s]'
 MOST = 200  # zones, lines and rules
+LONGEST, DEEPEST = 50_000, 8  # letters, and levels, of a file
 Points = npt.NDArray[np.float64]
 
 
@@ -107,13 +109,13 @@ class Held:
 def parse(text: str) -> Rules:
     """Rules of a YAML text. Raises InputError that names every fault at once."""
     faults: list[str] = []
+    if len(text) > LONGEST:
+        raise InputError(f"it has more than {LONGEST} letters")
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise ValueError("aliases are not taken; write the value twice")
-        facts = yaml.safe_load(text)
+        facts = safe_yaml.load(text, deepest=DEEPEST)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"not YAML that can be used ({(str(error).splitlines() or [''])[0][:120]})") from None
-    if not isinstance(facts, dict) or not isinstance(facts.get("rules"), dict) or len(str(text)) > 200_000:
+    if not isinstance(facts, dict) or not isinstance(facts.get("rules"), dict):
         raise InputError("expected a YAML table with rules: and, where they are named, zones: and lines:")
     faults += [f"unknown key {str(k)[:40]}" for k in facts if k not in ("zones", "lines", "rules")]
     shapes: dict[str, dict[str, Points]] = {"zones": {}, "lines": {}}
