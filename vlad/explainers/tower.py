@@ -62,7 +62,7 @@ class TrunkConfig(PretrainedConfig):  # type: ignore[no-untyped-call]
         super().__init__(**rest)
 
 
-class TrunkModel(Tower):
+class TrunkModel(Tower):  # type: ignore[no-untyped-call]
     """The eye for rendered scenes: timm's mobilenetv2_100 without its pooling; pixels as ImageNet's are normalised, 1664 channels."""
 
     config_class = TrunkConfig
@@ -91,7 +91,7 @@ class SightConfig(PretrainedConfig):  # type: ignore[no-untyped-call]
         super().__init__(**rest)
 
 
-class SightTower(Tower):
+class SightTower(Tower):  # type: ignore[no-untyped-call]
     """The eye for real footage (`vlad.sight`); pixels in -1..1, 1280 channels."""
 
     config_class = SightConfig
