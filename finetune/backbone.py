@@ -59,9 +59,8 @@ def read_convolutions(path: Path) -> list[tuple[npt.NDArray[np.float32], npt.NDA
 def start_trunk(trunk: Any, source: str) -> None:
     """Load weights into timm's mobilenetv2_100: `nano`, `timm`, or a TFLite file. Raises WeightsError where they cannot be had."""
     if source == "nano":
-        shipped = load_file(nano_part("llava") / "model.safetensors")
-        prefix = next(k for k in shipped if "vision_tower.trunk." in k).partition("trunk.")[0] + "trunk."
-        trunk.load_state_dict({k.removeprefix(prefix): v for k, v in shipped.items() if k.startswith(prefix)})
+        shipped, own = load_file(nano_part("drawn") / "model.safetensors"), "visual.trunk."
+        trunk.load_state_dict({k.removeprefix(own): v for k, v in shipped.items() if k.startswith(own)})
         return
     if source == "timm":
         try:

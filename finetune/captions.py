@@ -31,11 +31,10 @@ from vlad.explainers.captioner import (  # fmt: skip
     pixels_of,
     plain_caption,
     seen_words,
-    shipped_tower,
     tidy,
     write,
 )
-from vlad.explainers.tower import SightTower
+from vlad.explainers.tower import SightConfig, SightTower
 from vlad.objects import load_detector
 
 from .clip import augment, sim_clip
@@ -208,7 +207,7 @@ def loss_of(model: Any, batch: Batch, *, image: int, noise: float, smoothing: fl
 
 def train(model: Any, tokenizer: Any, real: Shown, simulated: Shown, held: Shown | None, recipe: CaptionsRecipe, work: Path, log: Path) -> None:  # fmt: skip
     """Train projector and language model in place; goes on where it was stopped."""
-    weights = {n: p for n, p in model.named_parameters() if "vision_tower" not in n}
+    weights = dict(model.named_parameters())
     optimiser = torch.optim.AdamW(weights.values(), lr=recipe.lr, weight_decay=recipe.weight_decay, betas=(0.9, 0.98))
     image, kept = tokenizer.token_to_id("<image>"), work / "state.safetensors"
     step = _resume(kept, weights, optimiser) if kept.is_file() else 0
@@ -275,7 +274,7 @@ def held_loss(model: Any, tokenizer: Any, held: Shown, image: int) -> float:
 def train_captions(recipe: CaptionsRecipe, folder: Path, *, data: Path, work: Path, log: Path) -> None:
     """All of it; `folder` then holds the captioner."""
     work.mkdir(parents=True, exist_ok=True)
-    tower = shipped_tower()
+    tower = SightTower(SightConfig())
     photos, left_out = photos_shown(tower, data, work)
     simulated = simulated_shown(tower, recipe.sim_frames, work)
     own = np.flatnonzero(~left_out)
@@ -284,6 +283,6 @@ def train_captions(recipe: CaptionsRecipe, folder: Path, *, data: Path, work: Pa
     texts = [c for five in (*real.captions, *simulated.captions) for c in five]
     tokenizer = write_tokenizer(folder, [*texts, *(plain_caption(s) for s in real.seen)], recipe.vocabulary)
     torch.manual_seed(recipe.seed)
-    model = build(tokenizer, tower, width=recipe.width, layers=recipe.layers, heads=recipe.heads)
+    model = build(tokenizer, width=recipe.width, layers=recipe.layers, heads=recipe.heads)
     train(model, tokenizer, real, simulated, held, recipe, work, log)
     write(model, folder)

@@ -1,7 +1,7 @@
 """nano's small LLaVA: pre-trained on captions and questions, then a LoRA adapter for the explanation template.
 
-In: nano's trained CLIP, whose image trunk becomes the tower and stays as it is. Out: a folder that AutoModelForImageTextToText loads, and
-a PEFT adapter. Both stages are transformers' Trainer, with its checkpoints; samples are simulated as they are needed and never repeat.
+In: simulated scenes, seen through nano's eye for them (`drawn`), whose trunk is the tower and stays as it is. Out: a folder that
+AutoModelForImageTextToText loads once `vlad.explainers.tower` is imported, and a PEFT adapter. Both stages are transformers' Trainer, with its checkpoints; samples are simulated as they are needed and never repeat.
 Knows no test data.
 """
 
@@ -161,9 +161,8 @@ def write_processor(folder: Path, recipe: LlavaRecipe) -> Any:
     return processor
 
 
-def make_model(recipe: LlavaRecipe, processor: Any, clip: Path) -> Any:
-    """A LLaVA of random language weights whose tower is the trunk of the open_clip folder `clip`."""
-    from safetensors.torch import load_file
+def make_model(recipe: LlavaRecipe, processor: Any) -> Any:
+    """A LLaVA of random language weights on nano's eye for rendered scenes."""
     from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
     tokenizer = processor.tokenizer
@@ -180,10 +179,6 @@ def make_model(recipe: LlavaRecipe, processor: Any, clip: Path) -> Any:
     )  # fmt: skip
     torch.manual_seed(recipe.seed)
     model = LlavaForConditionalGeneration(config)
-    state = {k.removeprefix("visual.trunk."): v.float() for k, v in load_file(clip / "model.safetensors").items()
-             if k.startswith("visual.trunk.")}  # fmt: skip
-    model.model.vision_tower.trunk.load_state_dict(state)
-    model.model.vision_tower.requires_grad_(False)
     model.generation_config.update(pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id)
     return model
 
@@ -222,10 +217,10 @@ def run_stage(model: Any, processor: Any, recipe: LlavaRecipe, prompt: Prompt | 
     trainer.train(resume_from_checkpoint=found)
 
 
-def train_llava(recipe: LlavaRecipe, clip: Path, folder: Path, *, work: Path, log: Path) -> None:
+def train_llava(recipe: LlavaRecipe, folder: Path, *, work: Path, log: Path) -> None:
     """Stage (c): pre-train on captions and questions; writes float16 safetensors into `folder`."""
     processor = write_processor(folder, recipe)
-    model = make_model(recipe, processor, clip)
+    model = make_model(recipe, processor)
     run_stage(model, processor, recipe, None, work=work, log=log)
     model.half().save_pretrained(folder)
 

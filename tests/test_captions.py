@@ -10,16 +10,10 @@ from vlad.finetune.captions import Shown, held_loss, loss_of, make_batch, train,
 from vlad.finetune.recipe import load_recipe
 
 from vlad.errors import WeightsError
-from vlad.explainers.captioner import TOKENS, build, guess, load_captioner, seen_words, shipped_tower, tidy, write
-from vlad.explainers.tower import SightTower
+from vlad.explainers.captioner import TOKENS, build, guess, load_captioner, seen_words, tidy, write
 from vlad.types import Box
 
 TEXTS = ("a dog runs", "a man rides a red bike", "two people talk", "a car", "a child in a pink dress")
-
-
-@pytest.fixture(scope="module")
-def tower() -> SightTower:
-    return shipped_tower()
 
 
 @pytest.fixture
@@ -48,10 +42,10 @@ def test_a_caption_of_footage_names_no_colour_and_no_event() -> None:
 
 
 @pytest.mark.slow
-def test_captions_that_share_a_sequence_do_not_see_one_another(tokenizer: Tokenizer, tower: SightTower) -> None:
+def test_captions_that_share_a_sequence_do_not_see_one_another(tokenizer: Tokenizer) -> None:
     """The loss of five captions together is that of each alone, weighed by its words."""
     torch.manual_seed(0)
-    model = build(tokenizer, tower, width=32, layers=2, heads=2).eval()
+    model = build(tokenizer, width=32, layers=2, heads=2).eval()
     rng, image = np.random.default_rng(0), tokenizer.token_to_id("<image>")
 
     def loss(captions: tuple[str, ...]) -> tuple[float, int]:
@@ -65,16 +59,16 @@ def test_captions_that_share_a_sequence_do_not_see_one_another(tokenizer: Tokeni
 
 
 @pytest.mark.slow
-def test_it_learns_and_goes_on_where_it_was_stopped(tokenizer: Tokenizer, tower: SightTower, tmp_path: Path) -> None:
+def test_it_learns_and_goes_on_where_it_was_stopped(tokenizer: Tokenizer, tmp_path: Path) -> None:
     changes = ("steps=60", "batch=4", "lr=5e-3", "simulated=10", "width=32", "layers=1", "heads=2")
     recipe = load_recipe(None, [f"captions.{c}" for c in changes]).captions
     torch.manual_seed(0)
-    model = build(tokenizer, tower, width=32, layers=1, heads=2)
+    model = build(tokenizer, width=32, layers=1, heads=2)
     before = held_loss(model, tokenizer, shown(4), tokenizer.token_to_id("<image>"))
     train(model, tokenizer, shown(8), shown(4, TEXTS[:1]), shown(4), recipe, tmp_path, tmp_path / "log.jsonl")
     after = held_loss(model, tokenizer, shown(4), tokenizer.token_to_id("<image>"))
     assert after < 0.7 * before
-    other = build(tokenizer, tower, width=32, layers=1, heads=2)
+    other = build(tokenizer, width=32, layers=1, heads=2)
     train(other, tokenizer, shown(8), shown(4), None, recipe, tmp_path, tmp_path / "log.jsonl")  # nothing is left to do
     assert held_loss(other, tokenizer, shown(4), tokenizer.token_to_id("<image>")) == pytest.approx(after)
     write(model, tmp_path)
@@ -93,8 +87,8 @@ def _keys(folder: Path) -> set[str]:
     return set(load_file(folder / "model.safetensors"))
 
 
-def test_a_folder_that_does_not_fit_is_told(tokenizer: Tokenizer, tower: SightTower, tmp_path: Path) -> None:
-    write(build(tokenizer, tower, width=32, layers=1, heads=2), tmp_path)
+def test_a_folder_that_does_not_fit_is_told(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    write(build(tokenizer, width=32, layers=1, heads=2), tmp_path)
     (tmp_path / "captioner.json").write_text('{"width": 32, "layers": 2, "heads": 2}')
     with pytest.raises(WeightsError, match=r"is not in both.*reinstall"):
         load_captioner(tmp_path)

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import open_clip
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from vlad.finetune.clip import config_of
 from vlad.finetune.llava import IGNORED, collate, draw_sample, train_adapter, train_llava
 from vlad.finetune.recipe import LlavaRecipe, load_recipe
 
@@ -52,14 +50,9 @@ def recipe() -> LlavaRecipe:
 
 @pytest.fixture(scope="module")
 def folder(recipe: LlavaRecipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a tower, a LLaVA of two training steps, its adapter of two more, and the log."""
+    """A folder with a LLaVA of two training steps, its adapter of two more, and the log."""
     here = tmp_path_factory.mktemp("llava")
-    config = config_of(load_recipe(changes=["clip.size=64"]).clip, 400)["model_cfg"]
-    config["text_cfg"] = {"context_length": 16, "vocab_size": 400, "width": 32, "heads": 2, "layers": 1}
-    torch.manual_seed(0)
-    (here / "clip").mkdir()
-    save_file(open_clip.CustomTextCLIP(**config).state_dict(), here / "clip" / "model.safetensors")
-    train_llava(recipe, here / "clip", here / "base", work=here / "w1", log=here / "log.jsonl")
+    train_llava(recipe, here / "base", work=here / "w1", log=here / "log.jsonl")
     train_adapter(recipe, here / "base", here / "adapter", work=here / "w2", log=here / "log.jsonl")
     return here
 

@@ -45,6 +45,7 @@ def test_every_shipped_number_is_finite() -> None:
         with safe_open(path, "np") as file:
             for name in file.keys():  # noqa: SIM118 - not a mapping
                 assert np.isfinite(file.get_tensor(name).astype(np.float32)).all(), (path.name, name)
+                assert "vision_tower" not in name, "the towers are nano's eyes and are not stored twice"
 
 
 def test_no_path_of_the_machine_that_trained() -> None:

@@ -20,19 +20,17 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 from vlad.errors import WeightsError
-from vlad.sight import load_sight
 from vlad.types import Box
 from vlad.weights import nano_part
 from vlad.wording import COLOURS, STEMS
 
-from .tower import SightConfig, SightTower
+from .tower import SightConfig
 
 SIDE = 192  # pixels of the tower's square
 TOKENS = (SIDE // 32) ** 2  # of a picture
 ASK = "<user>{image}describe the picture. {seen}<assistant>"
 WORDS = 24  # tokens of a sentence at most
 BEAMS = 3
-TOWER = "model.vision_tower."
 Picture = npt.NDArray[np.uint8]  # RGB [H, W, 3]
 
 
@@ -70,15 +68,8 @@ def pixels_of(pictures: Sequence[Picture]) -> torch.Tensor:
     return torch.cat(found) / 127.5 - 1
 
 
-def shipped_tower() -> SightTower:
-    """The trunk of nano's eye as a tower."""
-    tower = SightTower(SightConfig(image_size=SIDE))
-    tower.take(load_sight(nano_part("clip"))[0].visual.trunk)
-    return tower.train(False)
-
-
-def build(tokenizer: Any, tower: SightTower, *, width: int, layers: int, heads: int) -> Any:
-    """A LLaVA of random language weights around a tower."""
+def build(tokenizer: Any, *, width: int, layers: int, heads: int) -> Any:
+    """A LLaVA of random language weights on nano's eye."""
     from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
     ids = {name: tokenizer.token_to_id(f"<{name}>") for name in ("pad", "bos", "eos", "image")}
@@ -92,7 +83,6 @@ def build(tokenizer: Any, tower: SightTower, *, width: int, layers: int, heads: 
         vision_feature_select_strategy="full", image_seq_length=TOKENS, tie_word_embeddings=True,
     )  # fmt: skip
     model = LlavaForConditionalGeneration(config)
-    model.model.vision_tower = tower
     settings: Any = model.generation_config
     settings.update(pad_token_id=ids["pad"], eos_token_id=ids["eos"], bos_token_id=ids["bos"])
     return model
@@ -105,9 +95,7 @@ def write(model: Any, folder: Path) -> None:
     facts = {"width": text.hidden_size, "layers": text.num_hidden_layers, "heads": text.num_attention_heads}
     (folder / "captioner.json").write_text(json.dumps(facts) + "\n")
     state = {
-        k: v.half().contiguous()
-        for k, v in model.state_dict().items()
-        if TOWER not in k and not k.startswith("lm_head.")
+        k: v.half().contiguous() for k, v in model.state_dict().items() if not k.startswith("lm_head.")
     }  # the head is the word embeddings, transposed
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
 
@@ -143,10 +131,10 @@ def load_captioner(folder: Path | None = None) -> Captioner:
     place = folder or nano_part("captioner")
     try:
         tokenizer = Tokenizer.from_file(str(place / "tokenizer.json"))
-        model = build(tokenizer, shipped_tower(), **json.loads((place / "captioner.json").read_text()))
+        model = build(tokenizer, **json.loads((place / "captioner.json").read_text()))
         state = {k: v.float() for k, v in load_file(place / "model.safetensors").items()}
         missing, unknown = model.load_state_dict(state, strict=False)
-        odd = [*unknown, *(k for k in missing if TOWER not in k and not k.startswith("lm_head."))]
+        odd = [*unknown, *(k for k in missing if not k.startswith("lm_head."))]
         if odd:
             raise ValueError(f"{odd[0]} is not in both")
     except WeightsError:
