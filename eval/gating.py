@@ -159,10 +159,9 @@ class Truth:
     moved: npt.NDArray[np.int64]
 
 
-def simulated(both: Both, first: int, count: int, seconds: float, folder: Path, told: Callable[[], None]) -> list[Pair]:
+def simulated(both: Both, first: int, count: int, seconds: float, folder: Path) -> Iterator[Pair]:
     """Quiet days of seeds from `first` on."""
     folder.mkdir(parents=True, exist_ok=True)
-    pairs = []
     for seed in range(first, first + count):
         day, path = quiet_day(seed, seconds=seconds), folder / f"quiet-{seed}-{seconds:g}.mp4"
         if not path.exists():
@@ -175,9 +174,7 @@ def simulated(both: Both, first: int, count: int, seconds: float, folder: Path, 
             events = [(e.start, e.end) for e in day.world.events if e.anomalous]
             return Truth(counts(day.world.labels(times), times, edges), events, day.moved(edges))
 
-        pairs.append(both(path, truth, day.weather))
-        told()
-    return pairs
+        yield both(path, truth, day.weather)
 
 
 def real(both: Both, data: Path, told: Callable[[], None]) -> dict[str, list[Pair]]:
@@ -262,6 +259,12 @@ def rows_of(on: str, pairs: Sequence[Pair]) -> list[Row]:
     return rows
 
 
+def record(work: Path, rows: Sequence[Row]) -> None:
+    """Write WORK/gating.json."""
+    told = [{"on": on, "measure": m, **asdict(f), "most": most} for on, m, f, most in rows]
+    (work / "gating.json").write_text(json.dumps(told, indent=1) + "\n")
+
+
 def main(argv: Sequence[str]) -> int:
     """`vlad eval gating`; 1 where a bar is missed. Raises SettingsError, VideoError."""
     options = options_of("gating", argv, OPTIONS)
@@ -276,8 +279,14 @@ def main(argv: Sequence[str]) -> int:
 
         sets: dict[str, list[Pair]] = {}
         if count:
-            name = f"{count} quiet days of {float(options['seconds']):g} s"
-            sets[name] = simulated(both, int(options["first"]), count, float(options["seconds"]), work / "quiet", told)
+            seconds = float(options["seconds"])
+            days: list[Pair] = []
+            for pair in simulated(both, int(options["first"]), count, seconds, work / "quiet"):
+                days.append(pair)
+                told()
+                if len(days) % len(WEATHER) == 0:  # what is there stays, whatever comes
+                    record(work, rows_of(f"the first {len(days)} quiet days of {seconds:g} s", days))
+            sets[f"{count} quiet days of {seconds:g} s"] = days
         if options["data"]:
             sets |= real(both, Path(options["data"]), told)
         else:
@@ -288,6 +297,5 @@ def main(argv: Sequence[str]) -> int:
         sign = "" if most is None else "ok" if figure.value <= most else "MISSED"
         table.add_row(on, measure, str(figure), "" if most is None else f"{most:g}", sign)
     Console(width=None if sys.stdout.isatty() else 160).print(table)
-    record = [{"on": on, "measure": m, **asdict(f), "most": most} for on, m, f, most in rows]
-    (work / "gating.json").write_text(json.dumps(record, indent=1) + "\n")
+    record(work, rows)
     return int(any(most is not None and figure.value > most for _, _, figure, most in rows))

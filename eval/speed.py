@@ -35,7 +35,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from vlad import motion
 from vlad.config import Settings, make_settings
 from vlad.device import choose_device, choose_dtype
-from vlad.encoder import ClipEncoder, seen_frames
+from vlad.encoder import ClipEncoder, _threads, seen_frames
 from vlad.errors import SettingsError
 from vlad.objects import Watch
 from vlad.pipeline import Analyzer
@@ -165,6 +165,13 @@ class Parts:
         """Times real time of some work on the whole clip, the best of three."""
         return Took(measure, self.seconds / min(timed(work) for _ in range(3)), note, bar)
 
+    @staticmethod
+    def _used(work: Callable[[], Any]) -> float:
+        """Processor seconds of some work."""
+        before = time.process_time()
+        work()
+        return time.process_time() - before
+
     def _limits(self) -> list[Took]:
         moved, multiplied = self.roof
         return [
@@ -191,12 +198,21 @@ class Parts:
         batches = [
             self.encoder.pixels(frames[i : i + self.encoder.batch]) for i in range(0, len(frames), self.encoder.batch)
         ]
-        flops, moved = demand(self.encoder.model.visual, lambda: self.encoder.tower(batches[0]))
+        visual = self.encoder.model.visual
+        with torch.inference_mode():
+            flops, moved = demand(visual, lambda: visual(batches[0]))
+        with _threads(1):
+            by_torch, ours = (
+                [self._used(lambda run=run: [run(b) for b in batches]) for _ in range(3)]  # type: ignore[misc]
+                for run in (torch.inference_mode()(visual.trunk), self.encoder._trunk)
+            )
         best = min(timed(lambda: self.encoder.tower(batches[0])) for _ in range(5))
         copying, multiplying = moved / self.roof[0], flops / self.roof[1]
         bound = "compute" if multiplying > copying else "memory"
         return [
             self._times("times real time: tower", lambda: [self.encoder.tower(b) for b in batches], f"{len(frames)} frames"),
+            Took("processor seconds of the backbone by torch over those by what runs it", float(np.median(by_torch) / np.median(ours)),
+                 f"{1e3 * np.median(ours) / len(frames):.1f} ms a frame, one thread"),
             Took("share of the roofline: tower", max(copying, multiplying) / best,
                  f"{bound}-bound: {flops / len(batches[0]) / 1e9:.2f} GFLOP and {moved / len(batches[0]) / 1e6:.0f} MB a frame"),
         ]  # fmt: skip

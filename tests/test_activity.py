@@ -204,3 +204,10 @@ def test_a_decoder_cannot_say_more_than_when_a_snippet_was_quiet() -> None:
     for text, size in ((b'{"start": 2.0, "end": 1.0}', 0), (b'{"start": 1.0, "end": 2.0}', 3), (b'{"start": 1.0}', 0)):
         with pytest.raises(ValueError, match=r"."):
             checked_message(b"Q", text, size)
+
+
+def test_a_normality_head_that_is_not_loaded_yet_is_known_by_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "head.json").write_text('{"kind": "normality"}')
+    for folder, gated in ((tmp_path, False), (tmp_path / "none", True)):
+        settings = make_settings(cache=None, gating=True, scorer_weights=str(folder))
+        assert Analyzer(settings, encoder=Means())._gated() is gated  # type: ignore[arg-type]

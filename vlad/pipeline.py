@@ -173,7 +173,16 @@ class Analyzer:
     def _gated(self) -> bool:
         """Whether nobody looks where nothing moves: never for who learnt what is normal, or how fast, from every moment."""
         settings = self.settings
-        return settings.gating and not settings.speeds and getattr(self.scorer, "name", "") != "normality"
+        return settings.gating and not settings.speeds and self._head() != "normality"
+
+    def _head(self) -> str:
+        """The kind of the scorer's head, by its folder where it is not loaded yet."""
+        if self._scorer is not None:
+            return str(getattr(self._scorer, "name", ""))
+        try:
+            return str(json.loads((Path(self.settings.scorer_weights) / "head.json").read_text())["kind"])
+        except (OSError, ValueError, KeyError, TypeError):  # nano's own, or one whose loading will say what is wrong
+            return self.settings.scorer
 
     def _watch(self, clip: Clip, report: Progress) -> Watched:
         """Decode a clip once for both the encoder and the detector."""
