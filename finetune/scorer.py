@@ -419,7 +419,7 @@ def _head_of(recipe: HeadRecipe, width: int, labels: tuple[str, ...]) -> tuple[H
         )
     encoder = text_encoder(data.text) if kind in (*NAMED, "causal", "pel4vad") and data.text and data.clip else None
     config = HeadConfig(
-        kind, data.encoder if data.encoder != "manifest" else manifest_encoder(Path(data.features)), width,
+        kind, data.encoder if data.encoder != "manifest" else manifest_encoder(Path(data.root or data.features)), width,
         data.clip if encoder or kind != "causal" else 0, labels, audio=SOUND if data.audio and kind == "hl-net" else 0,
         smooth=recipe.average, window=recipe.window, options=recipe.options,
     )  # fmt: skip

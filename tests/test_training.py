@@ -124,6 +124,49 @@ def test_features_on_disk_become_a_scorer_and_scores(tmp_path: Path) -> None:
     assert np.load(tmp_path / "scores" / "v3.npy").shape == (30,)
 
 
+def test_a_list_of_clips_names_their_features_by_root(tmp_path: Path) -> None:
+    """What `vlad verdicts export --clicks` says to run: clips by their places, features and what made them in a folder of their own."""
+    (tmp_path / "features").mkdir()
+    rows = []
+    for k in range(8):
+        np.save(
+            tmp_path / "features" / f"{k:032x}.npy", np.random.default_rng(k).normal(size=(20, 6)).astype(np.float32)
+        )
+        rows.append((f"/library/clips/{k:032x}", "fight" if k % 2 else "normal", f"clip {k}"))
+    (tmp_path / "features" / "manifest.jsonl").write_text(json.dumps({"fingerprint": f"{ENCODER}-12ab-34cd"}) + "\n")
+    for name, header, table in (
+        ("videos", ("path", "label", "name"), rows),
+        ("clicks", ("video-id", "glance"), [(f"{1:032x}", 70)]),
+    ):
+        with open(tmp_path / f"{name}.csv", "w", newline="") as file:
+            csv.writer(file).writerows([header, *table])
+    task = scorer.task_of(
+        load_head_recipe(
+            "custom",
+            ["head=ur-dmu", f"data.features={tmp_path}/videos.csv", f"data.root={tmp_path}/features", f"data.clicks={tmp_path}/clicks.csv",
+             "data.text=", "data.clip=0"],
+        )
+    )  # fmt: skip
+    assert task.head.config.encoder == ENCODER
+    clicks = {b.name: b.clicks for b in (*task.train, *task.select)}
+    assert clicks[f"{1:032x}"] == (4,)
+    assert sum(map(bool, clicks.values())) == 1
+    (tmp_path / "clicks.csv").write_text(f"video-id,glance\n{0:032x},3\nnobody,3\n")
+    with pytest.raises(InputError, match="2 videos that are no anomalous ones of these: nobody"):
+        scorer.task_of(
+            load_head_recipe(
+                "custom",
+                [
+                    "head=ur-dmu",
+                    f"data.features={tmp_path}/videos.csv",
+                    f"data.root={tmp_path}/features",
+                    f"data.clicks={tmp_path}/clicks.csv",
+                    "data.text=",
+                ],
+            )
+        )
+
+
 def test_what_cannot_be_trained_on_is_told(tmp_path: Path) -> None:
     table = put_bags(tmp_path / "features", 6)
     np.save(tmp_path / "features" / "v2.npy", np.zeros((4, 3), np.float32))
