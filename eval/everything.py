@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from subprocess import SubprocessError
 from typing import Any
 
 from jinja2 import Environment, PackageLoader
@@ -82,7 +83,7 @@ def run(name: str, verb: Callable[[Sequence[str]], int], options: Mapping[str, s
     SHOWN.clear()
     try:
         verb(argv)
-    except (VladError, OSError, ValueError, RuntimeError) as error:
+    except (VladError, OSError, ValueError, RuntimeError, SubprocessError) as error:
         part.error = f"{type(error).__name__}: {error}"
     part.tables, part.seconds = [told(table) for table in SHOWN], time.perf_counter() - begin
     return part

@@ -68,6 +68,10 @@ def test_the_second_look_enlarges_quarters() -> None:
 def test_no_original_is_overwritten_and_wrong_words_are_told(clip: Path) -> None:
     with pytest.raises(InputError, match="would overwrite the clip"):
         write(clip, clip.parent, make_settings(), what="faces", how="mosaic")
+    double = CliRunner().invoke(
+        app, ["anonymise", str(clip), str(clip.parent / "other" / clip.name), "-o", str(clip.parent / "x")]
+    )
+    assert isinstance(double.exception, InputError)  # the second would have replaced the first
     for option in (["--what", "dogs"], ["--how", "glitter"]):
         done = CliRunner().invoke(app, ["anonymise", str(clip), "-o", str(clip.parent / "x"), *option])
         assert isinstance(done.exception, SettingsError)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from subprocess import CalledProcessError
 
 import pytest
 from rich.table import Table
@@ -30,6 +31,8 @@ def test_a_verb_that_fails_costs_its_own_part(tmp_path: Path, capsys: pytest.Cap
             seen[name] = argv
             if name == "scorers":
                 raise InputError("no such <folder>")
+            if name == "clicks":
+                raise CalledProcessError(2, "vlad finetune")  # as verbs run other verbs
             table = Table("measure")
             table.add_row(f"{name} & more")
             show_table(table)
@@ -44,6 +47,7 @@ def test_a_verb_that_fails_costs_its_own_part(tmp_path: Path, capsys: pytest.Cap
     page = (tmp_path / "all.html").read_text()
     assert "fewshot &amp; more" in page
     assert "no such &lt;folder&gt;" in page
+    assert "exit status 2" in page
     assert "None of these figures means anything" in page
     assert "Real footage was not measured" in page
     assert "EfficientNet-Lite2" in page  # what nano was trained on

@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from vlad.cli import app
-from vlad.errors import InputError
+from vlad.config import make_settings
+from vlad.errors import InputError, SettingsError
 from vlad.report import to_json
 from vlad.rules import Rules, applied, beside, counts, held, inside, parse
 from vlad.types import Analysis, ScoreTrack, Segment, Track, Video
@@ -206,6 +207,11 @@ def test_a_rule_is_part_of_an_analysis_and_named(clip: Path, tmp_path: Path) -> 
     file.write_text("rules: {a: {when: nonsense}}")
     with pytest.raises(InputError, match="no sentence"):
         vlad.analyze(clip, rules=file)
+
+
+def test_rules_without_anybody_to_follow_are_told(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="they need objects"):
+        make_settings(rules=tmp_path / "rules.yaml", objects=False)
 
 
 def test_what_a_rule_adds_to_the_scorer() -> None:

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlad.config import Settings
-from vlad.errors import InputError
+from vlad.errors import InputError, OutputError
 from vlad.faces import load_faces
 from vlad.objects import load_detector
 from vlad.tracks import follow
@@ -156,14 +156,18 @@ def anonymise(path: str | os.PathLike[str], settings: Settings, *, what: What = 
 
 
 def write(path: Path, out: Path, settings: Settings, *, what: What, how: How) -> dict[str, Any]:
-    """`anonymise` into OUT/NAME.mp4, whole or not at all; what a person has to know of it. Raises InputError where it would overwrite the clip itself."""
+    """`anonymise` into OUT/NAME.mp4, whole or not at all; what a person has to know of it. Raises InputError where it would overwrite the clip itself, OutputError."""
     target = out / f"{path.stem}.mp4"
     if target.exists() and path.exists() and target.samefile(path):
         raise InputError(f"{path}: this would overwrite the clip; name another folder with -o")
     done = anonymise(path, settings, what=what, how=how)
     part = target.with_name(f".{target.name}.part")
-    part.write_bytes(done.clip)
-    part.replace(target)
+    try:
+        part.write_bytes(done.clip)
+        part.replace(target)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OutputError(f"{target}: cannot be written ({error.strerror})") from None
     return {
         "path": str(path), "written": str(target), "what": what, "how": how, "tracks": len(done.tracks), "second_look": done.again,
         "look_at": [{"start": round(float(t.times[0]), 2), "end": round(float(t.times[-1]), 2), "score": round(t.score, 2)} for t in done.doubtful],

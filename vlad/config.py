@@ -116,6 +116,8 @@ class Settings(BaseModel):
     def _check(self) -> Settings:
         if None not in (self.leave, self.enter) and self.leave > self.enter:  # type: ignore[operator]
             raise ValueError(f"leave ({self.leave}) must not exceed enter ({self.enter})")
+        if self.rules and not self.objects:
+            raise ValueError("rules hold on what is followed: they need objects")
         return self
 
 

@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 import vlad
-from vlad.errors import SettingsError, VladError
+from vlad.errors import InputError, SettingsError, VladError
 
 from . import language, reviewing, rules
 from .common import (
@@ -164,6 +164,10 @@ def anonymise(
     for name, value, known in (("what", what, ("faces", "people")), ("how", how, ("mosaic", "blur", "silhouette"))):
         if value not in known:
             raise SettingsError(f"--{name} {value}: expected one of {', '.join(known)}")
+    stems = [clip.stem for clip in clips]
+    double = sorted({stem for stem in stems if stems.count(stem) > 1})
+    if double:
+        raise InputError(f"two clips would be written as {double[0]}.mp4; name another folder for one of them")
     settings = vlad.make_settings(**read_changes(set_ or []))
     check_folder(out)
     quiet()
