@@ -6,6 +6,7 @@
     vlad eval scorers [heads=mil,...] [seeds=3] ...                  (see scorers.py)
     vlad eval clicks  [heads=mil,ur-dmu] [seeds=3] ...               (see clicks.py)
     vlad eval normality [models=fill,vae,...] [sites=4] ...          (see normality.py)
+    vlad eval descriptors tubes=FOLDER [data=FOLDER] ...             (see descriptors.py)
     vlad eval fewshot [sites=10] [shots=1,5,10] ...                  (see fewshot.py)
     vlad eval calibration [rates=2,4] [rounds=10] ...                (see calibration.py)
     vlad eval adapter [base=nano] [adapter=nano] ...                 (see adapter.py)
@@ -45,6 +46,7 @@ from . import (
     benchmarks,
     calibration,
     clicks,
+    descriptors,
     detection,
     everything,
     explanations,
@@ -78,6 +80,7 @@ OTHERS: dict[str, Callable[[Sequence[str]], int]] = {
     "detection": detection.main,
     "scorers": scorers.main,
     "clicks": clicks.main,
+    "descriptors": descriptors.main,
     "fewshot": fewshot.main,
     "normality": normality.main,
     "calibration": calibration.main,

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vlad.config import Settings
-from vlad.encoder import ClipEncoder, load_encoder
+from vlad.encoder import ClipEncoder, TubeEncoder, load_encoder
 from vlad.errors import InputError, OutputError, VladError
 from vlad.objects import Detector, Watch, load_detector
 from vlad.pipeline import fingerprint
@@ -77,7 +77,7 @@ def find_videos(sources: Sequence[Path]) -> dict[str, Path]:
 
 
 def _features(
-    path: Path, encoder: ClipEncoder, settings: Settings, crops: int, detector: Detector | None
+    path: Path, encoder: ClipEncoder | TubeEncoder, settings: Settings, crops: int, detector: Detector | None
 ) -> tuple[list[Floats], npt.NDArray[np.float64], dict[str, Any]]:
     """float32 [T, D] for each crop, the edges [T + 1] (s), and what the manifest says. Memory does not grow with the clip's frames.
 
@@ -138,7 +138,13 @@ def run(sources: Sequence[Path], folder: Path, settings: Settings, *, crops: int
 
 
 def extract(
-    videos: dict[str, Path], encoder: ClipEncoder, settings: Settings, folder: Path, crops: int, *, sound: bool = False
+    videos: dict[str, Path],
+    encoder: ClipEncoder | TubeEncoder,
+    settings: Settings,
+    folder: Path,
+    crops: int,
+    *,
+    sound: bool = False,
 ) -> tuple[list[str], float, float]:
     """Make what is not there yet: one line for each clip that failed, and the seconds of video and of work."""
     key = f"{fingerprint(encoder.name, settings)}-crops{crops}" + "+sound" * sound

@@ -92,10 +92,15 @@ class Footage:
         side, flip, x, y = torch.rand(4, batch, generator=at, device=device)
         side = SMALLEST + (1 - SMALLEST) * side
         zero, sign = torch.zeros_like(side), (flip < 0.5) * 2.0 - 1
-        rows = (torch.stack([side * sign, zero, (1 - side) * (2 * x - 1)], 1), torch.stack([zero, side, (1 - side) * (2 * y - 1)], 1))
+        rows = (
+            torch.stack([side * sign, zero, (1 - side) * (2 * x - 1)], 1),
+            torch.stack([zero, side, (1 - side) * (2 * y - 1)], 1),
+        )
         grid = functional.affine_grid(torch.stack(rows, 1), [batch, 1, shape.size, shape.size], align_corners=False)
-        cut = functional.grid_sample(scaled(pictures), grid, padding_mode="reflection", align_corners=False)
-        return cut.unflatten(1, (shape.frames, 3)).permute(0, 1, 3, 4, 2)
+        cut: torch.Tensor = functional.grid_sample(
+            scaled(pictures), grid, padding_mode="reflection", align_corners=False
+        )
+        return cut.reshape(batch, shape.frames, 3, shape.size, shape.size).permute(0, 1, 3, 4, 2)
 
 
 def read_footage(data: Path, shape: Shape, snippet: int) -> list[torch.Tensor]:
@@ -122,11 +127,15 @@ def read_footage(data: Path, shape: Shape, snippet: int) -> list[torch.Tensor]:
 
 def _square(frames: torch.Tensor, side: int) -> torch.Tensor:
     """uint8 [T, H, W, 3] to [T, side, side, 3]."""
-    scaled_to = functional.interpolate(frames.permute(0, 3, 1, 2).float(), (side, side), mode="bilinear", antialias=True)
+    scaled_to = functional.interpolate(
+        frames.permute(0, 3, 1, 2).float(), (side, side), mode="bilinear", antialias=True
+    )
     return scaled_to.round().clamp(0, 255).byte().permute(0, 2, 3, 1)
 
 
-def train(clips: Sequence[torch.Tensor], recipe: MaskedRecipe, shape: Shape, out: Path, tell: Callable[[dict[str, Any]], None]) -> Tubes:
+def train(
+    clips: Sequence[torch.Tensor], recipe: MaskedRecipe, shape: Shape, out: Path, tell: Callable[[dict[str, Any]], None]
+) -> Tubes:
     """Train for the recipe's minutes of this run's and earlier ones' time, into `out`. clips: uint8 [T, S, S, 3] each. tell: step, loss and minutes of every hundredth step.
 
     Raises SettingsError for a checkpoint of another recipe.
@@ -134,7 +143,9 @@ def train(clips: Sequence[torch.Tensor], recipe: MaskedRecipe, shape: Shape, out
     device = choose_device(recipe.device)
     dtype = choose_dtype(device, "auto")
     torch.manual_seed(recipe.seed)
-    model = Masked(shape, hidden=recipe.hidden, width=recipe.decoder_width, depth=recipe.decoder_depth, heads=recipe.decoder_heads)
+    model = Masked(
+        shape, hidden=recipe.hidden, width=recipe.decoder_width, depth=recipe.decoder_depth, heads=recipe.decoder_heads
+    )
     model.to(device).train()
     plain = [p for p in model.parameters() if p.ndim < 2]
     wide = [p for p in model.parameters() if p.ndim >= 2]
@@ -179,7 +190,9 @@ def _keep(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, of: st
     for number, (_, moments) in enumerate(sorted(optimiser.state_dict()["state"].items())):
         state |= {f"optimiser.{number}.{k}": v for k, v in moments.items()}
     part = path.with_name(f".{path.name}.part")
-    save_file({k: v.contiguous() for k, v in state.items()}, part, metadata={"of": of, "step": str(step), "spent": str(spent)})
+    save_file(
+        {k: v.contiguous() for k, v in state.items()}, part, metadata={"of": of, "step": str(step), "spent": str(spent)}
+    )
     os.replace(part, path)
 
 

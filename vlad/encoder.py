@@ -273,7 +273,7 @@ class TubeEncoder:
         taken = [s.frames[np.arange(shape.frames) * len(s.frames) // shape.frames] for s in batch]
         pixels = torch.from_numpy(np.concatenate(taken)).to(self.device).permute(0, 3, 1, 2).float()
         pixels = functional.interpolate(pixels, (shape.size, shape.size), mode="bilinear", antialias=True)
-        parts = cubes(scaled(pixels).permute(0, 2, 3, 1).unflatten(0, (len(batch), shape.frames)), shape)
+        parts = cubes(scaled(pixels).permute(0, 2, 3, 1).reshape(-1, shape.frames, shape.size, shape.size, 3), shape)
         mixed = torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
         with torch.inference_mode(), mixed:
             return self.model(parts).float().mean(1).cpu().numpy()  # type: ignore[no-any-return]
@@ -385,11 +385,18 @@ def _is_cached(repo: str) -> bool:
 
 def load_encoder(settings: Settings) -> ClipEncoder | TubeEncoder:
     """The encoder that the settings name. Raises WeightsError where its weights are not here."""
+    own = Path(settings.encoder)
+    if not is_tubes(own):
+        return load_clip(settings)
     device = choose_device(settings.device)
     dtype = choose_dtype(device, settings.precision)
-    own = Path(settings.encoder)
-    if is_tubes(own):
-        return TubeEncoder(load_tubes(own), name=own.name, weights=sha256_of(own), device=device, dtype=dtype)
+    return TubeEncoder(load_tubes(own), name=own.name, weights=sha256_of(own), device=device, dtype=dtype)
+
+
+def load_clip(settings: Settings) -> ClipEncoder:
+    """The encoder that the settings name, one that knows words. Raises WeightsError where its weights are not here."""
+    device = choose_device(settings.device)
+    dtype = choose_dtype(device, settings.precision)
     nano = settings.encoder == "nano"
     name = "nano" if nano else Path(settings.encoder).name
     folder = nano_part("clip") if nano else _folder_of(settings)

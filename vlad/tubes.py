@@ -69,7 +69,9 @@ def cubes(frames: torch.Tensor, shape: Shape) -> torch.Tensor:
 
 def positions(shape: Shape, width: int) -> torch.Tensor:
     """Where each cube is, in sines and cosines of its time, row and column: [steps x side x side, width]."""
-    axes = torch.meshgrid(*(torch.arange(k, dtype=torch.float32) for k in (shape.steps, shape.side, shape.side)), indexing="ij")
+    axes = torch.meshgrid(
+        *(torch.arange(k, dtype=torch.float32) for k in (shape.steps, shape.side, shape.side)), indexing="ij"
+    )
     part = width // 6
     speed = 1000 ** -(torch.arange(part) / max(part, 1))
     told = [f(axis.reshape(-1, 1) * speed) for axis in axes for f in (torch.sin, torch.cos)]
@@ -122,7 +124,11 @@ def save_tubes(model: Tubes, folder: Path) -> None:
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.detach().half().cpu().contiguous() for k, v in model.state_dict().items()}, folder / WEIGHTS, metadata={"format": "pt"})
+    save_file(
+        {k: v.detach().half().cpu().contiguous() for k, v in model.state_dict().items()},
+        folder / WEIGHTS,
+        metadata={"format": "pt"},
+    )
     (folder / CONFIG).write_text(json.dumps(asdict(model.shape), indent=1) + "\n")
 
 
