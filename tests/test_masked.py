@@ -93,25 +93,36 @@ def test_spans_stay_within_their_clip() -> None:
 
 
 def test_it_learns_and_a_stopped_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+
+    def ticking() -> float:
+        now[0] += 0.01  # two are a step
+        return now[0]
+
+    monkeypatch.setattr(masked.time, "monotonic", ticking)
     torch.set_num_threads(1)
-    first, last = recipe("minutes=0.02", "lr=3e-3"), recipe("minutes=0.04", "lr=3e-3")
     told: list[dict[str, Any]] = []
-    model = masked.train(moving(), last, SMALL, tmp_path / "whole", told.append)
+    model = masked.train(moving(), recipe("minutes=0.08", "lr=3e-3"), SMALL, tmp_path / "whole", told.append)
+    assert [row["step"] for row in told] == [100, 200]
     assert told[-1]["loss"] < 0.8  # one that foretells each cube's mean has 1
     assert not (tmp_path / "whole" / masked.CHECKPOINT).exists()
     again = load_tubes(tmp_path / "whole")
     assert all(torch.allclose(a, b, atol=1e-2) for a, b in zip(model.parameters(), again.parameters(), strict=True))
 
-    monkeypatch.setattr(masked, "EVERY", 0.5)
-    monkeypatch.setattr(masked, "save_tubes", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(masked, "EVERY", 1.0)
+    rest: list[dict[str, Any]] = []
+
+    def stop(row: dict[str, Any]) -> None:
+        raise KeyboardInterrupt
+
     with pytest.raises(KeyboardInterrupt):
-        masked.train(moving(), first, SMALL, tmp_path / "out", told.append)
-    steps: list[dict[str, Any]] = []
+        masked.train(moving(), recipe("minutes=0.08", "lr=3e-3"), SMALL, tmp_path / "out", stop)
     with pytest.raises(SettingsError, match="another recipe"):
-        masked.train(moving(), last, SMALL, tmp_path / "out", steps.append)
-    with pytest.raises(KeyboardInterrupt):
-        masked.train(moving(), first, SMALL, tmp_path / "out", steps.append)
-    assert not steps or steps[0]["minutes"] > 0.005  # from where it was
+        masked.train(moving(), recipe("minutes=0.2", "lr=3e-3"), SMALL, tmp_path / "out", rest.append)
+    masked.train(moving(), recipe("minutes=0.08", "lr=3e-3"), SMALL, tmp_path / "out", rest.append)
+    assert [row["step"] for row in rest] == [100, 200]
+    assert rest[-1]["loss"] == pytest.approx(told[-1]["loss"], abs=0.05)
+    assert rest[-1]["minutes"] == pytest.approx(told[-1]["minutes"], abs=0.01)
 
 
 def test_a_folder_is_an_encoder(tmp_path: Path) -> None:
