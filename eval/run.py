@@ -10,6 +10,8 @@
     vlad eval fewshot [sites=10] [shots=1,5,10] ...                  (see fewshot.py)
     vlad eval calibration [rates=2,4] [rounds=10] ...                (see calibration.py)
     vlad eval adapter [base=nano] [adapter=nano] ...                 (see adapter.py)
+    vlad eval captions data=FOLDER [folds=4] ...                     (see captions.py)
+    vlad eval judge server=URL model=NAME data=FOLDER ...            (see judge.py)
     vlad eval privacy data=FOLDER [photos=40] ...                    (see privacy.py)
     vlad eval injection [videos=40] ...                              (see injection.py)
     vlad eval speed [PART...] [seconds=30] [clip=FILE] ...           (see speed.py)
@@ -45,6 +47,7 @@ from . import (
     adapter,
     benchmarks,
     calibration,
+    captions,
     clicks,
     descriptors,
     detection,
@@ -54,6 +57,7 @@ from . import (
     footage,
     gating,
     injection,
+    judge,
     metrics,
     normality,
     privacy,
@@ -86,6 +90,8 @@ OTHERS: dict[str, Callable[[Sequence[str]], int]] = {
     "calibration": calibration.main,
     "explanations": words.main,
     "adapter": adapter.main,
+    "captions": captions.main,
+    "judge": judge.main,
     "injection": injection.main,
     "privacy": privacy.main,
     "speed": speed.main,

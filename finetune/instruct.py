@@ -1,12 +1,12 @@
 """Instruction data of every shape to one: rows that templates are filled and models are tuned with.
 
-    vlad instruct SOURCE -o FILE.jsonl [--kind hivau|hivau-database|captions|uca|cuva|vau-bench|llava|verdicts] [--media FOLDER]
+    vlad instruct SOURCE -o FILE.jsonl [--kind hivau|hivau-database|captions|uca|cuva|vau-bench|llava|verdicts] [--media FOLDER] [--tests]
     vlad instruct sim -o FILE.jsonl [--count 2000]
 
 In: HIVAU-70k (.jsonl of prompt and anwser), UCA (.json of timestamps and sentences), CUVA (.json of instruction and output), VAU-Bench
 (.csv), LLaVA conversations (.json), reviewers' verdicts (.jsonl of `vlad verdicts export`), or the simulated world. Out: one row a question.
-Videos of UCF-Crime's test set are left out by name, wherever they come from (UCA's training split holds 214 of them), and counted. Every
-row that cannot be used is named, all of them at once.
+Videos of UCF-Crime's test set are left out by name, wherever they come from (UCA's training split holds 214 of them), and counted; --tests keeps them, for
+who cross-validates on them. Every row that cannot be used is named, all of them at once.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from vlad.sim import ANOMALIES, Event
 from vlad.sim.captions import answer_of
 
 from .clip import augment
+from .extract import VIDEOS
 from .llava import draw_world
 from .recipe import LlavaRecipe, load_recipe
 from .rows import SHOWN, Found, Row, bare, fault_of, is_test, read_rows, ucf_test, xd_test
@@ -49,6 +50,7 @@ __all__ = [
     "read_source", "run", "simulated", "uca", "ucf_test", "vau_bench", "verdicts", "xd_test",
 ]  # fmt: skip
 
+PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 NONE = "There appears to be no anomaly in this clip."
 LOADED = (
     "Describe the anomaly.",
@@ -57,14 +59,16 @@ LOADED = (
 )  # of a normal clip
 
 
-def convert(source: Path, kind: str = "", media: Path | None = None) -> Found:
-    """Rows of a file of one of the kinds. media: where its videos and images lie; with it, missing ones are faults. Raises InputError."""
+def convert(source: Path, kind: str = "", media: Path | None = None, *, tests: bool = False) -> Found:
+    """Rows of a file of one of the kinds. media: where its videos and images lie; with it, missing ones are faults. tests: test videos are kept. Raises InputError."""
     kind, rows = read_source(source, kind)
     if kind not in READERS:
         raise InputError(f"--kind {kind}: unknown; choose one of {', '.join(READERS)}")
     made = READERS[kind]
     found = Found()
-    there = {bare(p.name): p for p in media.rglob("*") if p.is_file()} if media else {}
+    # of two files of one name the first by its path; features and labels may lie beside a clip under its name
+    paths = sorted(p for p in media.rglob("*") if p.suffix.lower() in VIDEOS | PICTURES) if media else []
+    there = {bare(p.name): p for p in reversed(paths) if p.is_file()}
     for number, row in enumerate(rows, 1):
         try:
             new = list(made(row if kind in BY_VIDEO else [row]))
@@ -75,7 +79,7 @@ def convert(source: Path, kind: str = "", media: Path | None = None) -> Found:
             continue
         for one in new:
             shown = [*one.images, *([one.video] if one.video else [])]
-            if any(map(is_test, shown)):
+            if not tests and any(map(is_test, shown)):
                 found.left_out += 1
                 continue
             found.doubtful += any(re.search(r"(^|[/\\])test(ing)?[/\\]", name, re.I) is not None for name in shown)
@@ -220,16 +224,21 @@ def _noted(seed: int, recipe: LlavaRecipe, rng: np.random.Generator) -> Row:
     )
 
 
-def run(source: str, out: Path, *, kind: str, media: Path | None, count: int, first: int) -> list[str]:
+def run(
+    source: str, out: Path, *, kind: str, media: Path | None, count: int, first: int, tests: bool = False
+) -> list[str]:
     """Write the rows; what was found, a line each. Raises InputError where there is nothing to write."""
     if source == "sim":
         found = Found(simulated(count, out.with_suffix(""), first))
     else:
-        found = convert(Path(source), kind, media)
+        found = convert(Path(source), kind, media, tests=tests)
     rows = found.rows
     lines = [f"{found.left_out} rows of test videos of UCF-Crime and XD-Violence left out"] if found.left_out else []
     if found.doubtful:
         lines.append(f"warning: the paths of {found.doubtful} rows say test; measure nothing on what was trained on")
+    kept = sum(any(map(is_test, [*r.images, *([r.video] if r.video else [])])) for r in rows)
+    if kept:
+        lines.append(f"warning: {kept} rows are of test videos; what is tuned on them is measured on none of them")
     lines += [f"bad: {fault}" for fault in found.faults[:SHOWN]]
     lines += [f"and {len(found.faults) - SHOWN} more bad rows"] if len(found.faults) > SHOWN else []
     if not rows:

@@ -75,7 +75,8 @@ def database(videos: dict[str, Any]) -> Iterator[Row]:
         told = [t for event in facts["clips_caption"] for t in event]
         if len(clips) != len(told) or len(facts["events"]) != len(facts["events_summary"]):
             raise ValueError(f"{name}: {len(clips)} clips for {len(told)} captions, or events without a summary")
-        yield from uca({name: {"timestamps": clips, "sentences": told}})
+        for k, row in enumerate(uca({name: {"timestamps": clips, "sentences": told}})):
+            yield row.model_copy(update={"id": f"hivau-{name}-c{k}", "source": "hivau"})
         spans: list[tuple[str, Any, Any]] = [
             (f"e{k}", span, text)
             for k, (span, text) in enumerate(zip(facts["events"], facts["events_summary"], strict=True))
@@ -133,15 +134,16 @@ def vau_bench(rows: Iterable[Any]) -> Iterator[Row]:
             str(reasoning.get(k, ""))
             for k in ("Key Evidence", "Detailed Explanation", "Cause and Effect", "Conclusion")
         ]
-        timed = all(row.get(k) not in (None, "", "-1") for k in ("Start Time", "End Time"))
-        start, end = (float(row[k]) if timed else None for k in ("Start Time", "End Time"))
+        times = [row.get(k) for k in ("Start Time", "End Time")]
+        start, end = (float(t) if t not in (None, "") else 0.0 for t in times)
+        timed = 0 <= start < end  # -1 to -1 or 0 to 0: of the whole clip
         normal = label.lower() == "normal"
         asked = {"description": "Describe this clip.", "analysis": "Is something out of place here, and why?"}
         told = {"description": _text(row, "Description"), "analysis": " ".join(p for p in parts if p)}
         for task in asked:
             yield Row(
                 id=f"vau-{number}-{task}", source="vau-bench", prompt="chat", values=chat(asked[task]), answer=told[task],
-                video=video, start=start, end=end, normal=normal, task=task,
+                video=video, start=start if timed else None, end=end if timed else None, normal=normal, task=task,
             )  # fmt: skip
 
 
