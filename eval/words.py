@@ -39,6 +39,7 @@ from .verb import show_table
 
 Floats = npt.NDArray[np.float64]
 ROUNDS = 1000
+TOGETHER = 8  # answers a judge is asked before its marks are kept
 MARKS = ("event", "who", "where", "invented")  # of the template judge
 
 
@@ -207,18 +208,17 @@ def paired(truth: Mapping[str, Item], said: Mapping[str, Item], name: str) -> di
 
 def marks_of(pairs: Sequence[tuple[str, str]], url: str, model: str, cache: Path) -> list[dict[str, int] | None]:
     """The marks that a model behind a server gives to pairs (reference, answer) by the template `judge`, None for what cannot be read; kept in `cache`, asked once."""
-    settings = make_settings(server=url, explainer=model)
+    settings = make_settings(server=url, explainer=model, server_seconds=600)
     engine, prompt = load_server(settings), load_prompt("judge")
     kept: dict[str, Any] = json.loads(cache.read_text()) if cache.is_file() else {}
     keys = [hashlib.sha256(json.dumps([prompt.hash, model, *p]).encode()).hexdigest() for p in pairs]
     asked = [i for i, k in enumerate(keys) if k not in kept]
-    requests = [
-        make_request(prompt, prompt.tell({"reference": pairs[i][0], "answer": pairs[i][1]}, images=0), (), settings) for i in asked
-    ]  # fmt: skip
-    for i, reply in zip(asked, engine(requests), strict=True):
-        answer = read_json(reply.text)
-        kept[keys[i]] = answer if isinstance(answer, dict) and not prompt.faults(answer) else None
-    cache.write_text(json.dumps(kept))
+    for some in (asked[at : at + TOGETHER] for at in range(0, len(asked), TOGETHER)):
+        told = [prompt.tell({"reference": pairs[i][0], "answer": pairs[i][1]}, images=0) for i in some]
+        for i, reply in zip(some, engine([make_request(prompt, t, (), settings) for t in told]), strict=True):
+            answer = read_json(reply.text)
+            kept[keys[i]] = answer if isinstance(answer, dict) and not prompt.faults(answer) else None
+        cache.write_text(json.dumps(kept))
     return [kept[k] for k in keys]
 
 
