@@ -38,9 +38,11 @@ def test_a_judge_is_held_against_them(like_us: bool, tmp_path: Path, monkeypatch
     data = sentences(tmp_path / "data")
     told = iter(ROWS)
 
+    def mark(row: dict[str, Any]) -> str:
+        return "no JSON" if row is ROWS[0] else json.dumps({m: row[m] if like_us else 1 for m in words.MARKS})
+
     def engine(requests: Any) -> list[Any]:
-        marks = [{m: r[m] if like_us else 1 for m in words.MARKS} for r in (next(told) for _ in requests)]
-        return [SimpleNamespace(text=json.dumps(m) if k else "no JSON") for k, m in enumerate(marks)]
+        return [SimpleNamespace(text=mark(next(told))) for _ in requests]
 
     monkeypatch.setattr(words, "load_server", lambda settings: engine)
     given = ["server=http://x/v1", "model=some/model", f"data={data}", f"work={tmp_path / 'work'}"]
