@@ -1,6 +1,6 @@
 """Real video with real text: nano's adapter as it ships and tuned on people's sentences, cross-validated by video.
 
-    vlad eval captions data=FOLDER [folds=4] [epochs=2] [work=runs/captions]
+    vlad eval captions data=FOLDER [folds=2] [epochs=2] [work=runs/captions]
 
 In: DATA/frames with ucf_captions.json: of 68 test videos of UCF-Crime what people (UCA) and a machine (HIVAU-70k) wrote of their moments. Out: a table and
 WORK/captions.json, with references.jsonl, before.jsonl and after.jsonl beside it: people's sentences on moments of videos that the adapter was not tuned on,
@@ -33,7 +33,7 @@ from .answers import Item
 from .verb import options_of, vlad
 from .words import compare, show_lines
 
-OPTIONS = {"data": os.environ.get("VLAD_DATA", ""), "folds": "4", "epochs": "2", "work": "runs/captions"}
+OPTIONS = {"data": os.environ.get("VLAD_DATA", ""), "folds": "2", "epochs": "2", "work": "runs/captions"}
 TUNED = ("batch=16", "accumulate=1", "lr=4e-4", "checkpointing=false", "held_out=0.01", "evaluate=0", "probe=0")
 Row = dict[str, Any]
 

@@ -10,7 +10,7 @@
     vlad eval fewshot [sites=10] [shots=1,5,10] ...                  (see fewshot.py)
     vlad eval calibration [rates=2,4] [rounds=10] ...                (see calibration.py)
     vlad eval adapter [base=nano] [adapter=nano] ...                 (see adapter.py)
-    vlad eval captions data=FOLDER [folds=4] ...                     (see captions.py)
+    vlad eval captions data=FOLDER [folds=2] ...                     (see captions.py)
     vlad eval judge server=URL model=NAME data=FOLDER ...            (see judge.py)
     vlad eval privacy data=FOLDER [photos=40] ...                    (see privacy.py)
     vlad eval injection [videos=40] ...                              (see injection.py)
