@@ -39,10 +39,18 @@ OPTIONS = {"tubes": "runs/masked", "data": os.environ.get("VLAD_DATA", ""), "wor
 WINDOW = {"fights": 32, "street": 16}  # frames of the source that the transformer sees 16 of: about 15 a second
 PENALTIES = tuple(10.0**k for k in range(-5, 2))
 FOLDS = 5
-IMAGENET, MASKED, RANDOM, MOVES = "ImageNet, mean and change", "masked", "never trained", "how much moves"
-PARTS = ("ImageNet, mean", "ImageNet, change", MASKED, RANDOM)
+IMAGENET, MASKED, MOVES = "ImageNet, mean and change", "masked, mean and change", "how much moves"
+PARTS = (
+    "ImageNet, mean",
+    "ImageNet, change",
+    "masked, mean",
+    "masked, change",
+    "never trained, mean",
+    "never trained, change",
+)
 WAYS: dict[str, tuple[str, ...]] = {
-    IMAGENET: PARTS[:2], PARTS[0]: PARTS[:1], PARTS[1]: PARTS[1:2], MASKED: (MASKED,), RANDOM: (RANDOM,), "ImageNet and masked": (*PARTS[:2], MASKED),
+    IMAGENET: PARTS[:2], PARTS[0]: PARTS[:1], PARTS[1]: PARTS[1:2], MASKED: PARTS[2:4], PARTS[2]: PARTS[2:3], PARTS[3]: PARTS[3:4],
+    "never trained, mean and change": PARTS[4:], "ImageNet and masked": PARTS[:4],
 }  # fmt: skip
 Floats = npt.NDArray[np.float64]
 
@@ -86,11 +94,11 @@ def of_pictures(path: Path, encoder: ClipEncoder, settings: Settings) -> dict[st
     return {PARTS[0]: np.concatenate(inner).mean(0), PARTS[1]: change[:-1], MOVES: change[-1:]}
 
 
-def of_tubes(path: Path, encoder: TubeEncoder, settings: Settings) -> Floats:
-    """Of a clip the mean feature."""
+def of_tubes(path: Path, encoder: TubeEncoder, settings: Settings, names: Sequence[str]) -> dict[str, Floats]:
+    """Of a clip the mean feature, its two halves by `names`."""
     with open_video(path, settings, size=encoder.size) as clip:
         found: Floats = encoder(clip).values.astype(np.float64).mean(0)
-        return found
+    return dict(zip(names, np.split(found, 2), strict=True))
 
 
 def described(clips: Sequence[Labelled], data: Path, folder: Path, work: Path) -> list[dict[str, Floats]]:
@@ -105,10 +113,10 @@ def described(clips: Sequence[Labelled], data: Path, folder: Path, work: Path) -
     )
     makers: dict[str, Callable[[Labelled], dict[str, Floats]]] = {
         pictures.name: lambda c: of_pictures(data / c.path, pictures, plain),
-        tubes.name: lambda c: {MASKED: of_tubes(data / c.path, tubes, _settings(c, tubes))},
-        f"{unlearnt.name}-{tubes.model.shape.width}": lambda c: {
-            RANDOM: of_tubes(data / c.path, unlearnt, _settings(c, tubes))
-        },
+        tubes.name: lambda c: of_tubes(data / c.path, tubes, _settings(c, tubes), PARTS[2:4]),
+        f"{unlearnt.name}-{tubes.model.shape.width}": lambda c: of_tubes(
+            data / c.path, unlearnt, _settings(c, tubes), PARTS[4:]
+        ),
     }
     found = []
     for clip in track(clips, "descriptors"):

@@ -59,9 +59,9 @@ def test_a_cube_holds_its_own_pixels() -> None:
     assert len(torch.unique(positions(SMALL, 24), dim=0)) == 32  # no two cubes are at one place
 
 
-@pytest.mark.parametrize("wrong", [{"frames": 5}, {"size": 30}, {"heads": 5}, {"depth": 0}])
+@pytest.mark.parametrize("wrong", [{"frames": 5}, {"size": 30}, {"heads": 5}, {"depth": 0}, {"tube": 16}])
 def test_a_shape_that_does_not_divide_is_refused(wrong: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match=r"multiple|depth"):
+    with pytest.raises(ValueError, match=r"multiple|depth|one step"):
         Shape(**wrong)
 
 
@@ -133,7 +133,8 @@ def test_a_folder_is_an_encoder(tmp_path: Path) -> None:
     encoder = load_encoder(settings)
     assert isinstance(encoder, TubeEncoder)
     features = Analyzer(settings).features(clip)[0]
-    assert features.values.shape == (1, 24)
+    assert features.values.shape == (1, 2 * 24)
+    assert features.values[0, 24:].min() > 0  # it changes
     assert features.encoder == encoder.name
     with pytest.raises(WeightsError, match="no words"):
         encoder.embed_text(["a fight"])

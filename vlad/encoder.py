@@ -233,7 +233,8 @@ class Drawn:
 
 
 class TubeEncoder:
-    """A model of `vlad.tubes` as an Encoder: a feature is the mean of a snippet's tokens. It has no words: a head that reads class names is not for it.
+    """A model of `vlad.tubes` as an Encoder: a feature is the mean of a snippet's tokens [width], and their mean absolute change from one step to the next
+    at each place [width]. It has no words: a head that reads class names is not for it.
 
     name: what the fingerprint calls the weights.
     """
@@ -244,7 +245,7 @@ class TubeEncoder:
         self.model, self.device, self.dtype = model.eval().to(device), device, dtype
         self.size = model.shape.size  # pixels; of the short side of frames it wants
         self.batch = 2 if device.type == "cpu" else 32  # snippets a call
-        self.name = f"{name}@{hashlib.sha256(weights.encode()).hexdigest()[:12]}"
+        self.name = f"{name}@{hashlib.sha256(json.dumps([weights, CHANGE]).encode()).hexdigest()[:12]}"
 
     def embed_text(self, texts: list[str]) -> npt.NDArray[np.float32]:
         """Raises WeightsError: nobody told this encoder of words."""
@@ -268,7 +269,7 @@ class TubeEncoder:
         return Features(np.stack(rows), np.array(edges), self.name)
 
     def _rows(self, batch: list[Snippet]) -> npt.NDArray[np.float32]:
-        """A row a snippet, [N, width]; frames are taken evenly where a snippet has more or fewer than the model reads."""
+        """A row a snippet, [N, 2 width]; frames are taken evenly where a snippet has more or fewer than the model reads."""
         shape = self.model.shape
         taken = [s.frames[np.arange(shape.frames) * len(s.frames) // shape.frames] for s in batch]
         pixels = torch.from_numpy(np.concatenate(taken)).to(self.device).permute(0, 3, 1, 2).float()
@@ -276,7 +277,10 @@ class TubeEncoder:
         parts = cubes(scaled(pixels).permute(0, 2, 3, 1).reshape(-1, shape.frames, shape.size, shape.size, 3), shape)
         mixed = torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
         with torch.inference_mode(), mixed:
-            return self.model(parts).float().mean(1).cpu().numpy()  # type: ignore[no-any-return]
+            tokens = self.model(parts).float()
+        found = tokens.reshape(len(tokens), shape.steps, -1, shape.width)
+        change = found.diff(dim=1).abs().mean((1, 2))
+        return torch.cat([found.mean((1, 2)), change], 1).cpu().numpy()
 
 
 def _put_seen(values: npt.NDArray[np.float32], edges: npt.NDArray[np.float64], snippets: Iterable[Snippet]) -> None:

@@ -41,8 +41,10 @@ class Shape:
             )
             if min(value, part) < 1 or value % part
         ]
-        if faults or self.depth < 1:
-            raise ValueError("; ".join(faults) or f"depth is {self.depth}, expected at least 1")
+        faults += [f"depth is {self.depth}, expected at least 1"] * (self.depth < 1)
+        faults += ["frames make one step, expected two or more"] * (self.frames <= self.tube)
+        if faults:
+            raise ValueError("; ".join(faults))
 
     @property
     def steps(self) -> int:
