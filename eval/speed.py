@@ -44,12 +44,14 @@ from vlad.sim.events import make_event
 from vlad.types import Segment, Snippet
 from vlad.video import open_video
 
+from .scale import Cost, features_cost, nodes
 from .verb import options_of
 
 OPTIONS = {"seconds": "30", "clip": "", "day": "3600", "profile": "", "work": "runs/eval"}
 SEED = 1_900_000
 PIECE = 20.0  # seconds
 TURNS = 5
+PIECES = 24  # clips of PIECE seconds, for Ray
 
 
 def make_clip(path: Path, *, seconds: float, size: tuple[int, int], fps: float) -> Path:
@@ -131,6 +133,7 @@ class Parts:
         "pair",
         "day",
         "vit",
+        "ray",
     )
 
     def __init__(self, clip: Path, seconds: float, *, work: Path = Path("runs/eval"), day: float = 3600.0) -> None:
@@ -312,6 +315,35 @@ class Parts:
                 f"times real time: {self.day:g} s of a quiet day, 1920 x 1080, 1 % activity", self.day / wall, note, 24
             ),
             Took("GB at most, all processes", peak / 1e9, bar=2, most=True),
+        ]
+
+    def _ray(self) -> list[Took]:
+        """Clips by two nodes of a core each, beside two processes of one thread each that halve them, and beside one process as it is."""
+        clip, folder = self.work / f"piece-{PIECE:g}.mp4", self.work / "pieces"
+        if not clip.exists():
+            make_clip(clip, seconds=PIECE, size=(640, 360), fps=30)
+        folder.mkdir(exist_ok=True)
+        clips = [folder / f"{i}.mp4" for i in range(PIECES)]
+        for copy in clips:
+            copy.unlink(missing_ok=True)
+            copy.hardlink_to(clip)
+        costs: dict[str, list[Cost]] = {"one": [], "two": [], "ray": []}
+        with nodes(2) as cluster:
+            for _ in range(3):
+                costs["one"].append(features_cost([clips], self.work / "plain"))
+                costs["two"].append(features_cost([clips[::2], clips[1::2]], self.work / "halves", threads="1"))
+                costs["ray"].append(features_cost([clips], self.work / "ray", "--ray", cluster.address))
+        told = {name: np.median([[c.wall, c.used] for c in own], axis=0) for name, own in costs.items()}
+        note = f"{PIECES} clips of {PIECE:g} s, all started anew, median of 3; " + ", ".join(
+            f"{name} {wall:.1f} s ({used:.1f} of the processor)" for name, (wall, used) in told.items()
+        )
+        ratios = {name: np.array([[r.wall / c.wall, r.used / c.used] for r, c in zip(costs["ray"], costs[name], strict=True)])
+                  for name in ("one", "two")}  # fmt: skip
+        wall, used = (float(v) for v in np.median(ratios["two"], axis=0))
+        return [
+            Took("Ray with two nodes over two processes that halve the clips: seconds", wall, note, 1.1, most=True),
+            Took("the same: processor seconds", used),
+            Took("Ray with two nodes over one process: seconds", float(np.median(ratios["one"][:, 0]))),
         ]
 
     def _vit(self) -> list[Took]:

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,12 +13,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 import pytest
 from vlad.eval.scale import Nodes, nodes
 
-import vlad
 from vlad import cluster
 from vlad.cli import main as command
 from vlad.errors import ClusterError, SettingsError, VideoError
@@ -73,6 +72,7 @@ def test_a_manifest_counts_what_is_whole(tmp_path: Path) -> None:
 
 
 @RAY
+@pytest.mark.slow
 def test_where_nobody_answers_it_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Ray itself waits there for more than a minute, and then ends the process."""
     monkeypatch.setattr(cluster, "REACHED", 3.0)
@@ -83,6 +83,9 @@ def test_where_nobody_answers_it_is_told(monkeypatch: pytest.MonkeyPatch, tmp_pa
 @pytest.fixture(scope="module")
 def two() -> Iterator[Nodes]:
     """A head without cores, and two nodes with one each."""
+    from ray import cloudpickle
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # nodes know vlad, and not its tests
     with nodes(2) as running:
         yield running
 
@@ -223,11 +226,9 @@ def test_a_machine_that_is_killed_in_the_middle_takes_nothing_with_it(tmp_path: 
 
 @RAY
 @pytest.mark.slow
-def test_nothing_of_it_listens_for_a_browser_or_tells_its_makers(two: Nodes) -> None:
-    """The guard of this suite ends a run in which Ray's own processes try to reach another machine."""
-    told = [p.info["cmdline"] for p in psutil.process_iter(["cmdline"]) if "dashboard.py" in str(p.info["cmdline"])]
-    ports = [c.laddr.port for p in psutil.process_iter() if "dashboard/dashboard.py" in str(p.info) for c in p.net_connections("inet") if c.status == "LISTEN"]  # fmt: skip
-    assert told
-    assert 8265 not in ports
-    assert np.all([os.environ.get(name) == value for name, value in cluster.SILENT.items()])
-    assert vlad.__version__
+def test_no_page_of_it_listens_and_it_tells_nobody(two: Nodes) -> None:
+    """The guard of this suite fails a run in which a process of Ray's tries to reach another machine: its head reports that it reports nothing."""
+    mine = psutil.Process().children(recursive=True)
+    assert any("gcs_server" in " ".join(p.cmdline()) for p in mine)
+    listening = {c.laddr.port for p in mine for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+    assert not listening & {8265, 52365}  # its page, and the agent that serves one

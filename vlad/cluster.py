@@ -146,7 +146,8 @@ class _Crew(Generic[J, R]):
                 try:
                     found = ray.get(answer)
                 except ray.exceptions.RayTaskError as error:  # a bug: it costs this job and no other
-                    found = ClusterError(f"a bug of vlad's, {type(error.cause).__name__}: {error.cause}")
+                    first = (str(error.cause).strip().splitlines() or [""])[0]
+                    found = ClusterError(f"a bug of vlad's, {type(error.cause).__name__}: {first[:200]}")
                 except ray.exceptions.RayError as error:
                     self._dismiss(place)
                     yield from self._again(place, job, error)
