@@ -1,9 +1,10 @@
 """How fast the line is, part by part and as ratios within one run, and how much memory it takes.
 
-    vlad eval speed [PART...] [seconds=30] [clip=FILE] [day=3600] [profile=FILE] [work=runs/eval]
+    vlad eval speed [PART...] [seconds=30] [clip=FILE] [day=3600] [profile=FILE] [work=runs/eval] [published=FOLDER] [steps=4]
 
 In: a clip, or none for a simulated one. Out: lines of a table, part by part: times real time, ratios, bytes, and the processor's own limits
-of the same run. The ViT's weights are random, since speed does not depend on them.
+of the same run. The ViT's weights are random, since speed does not depend on them. published: a folder of checkouts of VadCLIP and UR-DMU, whose own training
+loops run beside ours for `steps` steps.
 """
 
 from __future__ import annotations
@@ -44,10 +45,19 @@ from vlad.sim.events import make_event
 from vlad.types import Segment, Snippet
 from vlad.video import open_video
 
+from .pace import WIDTHS, paces
 from .scale import Cost, features_cost, nodes
 from .verb import options_of
 
-OPTIONS = {"seconds": "30", "clip": "", "day": "3600", "profile": "", "work": "runs/eval"}
+OPTIONS = {
+    "seconds": "30",
+    "clip": "",
+    "day": "3600",
+    "profile": "",
+    "work": "runs/eval",
+    "published": "",
+    "steps": "4",
+}
 SEED = 1_900_000
 PIECE = 20.0  # seconds
 TURNS = 5
@@ -134,10 +144,15 @@ class Parts:
         "day",
         "vit",
         "ray",
+        "training",
     )
 
-    def __init__(self, clip: Path, seconds: float, *, work: Path = Path("runs/eval"), day: float = 3600.0) -> None:
+    def __init__(
+        self, clip: Path, seconds: float, *, work: Path = Path("runs/eval"), day: float = 3600.0,
+        published: Path | None = None, steps: int = 4,
+    ) -> None:  # fmt: skip
         self.clip, self.seconds, self.work, self.day = clip, seconds, work, day
+        self.published, self.steps = published, steps
         self.settings = make_settings(cache=None)
 
     def measure(self, part: str) -> list[Took]:
@@ -346,6 +361,18 @@ class Parts:
             Took("Ray with two nodes over one process: seconds", float(np.median(ratios["one"][:, 0]))),
         ]
 
+    def _training(self) -> list[Took]:
+        found = []
+        for kind in WIDTHS:
+            mine, other = paces(kind, self.steps, self.work, self.published)
+            note = f"{self.steps} steps of 128 bags, in turns: {', '.join(f'{s:.2f}' for s in mine)} s a step"
+            if other:
+                note += f", theirs {', '.join(f'{s:.2f}' for s in other)}"
+            name = f"{kind}, training: seconds a step, the published loop over ours"
+            ratio = sum(other) / sum(mine) if other else float("nan")
+            found.append(Took(name, ratio, note if other else f"{note}; published=FOLDER names no checkouts of theirs"))
+        return found
+
     def _vit(self) -> list[Took]:
         vit = vit_speed(self.clip)
         return [
@@ -535,7 +562,10 @@ def main(argv: Sequence[str]) -> int:
                   disable=not sys.stderr.isatty(), transient=True) as bar:  # fmt: skip
         task = bar.add_task("a clip to measure on", total=None)
         clip, seconds = clip_for(options, work)
-        parts = Parts(clip, seconds, work=work, day=float(options["day"]))
+        published = Path(options["published"]) if options["published"] else None
+        parts = Parts(
+            clip, seconds, work=work, day=float(options["day"]), published=published, steps=int(options["steps"])
+        )
         told: list[dict[str, Any]] = []
         wanted = [p for p in Parts.PARTS if not named or p in named]
         with profiled(options["profile"]):
