@@ -25,6 +25,10 @@ from vlad.cluster import SILENT
 # A head asks the clouds' own addresses which of them it is in, reports or not; it asks by this, where nobody is.
 NOWHERE = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
 
+PLAIN = {
+    "RAY_worker_niceness": "0"
+}  # else its workers give way to whatever runs beside them, and a comparison with other processes says nothing
+
 
 @dataclass(frozen=True)
 class Nodes:
@@ -44,7 +48,7 @@ def nodes(count: int, *, cores: int = 1) -> Iterator[Nodes]:
     """A cluster of `count` nodes with `cores` each, all on this machine."""
     from ray.cluster_utils import Cluster
 
-    with patch.dict(os.environ, SILENT | NOWHERE):
+    with patch.dict(os.environ, SILENT | NOWHERE | PLAIN):
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         try:
             yield Nodes(cluster.address, cluster, [cluster.add_node(num_cpus=cores) for _ in range(count)])

@@ -1,10 +1,10 @@
 """How fast the line is, part by part and as ratios within one run, and how much memory it takes.
 
-    vlad eval speed [PART...] [seconds=30] [clip=FILE] [day=3600] [profile=FILE] [work=runs/eval] [published=FOLDER] [steps=4]
+    vlad eval speed [PART...] [seconds=30] [clip=FILE] [day=3600] [profile=FILE] [work=runs/eval] [published=FOLDER] [steps=4] [pieces=24]
 
 In: a clip, or none for a simulated one. Out: lines of a table, part by part: times real time, ratios, bytes, and the processor's own limits
 of the same run. The ViT's weights are random, since speed does not depend on them. published: a folder of checkouts of VadCLIP and UR-DMU, whose own training
-loops run beside ours for `steps` steps.
+loops run beside ours for `steps` steps. pieces: clips of 20 s that Ray hands out.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ OPTIONS = {
     "work": "runs/eval",
     "published": "",
     "steps": "4",
+    "pieces": "24",
 }
 SEED = 1_900_000
 PIECE = 20.0  # seconds
 TURNS = 5
-PIECES = 24  # clips of PIECE seconds, for Ray
 
 
 def make_clip(path: Path, *, seconds: float, size: tuple[int, int], fps: float) -> Path:
@@ -149,10 +149,10 @@ class Parts:
 
     def __init__(
         self, clip: Path, seconds: float, *, work: Path = Path("runs/eval"), day: float = 3600.0,
-        published: Path | None = None, steps: int = 4,
+        published: Path | None = None, steps: int = 4, pieces: int = 24,
     ) -> None:  # fmt: skip
         self.clip, self.seconds, self.work, self.day = clip, seconds, work, day
-        self.published, self.steps = published, steps
+        self.published, self.steps, self.pieces = published, steps, pieces
         self.settings = make_settings(cache=None)
 
     def measure(self, part: str) -> list[Took]:
@@ -338,18 +338,18 @@ class Parts:
         if not clip.exists():
             make_clip(clip, seconds=PIECE, size=(640, 360), fps=30)
         folder.mkdir(exist_ok=True)
-        clips = [folder / f"{i}.mp4" for i in range(PIECES)]
+        clips = [folder / f"{i}.mp4" for i in range(self.pieces)]
         for copy in clips:
             copy.unlink(missing_ok=True)
             copy.hardlink_to(clip)
         costs: dict[str, list[Cost]] = {"one": [], "two": [], "ray": []}
         with nodes(2) as cluster:
-            for _ in range(3):
+            for _ in range(2):
                 costs["one"].append(features_cost([clips], self.work / "plain"))
                 costs["two"].append(features_cost([clips[::2], clips[1::2]], self.work / "halves", threads="1"))
                 costs["ray"].append(features_cost([clips], self.work / "ray", "--ray", cluster.address))
         told = {name: np.median([[c.wall, c.used] for c in own], axis=0) for name, own in costs.items()}
-        note = f"{PIECES} clips of {PIECE:g} s, all started anew, median of 3; " + ", ".join(
+        note = f"{self.pieces} clips of {PIECE:g} s, all started anew, twice; " + ", ".join(
             f"{name} {wall:.1f} s ({used:.1f} of the processor)" for name, (wall, used) in told.items()
         )
         ratios = {name: np.array([[r.wall / c.wall, r.used / c.used] for r, c in zip(costs["ray"], costs[name], strict=True)])
@@ -564,7 +564,13 @@ def main(argv: Sequence[str]) -> int:
         clip, seconds = clip_for(options, work)
         published = Path(options["published"]) if options["published"] else None
         parts = Parts(
-            clip, seconds, work=work, day=float(options["day"]), published=published, steps=int(options["steps"])
+            clip,
+            seconds,
+            work=work,
+            day=float(options["day"]),
+            published=published,
+            steps=int(options["steps"]),
+            pieces=int(options["pieces"]),
         )
         told: list[dict[str, Any]] = []
         wanted = [p for p in Parts.PARTS if not named or p in named]
