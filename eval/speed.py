@@ -131,6 +131,7 @@ class Parts:
         "pair",
         "day",
         "vit",
+        "gpu",
     )
 
     def __init__(self, clip: Path, seconds: float, *, work: Path = Path("runs/eval"), day: float = 3600.0) -> None:
@@ -322,6 +323,12 @@ class Parts:
             Took("ViT-B/16: share of the limit", vit["share_of_limit"],
                  f"decoding {vit['decode_seconds']:.1f} s, tower {vit['tower_seconds']:.1f} s", 0.85),
         ]  # fmt: skip
+
+    def _gpu(self) -> list[Took]:
+        from .gpu import gpu_lines
+
+        told = [Took(*line) for line in gpu_lines(self.clip, self.seconds)]
+        return told or [Took("GPUs here", 0.0, "nothing was measured")]
 
 
 def vit_encoder() -> ClipEncoder:
