@@ -47,6 +47,7 @@ CHAT = (
 )
 SPECIAL = ["<pad>", "<bos>", "<eos>", "<image>", "<system>", "<user>", "<assistant>"]
 EVERY = 100  # steps until the next line and checkpoint
+TOLD = 1500  # spans whose words the tokenizer is built from
 ADAPTER_SEEDS = 50_000  # spans that the adapter learns from begin there
 TARGETS = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
 
@@ -363,11 +364,11 @@ def held_loss(model: Any, tokenizer: Any, lessons: Sequence[Lesson]) -> float:
 
 
 def texts_of(photos: Photos, rows: Sequence[int], spans: Spans, told: Spans, recipe: LlavaRecipe) -> list[str]:
-    """Everything that the model reads and writes in training, for the tokenizer."""
+    """What the model reads and writes in training, for the tokenizer: of photos all, of spans as many as tell nothing new."""
     rng = np.random.default_rng([recipe.seed, 59])
     lessons = [photo_lesson(photos, i, rng) for i in rows]
-    lessons += [span_lesson(spans, i, recipe, rng) for i in range(len(spans.spans))]
-    lessons += [template_lesson(told, i, recipe, rng) for i in range(len(told.spans))]
+    lessons += [span_lesson(spans, i, recipe, rng) for i in range(min(len(spans.spans), TOLD))]
+    lessons += [template_lesson(told, i, recipe, rng) for i in range(min(len(told.spans), TOLD))]
     return [t.replace("<image>", "") for x in lessons for t in (x.before, *(part for pair in x.asked for part in pair))]
 
 

@@ -107,7 +107,7 @@ def spans_drawn(seeds: range, recipe: LlavaRecipe, folder: Path, *, measured: fl
     spans: list[Span] = []
     pictures: list[npt.NDArray[np.uint8]] = []
     chunks = [range(first, min(first + CHUNK, seeds.stop)) for first in range(seeds.start, seeds.stop, CHUNK)]
-    missing = [chunk for chunk in chunks if not (folder / f"{chunk.start}.json").is_file()]
+    missing = [chunk for chunk in chunks if not (folder / f"{_name(chunk)}.json").is_file()]
     if missing:
         with ProcessPoolExecutor(
             mp_context=get_context("spawn")
@@ -116,8 +116,8 @@ def spans_drawn(seeds: range, recipe: LlavaRecipe, folder: Path, *, measured: fl
             for job in track(as_completed(jobs), "spans", total=len(jobs)):
                 job.result()
     for chunk in chunks:
-        spans += [_read(row) for row in json.loads((folder / f"{chunk.start}.json").read_text())]
-        pictures += list(np.load(folder / f"{chunk.start}.npy", allow_pickle=False, mmap_mode="r"))
+        spans += [_read(row) for row in json.loads((folder / f"{_name(chunk)}.json").read_text())]
+        pictures += list(np.load(folder / f"{_name(chunk)}.npy", allow_pickle=False, mmap_mode="r"))
     return Spans(tuple(spans), tuple(pictures))
 
 
@@ -130,12 +130,16 @@ def _chunk(seeds: range, recipe: LlavaRecipe, folder: Path, measured: float) -> 
         frames, span = draw_span(seed, recipe, detector if looked else None)
         pictures.append(np.stack([cv2.resize(f, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for f in frames]))
         spans.append(asdict(span))
-    part = folder / f".{seeds.start}.npy"
+    part = folder / f".{_name(seeds)}.npy"
     np.save(part, np.stack(pictures), allow_pickle=False)
-    part.replace(folder / f"{seeds.start}.npy")
-    part = folder / f".{seeds.start}.json"
+    part.replace(folder / f"{_name(seeds)}.npy")
+    part = folder / f".{_name(seeds)}.json"
     part.write_text(json.dumps(spans))
-    part.replace(folder / f"{seeds.start}.json")
+    part.replace(folder / f"{_name(seeds)}.json")
+
+
+def _name(seeds: range) -> str:
+    return f"{seeds.start}-{seeds.stop}"
 
 
 def _read(row: dict[str, Any]) -> Span:
