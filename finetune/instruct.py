@@ -32,7 +32,6 @@ from vlad.prompting import load_prompt
 from vlad.sim import ANOMALIES
 from vlad.sim.captions import ORDINARY, REASONS, answer_of
 
-from .clip import augment
 from .recipe import LlavaRecipe, load_recipe
 from .spans import Span, draw_span, draw_world, suggested
 
@@ -440,8 +439,8 @@ def _drawn(seed: int, recipe: LlavaRecipe, folder: Path) -> Row:
     if task == "summarise":
         values, answer = noted(seed, recipe, rng)
         return Row(id=f"sim-{seed}", source="sim", prompt=task, values=values, answer=answer, task=task)
-    frames, span = draw_span(seed, recipe, None)
-    images, pictures = [], augment(frames, recipe.size, rng, strength=0.3)
+    pictures, span = draw_span(seed, recipe, None)
+    images = []
     for k, picture in enumerate(pictures):
         path = folder / f"{seed}-{k}.jpg"
         Image.fromarray(picture).save(path, quality=92)

@@ -1,9 +1,9 @@
 """nano's LLaVA: pre-trained on captions of real photos and on simulated spans, then a LoRA adapter for the templates.
 
 In: Flickr8k's photos with five captions and what the detector sees in them, simulated spans with questions, JSON reports and measured facts.
-Out: a folder that AutoModelForImageTextToText loads once `vlad.explainers.tower` is imported, and a PEFT adapter. The tower is nano's two eyes
-and stays as it is; each step sees its pictures anew, changed a little. All that is asked of one picture or span shares its tokens in one sequence,
-under a mask that keeps one question from another. 820 photos, those that `vlad.finetune.sight` leaves out, are never read. Knows no test data.
+Out: a folder that AutoModelForImageTextToText loads once `vlad.explainers.tower` is imported, and a PEFT adapter. The tower is nano's two eyes,
+which stay as they are, so its tokens are computed once; all that is asked of one picture or span shares these tokens in one sequence, under a
+mask that keeps one question from another. 820 photos, those that `vlad.finetune.sight` leaves out, are never read. Knows no test data.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -23,21 +22,20 @@ from rich.progress import track
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset
 
 from vlad.config import make_settings
 from vlad.device import choose_device, choose_dtype
 from vlad.explainers.captioner import asked, seen_words, tidy
 from vlad.explainers.explain import dialogue
-from vlad.explainers.tower import SIDE, TOKENS, EyesConfig
+from vlad.explainers.tower import SIDE, TOKENS, EyesConfig, EyesTower
 from vlad.objects import load_detector
 from vlad.prompting import load_prompt
 
 from .clip import augment
 from .instruct import asked_of, noted, task_of
 from .recipe import LlavaRecipe
-from .sight import read_photos
-from .spans import Spans, spans_drawn, suggested
+from .sight import Picture, read_photos
+from .spans import Spans, pixels_of, spans_seen, suggested
 
 CHAT = (
     "{% for m in messages %}{{ '<' + m['role'] + '>' }}{% for c in m['content'] %}"
@@ -46,27 +44,26 @@ CHAT = (
     "{% if add_generation_prompt %}<assistant>{% endif %}"
 )
 SPECIAL = ["<pad>", "<bos>", "<eos>", "<image>", "<system>", "<user>", "<assistant>"]
-EVERY = 100  # steps until the next line and checkpoint
-TOLD = 1500  # spans whose words the tokenizer is built from
+TEXTS = 1500  # spans whose words the tokenizer is built from
 ADAPTER_SEEDS = 50_000  # spans that the adapter learns from begin there
 TARGETS = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """What is asked of some pictures, uint8 RGB [F, SIDE, SIDE, 3]. before: text before the questions, with an `<image>` a token; asked: pairs of
-    a question, from which the answers are told apart, and an answer."""
+    """What is asked of some pictures. view: their tokens, float16 [N, E]; before: text before the questions, with an `<image>` a token; asked:
+    pairs of a question, from which the answers are told apart, and an answer."""
 
-    pictures: npt.NDArray[np.uint8]
+    view: npt.NDArray[np.float16]
     before: str
     asked: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class Photos:
-    """Photos uint8 RGB [N, SIDE, SIDE, 3]; what was detected, and five captions of each."""
+    """Photos as the tower sees them, V x float16 [N, TOKENS, E]; what was detected, and five captions of each."""
 
-    pictures: npt.NDArray[np.uint8]
+    views: tuple[npt.NDArray[np.float16], ...]
     seen: tuple[str, ...]
     captions: tuple[tuple[str, ...], ...]
 
@@ -82,44 +79,73 @@ def text_of(messages: Sequence[dict[str, Any]]) -> tuple[str, str]:
     return text[:place], text[place:] + "<assistant>"
 
 
-def photos_seen(data: Path, work: Path) -> tuple[Photos, npt.NDArray[np.int64]]:
-    """Flickr8k, the whole of each photo fitted into the square, and the places of those that may be trained on."""
+@torch.inference_mode()
+def tokens_of(tower: EyesTower, pictures: Iterable[Picture], count: int) -> npt.NDArray[np.float16]:
+    """The tower's tokens float16 [count, TOKENS, E] of pictures uint8 RGB of any size."""
+    found = np.zeros((count, TOKENS, tower.config.hidden_size), np.float16)
+    for i, picture in enumerate(track(pictures, "pictures", total=count)):
+        found[i] = tower(pixels_of([picture])).last_hidden_state[0].half().numpy()
+    return found
+
+
+def _kept(path: Path, make: Callable[[], npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """An array that is computed once."""
+    if not path.is_file():
+        part = path.with_suffix(".part.npy")
+        np.save(part, make(), allow_pickle=False)
+        part.replace(path)
+    return np.asarray(np.load(path, allow_pickle=False, mmap_mode="r"))
+
+
+def photos_seen(tower: EyesTower, data: Path, work: Path) -> tuple[Photos, npt.NDArray[np.int64]]:
+    """Flickr8k, each photo as it is and in one changed view, and the places of those that may be trained on."""
     photos = read_photos(data)
+    count = len(photos.pictures)
+
+    def changed() -> Iterable[Picture]:
+        for i, p in enumerate(photos.pictures):
+            yield augment([p], SIDE, np.random.default_rng([i, 47]), strength=0.3)[0]
+
+    views = (
+        _kept(work / "tokens.npy", lambda: tokens_of(tower, photos.pictures, count)),
+        _kept(work / "tokens-changed.npy", lambda: tokens_of(tower, changed(), count)),
+    )
     kept = work / "seen.json"
     if not kept.is_file():
         detector = load_detector(make_settings())
         words = [seen_words(detector([p])[0]) for p in track(photos.pictures, "objects")]
         kept.write_text(json.dumps(words))
-    pictures = np.stack([cv2.resize(p, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for p in photos.pictures])
     captions = tuple(tuple(map(tidy, five)) for five in photos.captions)
-    return Photos(pictures, tuple(json.loads(kept.read_text())), captions), np.flatnonzero(~photos.held_out)
+    return Photos(views, tuple(json.loads(kept.read_text())), captions), np.flatnonzero(~photos.held_out)
 
 
 def photo_lesson(photos: Photos, place: int, rng: np.random.Generator, *, told: float = 0.5) -> Lesson:
-    """All captions of a photo. told: share of prompts that say what was detected."""
+    """All captions of a photo in one view. told: share of prompts that say what was detected."""
     before, after = text_of(asked(photos.seen[place] if rng.random() < told else ""))
-    return Lesson(photos.pictures[place][None], before + after, tuple(("", c) for c in photos.captions[place]))
+    view = photos.views[int(rng.integers(len(photos.views)))][place]
+    return Lesson(view, before + after, tuple(("", caption) for caption in photos.captions[place]))
 
 
 def span_lesson(spans: Spans, place: int, recipe: LlavaRecipe, rng: np.random.Generator) -> Lesson:
     """Questions about a span, some with what was measured before them, and the report of it as JSON."""
-    span, frames = spans.spans[place], spans.pictures[place]
+    span, frames = spans.spans[place], spans.views[place]
     pairs = [span.asked[int(i)] for i in rng.permutation(len(span.asked))[:3]]
     if rng.random() < recipe.reports:  # an adapter alone cannot teach braces to frozen embeddings
         pairs.append(("Report what you see as JSON.", json.dumps(span.truth, ensure_ascii=False)))
     measured = [f"Measured: {span.facts}. " if span.facts and rng.random() < 0.5 else "" for _ in pairs]
     before = "<user>" + "<image>" * (TOKENS * len(frames))
     rows = tuple((f"{facts}{q}<assistant>", a) for facts, (q, a) in zip(measured, pairs, strict=True))
-    return Lesson(frames, before, rows)
+    return Lesson(frames.reshape(-1, frames.shape[-1]), before, rows)
 
 
 def template_lesson(spans: Spans, place: int, recipe: LlavaRecipe, rng: np.random.Generator) -> Lesson:
     """A template about a span with its answer; explain twice, each with a suggestion of its own and with what was measured or without."""
-    span, frames, task = spans.spans[place], spans.pictures[place], task_of(rng)
+    span, frames, task = spans.spans[place], spans.views[place], task_of(rng)
+    flat = frames.reshape(-1, frames.shape[-1])
     if task == "summarise":
         values, answer = noted(span.seed, recipe, rng)
         before, after = text_of(load_prompt(task).tell(values, images=0))
-        return Lesson(frames[:0], before, ((after, answer),))
+        return Lesson(flat[:0], before, ((after, answer),))
     rows = []
     for _ in range(2 if task == "explain" else 1):
         values, answer, turns, _ = asked_of(span, task, suggested(span.label, recipe, rng), rng)
@@ -128,7 +154,7 @@ def template_lesson(spans: Spans, place: int, recipe: LlavaRecipe, rng: np.rando
         messages = dialogue(load_prompt(task), values, turns, values.get("question", ""), images=len(frames))
         before, after = text_of(messages)
         rows.append((after, answer))
-    return Lesson(frames, before, tuple(rows))
+    return Lesson(flat, before, tuple(rows))
 
 
 def write_processor(folder: Path, texts: Iterable[str], vocabulary: int) -> Any:
@@ -163,7 +189,7 @@ def write_processor(folder: Path, texts: Iterable[str], vocabulary: int) -> Any:
 
 
 def build(tokenizer: Any, *, width: int, layers: int, heads: int) -> Any:
-    """A LLaVA of random language weights on the tower of nano's eye."""
+    """A LLaVA of random language weights on nano's two eyes."""
     from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
     text = LlamaConfig(
@@ -183,11 +209,11 @@ def build(tokenizer: Any, *, width: int, layers: int, heads: int) -> Any:
 
 @dataclass(frozen=True)
 class Batch:
-    """B lessons: pictures uint8 [P, SIDE, SIDE, 3], all of them in order; ids int64 [B, L], the shared text padded on the left, then questions with their
+    """B lessons: view float [M, E], all pictures' tokens in order; ids int64 [B, L], the shared text padded on the left, then questions with their
     answers one after another; where int64 and of int64 [T]: places of predictors and of what they should predict in the flat [B * L]; mask bool
     [B, 1, L, L]; position int64 [B, L]."""
 
-    pictures: torch.Tensor
+    view: torch.Tensor
     ids: torch.Tensor
     where: torch.Tensor
     target: torch.Tensor
@@ -195,8 +221,8 @@ class Batch:
     position: torch.Tensor
 
 
-def make_batch(lessons: Sequence[Lesson], tokenizer: Any, rng: np.random.Generator | None = None) -> Batch:
-    """Lessons whose questions see what stands before all of them, and not one another. rng: changes the pictures a little, for training."""
+def make_batch(lessons: Sequence[Lesson], tokenizer: Any) -> Batch:
+    """Lessons whose questions see what stands before all of them, and not one another."""
 
     def ids_of(text: str) -> list[int]:
         found: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -225,37 +251,23 @@ def make_batch(lessons: Sequence[Lesson], tokenizer: Any, rng: np.random.Generat
                 target.append(token)
             low += length
     mask |= np.eye(total, dtype=np.bool_)  # padding looks at itself: a row without any would be NaN
-    shown = [
-        x.pictures if rng is None or not len(x.pictures) else augment(list(x.pictures), SIDE, rng, strength=0.3)
-        for x in lessons
-    ]
-    numbers = [
-        torch.from_numpy(a)
-        for a in (np.concatenate(shown), ids, np.array(where), np.array(target), mask[:, None], position)
-    ]
+    view = np.concatenate([lesson.view for lesson in lessons]).astype(np.float32)
+    numbers = [torch.from_numpy(a) for a in (view, ids, np.array(where), np.array(target), mask[:, None], position)]
     return Batch(*numbers)
 
 
 def loss_of(model: Any, batch: Batch, *, noise: float, smoothing: float) -> torch.Tensor:
-    """Cross-entropy of the answers' tokens. noise: share of the tower's numbers, and half of it of the words, that are hidden in training."""
+    """Cross-entropy of the answers' tokens. noise: share of the view's numbers, and half of it of the words, that are hidden in training."""
     image, device = model.config.image_token_id, model.device
     ids = batch.ids.to(device)
     pictured = ids == image
-    with torch.no_grad():
-        pixels = batch.pictures.to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
-        tower = model.model.vision_tower
-        view = (
-            tower(pixels).last_hidden_state.flatten(0, 1)
-            if len(pixels)
-            else pixels.new_zeros(0, tower.config.hidden_size)
-        )
-        view = functional.dropout(view, noise, training=model.training)
+    view = functional.dropout(batch.view.to(device), noise, training=model.training)
     with torch.autocast(device.type, torch.bfloat16, enabled=choose_dtype(device, "auto") == torch.bfloat16):
         inputs = model.get_input_embeddings()(ids)
         if model.training and noise:
             hidden = torch.rand(ids.shape, device=device) < noise / 2
             inputs = inputs * ~(hidden & ~pictured)[..., None]
-        seen = model.model.multi_modal_projector(view)
+        seen = model.model.multi_modal_projector(view) if len(view) else view[:, : inputs.shape[-1]]
         inputs = inputs.masked_scatter(pictured[..., None], seen.to(inputs.dtype))
         states = model.model.language_model(
             inputs_embeds=inputs,
@@ -283,19 +295,6 @@ class Stage:
     smoothing: float
     draw: Drawn
     watch: dict[str, list[Lesson]]
-    workers: int
-
-
-class Steps(Dataset[Batch]):
-    """The batch of each step of a stage: the same whoever draws it."""
-
-    def __init__(self, stage: Stage, tokenizer: Any, seed: int) -> None:
-        self.stage, self.tokenizer, self.seed = stage, tokenizer, seed
-
-    def __getitem__(self, step: int) -> Batch:
-        cv2.setNumThreads(1)
-        rng = np.random.default_rng([self.seed, step])
-        return make_batch(self.stage.draw(step, rng), self.tokenizer, rng)
 
 
 def train(model: Any, weights: dict[str, torch.nn.Parameter], tokenizer: Any, stage: Stage, seed: int, work: Path, log: Path) -> None:  # fmt: skip
@@ -303,30 +302,32 @@ def train(model: Any, weights: dict[str, torch.nn.Parameter], tokenizer: Any, st
     work.mkdir(parents=True, exist_ok=True)
     optimiser = torch.optim.AdamW(weights.values(), lr=stage.lr, weight_decay=stage.weight_decay, betas=(0.9, 0.98))
     kept = work / "state.safetensors"
-    first = _resume(kept, weights, optimiser) if kept.is_file() else 0
-    batches = DataLoader(
-        Steps(stage, tokenizer, seed), batch_size=None, sampler=range(first, stage.steps), num_workers=stage.workers,
-        prefetch_factor=4 if stage.workers else None, multiprocessing_context="fork" if stage.workers else None,
-    )  # fmt: skip
+    step = _resume(kept, weights, optimiser) if kept.is_file() else 0
     begun, losses = time.monotonic(), []
-    for step, batch in enumerate(batches, first + 1):
-        rate = min(1.0, 20 * step / stage.steps) * 0.5 * (1 + float(np.cos(np.pi * (step - 1) / stage.steps)))
+    while step < stage.steps:
+        rate = min(1.0, 20 * (step + 1) / stage.steps) * 0.5 * (1 + float(np.cos(np.pi * step / stage.steps)))
         for group in optimiser.param_groups:
             group["lr"] = stage.lr * rate
         model.train()
         torch.manual_seed(1_000_003 * seed + step)
-        loss = loss_of(model, batch, noise=stage.noise, smoothing=stage.smoothing)
+        lessons = stage.draw(step, np.random.default_rng([seed, step]))
+        loss = loss_of(model, make_batch(lessons, tokenizer), noise=stage.noise, smoothing=stage.smoothing)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights.values(), 1.0)
         optimiser.step()
-        losses.append(loss.detach())
-        if step % EVERY == 0 or step == stage.steps:
-            told = {"stage": stage.name, "step": step, "loss": float(torch.stack(losses).mean())}
-            told |= {"seconds": time.monotonic() - begun}
-            told |= {name: held_loss(model, tokenizer, lessons) for name, lessons in stage.watch.items()}
+        losses.append(loss.item())
+        step += 1
+        if step % 100 == 0 or step == stage.steps:
+            row = {
+                "stage": stage.name,
+                "step": step,
+                "loss": float(np.mean(losses)),
+                "seconds": time.monotonic() - begun,
+            }
+            row |= {name: held_loss(model, tokenizer, lessons) for name, lessons in stage.watch.items()}
             with open(log, "a") as file:
-                file.write(json.dumps(told) + "\n")
+                file.write(json.dumps(row) + "\n")
             _keep(kept, weights, optimiser, step)
             begun, losses = time.monotonic(), []
 
@@ -367,8 +368,8 @@ def texts_of(photos: Photos, rows: Sequence[int], spans: Spans, told: Spans, rec
     """What the model reads and writes in training, for the tokenizer: of photos all, of spans as many as tell nothing new."""
     rng = np.random.default_rng([recipe.seed, 59])
     lessons = [photo_lesson(photos, i, rng) for i in rows]
-    lessons += [span_lesson(spans, i, recipe, rng) for i in range(min(len(spans.spans), TOLD))]
-    lessons += [template_lesson(told, i, recipe, rng) for i in range(min(len(told.spans), TOLD))]
+    lessons += [span_lesson(spans, i, recipe, rng) for i in range(min(len(spans.spans), TEXTS))]
+    lessons += [template_lesson(told, i, recipe, rng) for i in range(min(len(told.spans), TEXTS))]
     return [t.replace("<image>", "") for x in lessons for t in (x.before, *(part for pair in x.asked for part in pair))]
 
 
@@ -384,28 +385,31 @@ class Material:
 
 
 def material(recipe: LlavaRecipe, data: Path, work: Path) -> Material:
-    """All of it, drawn and detected once."""
+    """All of it, computed once."""
     work.mkdir(parents=True, exist_ok=True)
-    photos, rows = photos_seen(data, work)
-    spans = spans_drawn(range(recipe.spans), recipe, work / "spans", measured=0.25)
+    tower = EyesTower(EyesConfig())
+    photos, rows = photos_seen(tower, data, work)
+    spans = spans_seen(tower, range(recipe.spans), recipe, work / "spans", measured=0.25)
     seeds = range(ADAPTER_SEEDS, ADAPTER_SEEDS + recipe.tune_spans)
-    told = spans_drawn(seeds, recipe, work / "tune_spans", measured=1.0)
+    told = spans_seen(tower, seeds, recipe, work / "tune_spans", measured=1.0)
     return Material(photos, rows[recipe.watched :], rows[: recipe.watched], spans, told)
 
 
 def train_llava(recipe: LlavaRecipe, found: Material, folder: Path, *, work: Path, log: Path) -> None:
-    """Pre-train on photos alone first, then on spans, photos and templates in turn; writes float16 safetensors into `folder`."""
+    """Pre-train on photos alone first, then on photos, templates and spans in turn; writes float16 safetensors into `folder`."""
     photos, spans, told = found.photos, found.spans, found.told
-    texts = texts_of(photos, found.rows.tolist(), spans, told, recipe)
-    tokenizer = write_processor(folder, texts, recipe.vocabulary).tokenizer
+    processor = write_processor(folder, texts_of(photos, found.rows.tolist(), spans, told, recipe), recipe.vocabulary)
     torch.manual_seed(recipe.seed)
-    model = build(tokenizer, width=recipe.width, layers=recipe.layers, heads=recipe.heads).to(choose_device("auto"))
+    model = build(processor.tokenizer, width=recipe.width, layers=recipe.layers, heads=recipe.heads).to(
+        choose_device("auto")
+    )
 
     def draw(step: int, rng: np.random.Generator) -> list[Lesson]:
         if step < recipe.photos or step % recipe.mixed == 0:
             return [photo_lesson(photos, int(i), rng) for i in rng.choice(found.rows, recipe.batch, replace=False)]
-        if step % recipe.mixed == 1:  # the adapter alone cannot teach long prompts to a frozen base
-            return [template_lesson(told, int(i), recipe, rng) for i in rng.choice(len(told.spans) - recipe.kept, recipe.batch)]  # fmt: skip
+        if step % recipe.mixed == 1:  # an adapter alone cannot teach long prompts to a frozen base
+            count = len(told.spans) - recipe.kept
+            return [template_lesson(told, int(i), recipe, rng) for i in rng.choice(count, recipe.batch)]
         return [
             span_lesson(spans, int(i), recipe, rng) for i in rng.choice(len(spans.spans) - recipe.kept, recipe.batch)
         ]
@@ -416,8 +420,8 @@ def train_llava(recipe: LlavaRecipe, found: Material, folder: Path, *, work: Pat
         "spans": [span_lesson(spans, len(spans.spans) - 1 - i, recipe, rng) for i in range(recipe.kept)],
         "templates": [template_lesson(told, len(told.spans) - 1 - i, recipe, rng) for i in range(recipe.kept)],
     }
-    stage = Stage("llava", recipe.steps, recipe.lr, recipe.weight_decay, recipe.noise, 0.1, draw, watch, recipe.workers)
-    train(model, dict(model.named_parameters()), tokenizer, stage, recipe.seed, work, log)
+    stage = Stage("llava", recipe.steps, recipe.lr, recipe.weight_decay, recipe.noise, 0.1, draw, watch)
+    train(model, dict(model.named_parameters()), processor.tokenizer, stage, recipe.seed, work, log)
     model.half().save_pretrained(folder)
 
 
@@ -440,9 +444,7 @@ def train_adapter(recipe: LlavaRecipe, found: Material, base: Path, folder: Path
 
     rng = np.random.default_rng(recipe.seed)
     watch = {"templates": [template_lesson(found.told, count + i, recipe, rng) for i in range(recipe.kept)]}
-    stage = Stage(
-        "adapter", recipe.tune_steps, recipe.tune_lr, 0.01, recipe.noise / 2, 0.0, draw, watch, recipe.workers
-    )
-    train(tuned.get_base_model(), weights, processor.tokenizer, stage, recipe.seed, work, log)
+    stage = Stage("adapter", recipe.tune_steps, recipe.tune_lr, 0.01, recipe.noise / 2, 0.0, draw, watch)
+    train(model, weights, processor.tokenizer, stage, recipe.seed, work, log)
     tuned.peft_config["default"].base_model_name_or_path = "nano"  # else a path of this machine stands in the file
     tuned.half().save_pretrained(folder, save_embedding_layers=False)  # asked, it looks for the base on the hub

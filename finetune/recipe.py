@@ -129,7 +129,6 @@ class LlavaRecipe(Recipe):
     tune_lr: float = Field(gt=0)
     told: float = Field(ge=0, le=1)
     rank: int = Field(ge=1)
-    workers: int = Field(ge=0)
     seed: int
 
 

@@ -1,25 +1,25 @@
-"""Simulated spans for nano's LLaVA: a few frames of each, what was measured, the truth, and questions with answers.
+"""Simulated spans as nano's LLaVA sees them: the tower's tokens of a few frames, what was measured, the truth, and questions with answers.
 
-In: seeds. Out: `Span`s with their frames, which are drawn once and lie in a folder, a file for each CHUNK of them. Knows no test data.
+In: seeds. Out: `Span`s, whose tokens are computed once and lie in a folder, a file for each CHUNK of them. Knows no test data.
 """
 
 from __future__ import annotations
 
 import json
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
 from rich.progress import track
+from torch.nn import functional
 
 from vlad.config import make_settings
 from vlad.explainers.grounded import told
-from vlad.explainers.tower import SIDE
+from vlad.explainers.tower import SIDE, EyesTower
 from vlad.facts import facts_of
 from vlad.objects import Detector, load_detector
 from vlad.sim import ANOMALIES, World, simulate
@@ -27,10 +27,20 @@ from vlad.sim.captions import answer_of
 from vlad.tracks import follow
 from vlad.types import Sighting
 
+from .clip import augment
 from .recipe import LlavaRecipe
 
-CHUNK = 100
+CHUNK = 250
 LOOKS = 3.0  # of the detector a second; vlad looks 2 to 6 times
+
+
+def pixels_of(pictures: Sequence[npt.NDArray[np.uint8]]) -> torch.Tensor:
+    """Pictures of any size, the whole of each fitted into the square, as the shipped image processor does: float [N, 3, SIDE, SIDE] in -1..1."""
+    found = []
+    for picture in pictures:
+        x = torch.from_numpy(np.ascontiguousarray(picture))[None].permute(0, 3, 1, 2).float()
+        found.append(functional.interpolate(x, (SIDE, SIDE), mode="bilinear", antialias=True).clamp(0, 255))
+    return torch.cat(found) / 127.5 - 1
 
 
 @dataclass(frozen=True)
@@ -48,10 +58,10 @@ class Span:
 
 @dataclass(frozen=True)
 class Spans:
-    """Spans with their frames, uint8 RGB [F, SIDE, SIDE, 3] each."""
+    """Spans with the tower's tokens of their frames, float16 [frames, TOKENS, E] each."""
 
     spans: tuple[Span, ...]
-    pictures: tuple[npt.NDArray[np.uint8], ...]
+    views: tuple[npt.NDArray[np.float16], ...]
 
 
 def draw_world(seed: int, recipe: LlavaRecipe, rng: np.random.Generator) -> tuple[World, tuple[float, float], str]:
@@ -83,12 +93,12 @@ def facts_in(world: World, span: tuple[float, float], detector: Detector) -> str
     return told(facts_of(follow(seen), span, aspect=width / height))
 
 
-def draw_span(seed: int, recipe: LlavaRecipe, detector: Detector | None) -> tuple[list[npt.NDArray[np.uint8]], Span]:  # fmt: skip
-    """Frames uint8 RGB [H, W, 3] of the span of a seed, and what is known of it; without a detector nothing is measured."""
+def draw_span(seed: int, recipe: LlavaRecipe, detector: Detector | None) -> tuple[npt.NDArray[np.uint8], Span]:  # fmt: skip
+    """Frames uint8 RGB [F, S, S, 3] of the span of a seed, and what is known of it; without a detector nothing is measured."""
     rng = np.random.default_rng([recipe.seed, seed, 23])
     world, (start, end), label = draw_world(seed, recipe, rng)
     times = start + (np.arange(recipe.frames) + rng.uniform(0.2, 0.8, recipe.frames)) / recipe.frames * (end - start)
-    pictures = [world.frame(float(t)) for t in times]
+    pictures = augment([world.frame(float(t)) for t in times], recipe.size, rng, strength=0.3)
     middle = float(times[recipe.frames // 2])
     event = next((e for e in world.events if e.anomalous), world.event_at(middle))
     truth, seen = answer_of(event, world.scene.place), event.start if event else middle
@@ -100,46 +110,35 @@ def draw_span(seed: int, recipe: LlavaRecipe, detector: Detector | None) -> tupl
     return pictures, Span(seed, label, tuple(float(t) for t in times), facts, truth, tuple(asked))
 
 
-def spans_drawn(seeds: range, recipe: LlavaRecipe, folder: Path, *, measured: float) -> Spans:
-    """Spans of `seeds` with their frames, kept in `folder`, drawn by as many processes as there are cores. measured: share of them whose facts
-    are known."""
+def spans_seen(tower: EyesTower, seeds: range, recipe: LlavaRecipe, folder: Path, *, measured: float) -> Spans:
+    """Spans of `seeds` with their tokens, kept in `folder`. measured: share of them whose facts are known."""
     folder.mkdir(parents=True, exist_ok=True)
-    spans: list[Span] = []
-    pictures: list[npt.NDArray[np.uint8]] = []
-    chunks = [range(first, min(first + CHUNK, seeds.stop)) for first in range(seeds.start, seeds.stop, CHUNK)]
-    missing = [chunk for chunk in chunks if not (folder / f"{_name(chunk)}.json").is_file()]
-    if missing:
-        with ProcessPoolExecutor(
-            mp_context=get_context("spawn")
-        ) as pool:  # a fork of a process that ran torch can wait for ever
-            jobs = [pool.submit(_chunk, chunk, recipe, folder, measured) for chunk in missing]
-            for job in track(as_completed(jobs), "spans", total=len(jobs)):
-                job.result()
-    for chunk in chunks:
-        spans += [_read(row) for row in json.loads((folder / f"{_name(chunk)}.json").read_text())]
-        pictures += list(np.load(folder / f"{_name(chunk)}.npy", allow_pickle=False, mmap_mode="r"))
-    return Spans(tuple(spans), tuple(pictures))
-
-
-def _chunk(seeds: range, recipe: LlavaRecipe, folder: Path, measured: float) -> None:
-    cv2.setNumThreads(1)
     detector = load_detector(make_settings())
-    spans, pictures = [], []
+    spans: list[Span] = []
+    views: list[npt.NDArray[np.float16]] = []
+    for first in track(range(seeds.start, seeds.stop, CHUNK), "spans"):
+        told, kept = folder / f"{first}.json", folder / f"{first}.npy"
+        if not told.is_file():
+            _chunk(tower, range(first, min(first + CHUNK, seeds.stop)), recipe, detector, folder, measured)
+        spans += [_read(row) for row in json.loads(told.read_text())]
+        views += list(np.load(kept, allow_pickle=False, mmap_mode="r"))
+    return Spans(tuple(spans), tuple(views))
+
+
+def _chunk(tower: EyesTower, seeds: range, recipe: LlavaRecipe, detector: Detector, folder: Path, measured: float) -> None:  # fmt: skip
+    spans, views = [], []
     for seed in seeds:
         looked = np.random.default_rng([recipe.seed, seed, 29]).random() < measured
-        frames, span = draw_span(seed, recipe, detector if looked else None)
-        pictures.append(np.stack([cv2.resize(f, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for f in frames]))
+        pictures, span = draw_span(seed, recipe, detector if looked else None)
+        with torch.inference_mode():
+            views.append(tower(pixels_of(list(pictures))).last_hidden_state.half().numpy())
         spans.append(asdict(span))
-    part = folder / f".{_name(seeds)}.npy"
-    np.save(part, np.stack(pictures), allow_pickle=False)
-    part.replace(folder / f"{_name(seeds)}.npy")
-    part = folder / f".{_name(seeds)}.json"
+    part = folder / f".{seeds.start}.npy"
+    np.save(part, np.stack(views), allow_pickle=False)
+    part.replace(folder / f"{seeds.start}.npy")
+    part = folder / f".{seeds.start}.json"
     part.write_text(json.dumps(spans))
-    part.replace(folder / f"{_name(seeds)}.json")
-
-
-def _name(seeds: range) -> str:
-    return f"{seeds.start}-{seeds.stop}"
+    part.replace(folder / f"{seeds.start}.json")
 
 
 def _read(row: dict[str, Any]) -> Span:

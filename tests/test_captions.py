@@ -16,11 +16,12 @@ from vlad.explainers.captioner import asked, guess, load_captioner, seen_words, 
 from vlad.explainers.engine import Request
 from vlad.explainers.grounded import told
 from vlad.explainers.llava import Layout
-from vlad.explainers.tower import TOKENS, SightConfig, SightTower
+from vlad.explainers.tower import TOKENS, EyesConfig, EyesTower
 from vlad.objects import load_detector
 from vlad.prompting import load_prompt
 from vlad.types import Box, Fact
 
+WIDE = EyesConfig().hidden_size
 TEXTS = ("a dog runs", "a man rides a red bike", "two people talk", "a car", "a child in a pink dress")
 
 
@@ -48,7 +49,7 @@ def processor(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def photos(count: int) -> Photos:
     rng = np.random.default_rng(0)
     return Photos(
-        (rng.random((count, TOKENS, 1280)).astype(np.float16),), ("2 people, 1 dog",) * count, (TEXTS,) * count
+        (rng.random((count, TOKENS, WIDE)).astype(np.float16),), ("2 people, 1 dog",) * count, (TEXTS,) * count
     )
 
 
@@ -84,9 +85,9 @@ def test_training_lays_a_question_out_as_the_processor_does(processor: Any) -> N
     frames = [np.zeros((24, 32, 3), np.uint8)] * 2
     for messages, shown in ((asked("1 dog"), frames[:1]), (load_prompt("explain").tell(values, images=2), frames)):
         own = make_batch(
-            [Lesson(np.zeros((0, 1280), np.float16), "".join(text_of(messages)), (("", "a"),))], processor.tokenizer
+            [Lesson(np.zeros((0, WIDE), np.float16), "".join(text_of(messages)), (("", "a"),))], processor.tokenizer
         )
-        theirs = Layout(processor, SightConfig(), name="x")([Request(messages, shown)])["input_ids"]
+        theirs = Layout(processor, EyesConfig(), name="x")([Request(messages, shown)])["input_ids"]
         assert own.ids[0, : theirs.shape[1]].tolist() == theirs[0].tolist()
 
 
@@ -133,11 +134,11 @@ def test_it_learns_and_goes_on_where_it_was_stopped(processor: Any, tmp_path: Pa
 def test_spans_are_measured_once_and_teach_the_verdict_normal_and_doubt_of_the_hint(
     recipe: LlavaRecipe, tmp_path: Path
 ) -> None:
-    tower = SightTower(SightConfig())
+    tower = EyesTower(EyesConfig())
     found = spans.spans_seen(tower, range(6), recipe, tmp_path, measured=1.0)
     again = spans.spans_seen(tower, range(6), recipe, tmp_path, measured=1.0)
     assert found.spans == again.spans
-    assert all(v.shape == (2, TOKENS, 1280) for v in found.views)
+    assert all(v.shape == (2, TOKENS, WIDE) for v in found.views)
     assert any(s.facts for s in found.spans)
     rng = np.random.default_rng(0)
     for i in range(6):

@@ -20,11 +20,12 @@ from vlad.explainers.engine import Reply, Request
 from vlad.explainers.explain import Chat, PromptedExplainer, read_answer, sample_times, summarise
 from vlad.explainers.llava import LlavaEngine, load_llava
 from vlad.explainers.preview import check_replies, preview
-from vlad.explainers.tower import TOKENS
+from vlad.explainers.tower import TOKENS, EyesConfig
 from vlad.prompting import load_prompt, names
 from vlad.types import Analysis, Explanation, ScoreTrack, Segment, Video
 from vlad.video import open_video
 
+WIDE = EyesConfig().hidden_size
 SEGMENT = Segment(4.0, 8.0, 0.9, 5.0, "fighting")
 GOOD = {
     "verdict": "anomaly", "what": "fighting: they hit", "who": "two people", "where": "in an alley", "why": "violence",
@@ -51,8 +52,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = load_recipe(changes=[f"llava.{c}" for c in changes]).llava
     rng = np.random.default_rng(0)
     spans = [draw_span(seed, recipe.model_copy(update={"size": 32}), None)[1] for seed in range(6)]
-    own = Spans(tuple(spans), tuple(rng.random((6, recipe.frames, TOKENS, 1280)).astype(np.float16)))
-    photos = Photos((rng.random((3, TOKENS, 1280)).astype(np.float16),), ("1 dog",) * 3, (("a dog runs",) * 5,) * 3)
+    own = Spans(tuple(spans), tuple(rng.random((6, recipe.frames, TOKENS, WIDE)).astype(np.float16)))
+    photos = Photos((rng.random((3, TOKENS, WIDE)).astype(np.float16),), ("1 dog",) * 3, (("a dog runs",) * 5,) * 3)
     found = Material(photos, np.arange(1, 3), np.arange(1), own, own)
     train_llava(recipe, found, here / "base", work=here / "w1", log=here / "log.jsonl")
     train_adapter(recipe, found, here / "base", here / "adapter", work=here / "w2", log=here / "log.jsonl")
