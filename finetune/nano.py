@@ -30,7 +30,6 @@ from vlad.motion import MOTION_DIM
 from vlad.pipeline import Analyzer
 from vlad.scorers.head import HeadConfig, save_head, sentences
 from vlad.scorers.mil import MilHead
-from vlad.sight import load_sight
 from vlad.sim import ANOMALIES, training_world, write_video
 from vlad.weights import nano_folder, write_checksums
 
@@ -43,7 +42,7 @@ from .objects import free_shape
 from .recipe import LlavaRecipe, MilRecipe, NanoRecipe, load_recipe
 from .scorer import new_head, train_head
 from .sight import train_sight
-from .tower import write_graph
+from .tower import write_towers
 
 AVERAGE = 3.0  # seconds; an event lasts longer than a snippet
 
@@ -135,7 +134,6 @@ def build(recipe: NanoRecipe, data: Path | None, work: Path, backbone: str, towe
             file.write(json.dumps({"stage": "sight", **found}) + "\n")
     if (work / "sight" / "model.safetensors").exists():
         shutil.copytree(work / "sight", nano / "clip", dirs_exist_ok=True)
-        write_graph(load_sight(nano / "clip")[0], nano / "tower" / "trunk.onnx")
         write_checksums()
     if data and (data / "models" / "yolox_nano.onnx").is_file():
         (nano / "objects").mkdir(exist_ok=True)
@@ -146,6 +144,7 @@ def build(recipe: NanoRecipe, data: Path | None, work: Path, backbone: str, towe
     for name in ("model.safetensors", "open_clip_config.json", "tokenizer.json", "tokenizer_config.json"):
         shutil.copy(work / "clip" / name, nano / "drawn" / name)
     write_checksums()
+    write_towers(nano / "tower")
     train_mil(work, log, data, recipe.mil)
     write_checksums()
     if data and (data / "flickr8k").is_dir():

@@ -1,6 +1,8 @@
 """Snippets to features, on a real open_clip model of random weights."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,15 +11,16 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from safetensors.numpy import load_file
 from timm.layers import Conv2dSame, create_conv2d
 
 from vlad import motion
 from vlad.config import make_settings
 from vlad.device import choose_dtype
-from vlad.encoder import AHEAD, ClipEncoder, fuse, load_encoder
+from vlad.encoder import AHEAD, ClipEncoder, _drawn, _drawn_whole, drawn_words, fuse, known_sentences, load_encoder
 from vlad.errors import WeightsError
 from vlad.seen import SEEN_DIM
-from vlad.sight import Graph, load_sight
+from vlad.sight import Graph
 from vlad.types import Snippet
 from vlad.weights import nano_part
 
@@ -210,13 +213,48 @@ def test_the_graph_of_nanos_tower_is_its_tower() -> None:
         assert float((one - other).abs().max()) < 1e-4
 
 
-@pytest.mark.slow
-def test_the_graph_is_made_again_as_it_was(tmp_path: Path) -> None:
-    pytest.importorskip("onnx")
-    from vlad.finetune.tower import write_graph
+def test_the_graph_of_the_second_eye_is_its_tower() -> None:
+    eye, whole = _drawn(torch.device("cpu")).encoder, _drawn_whole(torch.device("cpu"))
+    frames = np.random.default_rng(0).integers(0, 256, (3, 120, 160, 3), dtype=np.uint8)
+    assert isinstance(eye._trunk, Graph)
+    for one, other in zip(eye.tower(eye.pixels(frames)), whole.tower(whole.pixels(frames)), strict=True):
+        assert float((one - other).abs().max()) < 1e-4
 
-    write_graph(load_sight(nano_part("clip"))[0], tmp_path / "trunk.onnx")
-    assert (tmp_path / "trunk.onnx").read_bytes() == (nano_part("tower") / "trunk.onnx").read_bytes()
+
+def test_known_sentences_are_what_the_text_towers_say() -> None:
+    encoder, texts = load_encoder(make_settings(cache=None)), list(known_sentences("sight"))[:3]
+    kept = encoder.embed_text(texts)
+    encoder.known = {}
+    np.testing.assert_allclose(encoder.embed_text(texts), kept, atol=1e-5)
+    words = drawn_words()
+    np.testing.assert_allclose(words([*texts, "a red ball"])[:3], words(texts), atol=1e-5)
+    assert words(texts).shape == (3, 192)
+
+
+def test_nano_scores_without_the_libraries_that_make_its_towers() -> None:
+    """They take seconds to import, which whoever waits for a first score would wait for."""
+    code = (
+        "import sys; from vlad.config import make_settings; from vlad.pipeline import Analyzer; "
+        "a = Analyzer(make_settings(cache=None)); a.encoder.drawn.encoder; a.scorer; "
+        "print([m for m in ('timm', 'open_clip', 'transformers', 'torchvision', 'sklearn', 'pandas') if m in sys.modules])"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert said.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_the_graphs_and_sentences_are_made_again_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnx")
+    from vlad.finetune import tower
+
+    monkeypatch.setattr(tower, "write_checksums", lambda: None)
+    tower.write_towers(tmp_path)
+    own = nano_part("tower")
+    for name in ("trunk.onnx", "trunk.json", "drawn.onnx", "drawn.json"):
+        assert (tmp_path / name).read_bytes() == (own / name).read_bytes()
+    made, kept = (load_file(folder / "words.safetensors") for folder in (tmp_path, own))
+    for name in kept:
+        np.testing.assert_allclose(made[name], kept[name], atol=1e-5)
 
 
 def test_nothing_is_cast_where_the_processor_has_no_bf16(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,22 +14,22 @@ import json
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import open_clip
 import torch
+from safetensors import safe_open
 from torch.nn import functional
 
 from vlad import motion, seen
 from vlad.config import Settings
 from vlad.device import choose_device, choose_dtype
 from vlad.errors import WeightsError
-from vlad.sight import Graph, fuse, is_sight, load_sight
+from vlad.sight import TRUNK, Graph, Pictures, Sight, fuse, is_sight, load_sight, part_of
 from vlad.types import Features, Snippet
 from vlad.weights import local_copy, missing, nano_part, offline, sha256_of
 
@@ -37,6 +37,9 @@ AHEAD = 8  # snippets decoded while others are encoded
 DRAWN_SPACE, DRAWN_WIDTH = 192, 192 + 1280  # of the second eye: its embedding, and that with the spread
 STEP = 0.27  # seconds from one frame that the tower sees to the next, about; movement is told from all of them
 RENDERED = 0.05  # from which a snippet is also shown to the eye for rendered scenes
+# of pictures, as OpenAI's CLIP takes them, where a model does not say
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+Known = Mapping[str, npt.NDArray[np.float32]]  # sentences and their unit vectors [D]
 CHANGE = 1  # part of the fingerprint: raise it when what a feature says of change changes its meaning
 
 
@@ -44,24 +47,33 @@ class ClipEncoder:
     """An open_clip model as an Encoder.
 
     model, tokenizer: open_clip's own. name: what the fingerprint calls the weights. squash: the whole frame is fitted into the
-    square (a scene has no centre to crop to); else the short side is fitted and the centre cut out, as open_clip does. graph: of a timm tower's trunk, for
-    a processor (`vlad.sight.Graph`). compiled: the tower by torch.compile, which takes a minute once and pays on a GPU.
+    square (a scene has no centre to crop to); else the short side is fitted and the centre cut out, as open_clip does. graph: of the
+    backbone of a Sight or Pictures, for a processor (`vlad.sight.Graph`). known: sentences that need no text tower. compiled: the
+    tower by torch.compile, which takes a minute once and is for a GPU.
     """
 
     def __init__(
         self, model: Any, tokenizer: Callable[[list[str]], torch.Tensor], *, name: str, weights: str,
         use_motion: bool, squash: bool, device: torch.device, dtype: torch.dtype = torch.float32, drawn: Drawn | None = None,
-        use_speeds: bool = False, graph: Path | None = None, compiled: bool = False,
+        use_speeds: bool = False, graph: Path | None = None, known: Known | None = None,
+        compiled: bool = False,
     ) -> None:  # fmt: skip
+        self.known = known or {}
         self.drawn, self.use_speeds = drawn if use_motion else None, use_speeds and use_motion
         # of words and a moment: below it they hardly match (by `vlad eval`'s real clips, docs/experiments.md); 0: not known
         self.least_likeness = 0.44 if drawn else 0.0
         model.eval()
-        fuse(model.visual, even=bool(np.all(np.array(model.visual.image_size) % 32 == 0)))
+        graphed = graph is not None and device.type == "cpu" and dtype == torch.float32
+        if isinstance(model, Sight) and not graphed:
+            model.whole()
+        if not graphed:
+            fuse(model.visual, even=bool(np.all(np.array(model.visual.image_size) % 32 == 0)))
         # A model made in float32 keeps its norms there and its products run in `dtype`; their weights are turned once, not at each call.
         self._mixed = dtype != torch.float32 and next(model.visual.parameters()).dtype == torch.float32
         if self._mixed:
-            open_clip.model.convert_weights_to_lp(model, dtype)
+            from open_clip.model import convert_weights_to_lp
+
+            convert_weights_to_lp(model, dtype)
         self.model = model.to(device, memory_format=torch.channels_last)
         self.tokenizer, self.use_motion, self.squash, self.device, self.dtype = (
             tokenizer,
@@ -71,21 +83,23 @@ class ClipEncoder:
             dtype,
         )
         # Frames a call. A transformer's activations grow with it, and on a CPU they should stay in the cache.
-        small = hasattr(model.visual, "trunk")
+        small = graphed or hasattr(model.visual, "trunk")
         self.batch = 256 if device.type != "cpu" else 16 if small else 8
         # A small tower is no dearer than decoding, which wants its share of the cores; a transformer takes all there are.
         self.threads = max(1, (os.cpu_count() or 2) // 2) if small and device.type == "cpu" else 0
         size = model.visual.image_size
-        plain = device.type == "cpu" and dtype == torch.float32
-        trunk: Any = getattr(model.visual, "trunk", None)
-        self._trunk = Graph(graph, trunk, self.threads) if graph and plain else trunk
-        self._image = torch.compile(self.model.encode_image) if compiled else self.model.encode_image
+        if graph is not None and graphed:
+            self._trunk: Any = Graph(graph, part_of(model.state, TRUNK), self.threads)
+            self._inner = int(model.visual.inner)
+        else:
+            self._trunk = getattr(model.visual, "trunk", None)
+            self._inner = int(self._trunk.num_features) if self._trunk is not None else 0
+        if self._trunk is None:
+            self._image = torch.compile(model.encode_image) if compiled else model.encode_image
         self.side = int(size if isinstance(size, int) else min(size))  # pixels of the tower's square
         self.size = max(self.side, int(getattr(model.visual, "decoded", 0)))  # of the short side of frames it wants
-        mean, std = (
-            open_clip.get_model_preprocess_cfg(model).get(key, usual)
-            for key, usual in (("mean", open_clip.OPENAI_DATASET_MEAN), ("std", open_clip.OPENAI_DATASET_STD))
-        )
+        told = getattr(model.visual, "preprocess_cfg", {})
+        mean, std = told.get("mean", MEAN), told.get("std", STD)
         shape = (1, 3, 1, 1)
         self._mean = torch.tensor(mean, device=device).view(shape) * 255
         self._std = torch.tensor(std, device=device).view(shape) * 255
@@ -104,8 +118,7 @@ class ClipEncoder:
     def parts(self) -> tuple[int, int]:
         """Widths of a feature's parts: the mean embedding, and all that tells of change (of the inner features, what was seen, movement)."""
         space = int(self.embed_text(["width"]).shape[1])
-        visual = self.model.visual
-        inner = int(visual.trunk.num_features) if hasattr(visual, "trunk") else space
+        inner = self._inner or space
         told = self.drawn_width + motion.BANDS * self.use_speeds + seen.SEEN_DIM + motion.MOTION_DIM
         return space, inner + told if self.use_motion else 0
 
@@ -147,10 +160,12 @@ class ClipEncoder:
                 return embedded, embedded
             inner = self._trunk(pixels)
             # of a pooling by mean and maximum, the mean is what changes smoothly
-            return functional.normalize(visual.head(inner), dim=-1), inner[:, : int(visual.trunk.num_features)]
+            return functional.normalize(visual.head(inner), dim=-1), inner[:, : self._inner]
 
     def embed_text(self, texts: list[str]) -> npt.NDArray[np.float32]:
         """Sentences to unit vectors float32 [N, D]."""
+        if all(text in self.known for text in texts):
+            return np.stack([self.known[text] for text in texts])
         with torch.inference_mode(), self._autocast():
             found = self.model.encode_text(self.tokenizer(texts).to(self.device), normalize=True)
         return found.float().cpu().numpy()  # type: ignore[no-any-return]
@@ -325,6 +340,8 @@ def _folder_of(settings: Settings) -> Path | None:
 
 def _hub_of(settings: Settings) -> str:
     """The hub's name of an open_clip model with its tag, '' where it has none."""
+    import open_clip
+
     if settings.encoder == "nano" or not settings.encoder_weights:
         return ""
     tag = open_clip.get_pretrained_cfg(settings.encoder, settings.encoder_weights) or {}
@@ -362,30 +379,62 @@ def load_encoder(settings: Settings) -> ClipEncoder:
     return ClipEncoder(
         model, tokenizer, name=name, weights=weights, use_motion=settings.motion,
         squash=nano or is_sight(folder), device=device, dtype=dtype, drawn=_drawn(device) if nano else None,
-        use_speeds=settings.speeds, compiled=settings.compiled, graph=nano_part("tower") / "trunk.onnx" if nano else None,
+        use_speeds=settings.speeds, compiled=settings.compiled, graph=nano_part("tower") / "trunk" if nano else None, known=known_sentences("sight") if nano else None,
     )  # fmt: skip
 
 
 def _drawn(device: torch.device) -> Drawn:
-    """nano's second eye."""
+    """nano's second eye. On a processor its backbone runs as a graph, and its text tower is not there."""
 
     def load() -> ClipEncoder:
-        name = f"local-dir:{nano_part('drawn')}"
-        model = open_clip.create_model(name, precision="fp32", device="cpu", weights_only=True)
+        if device.type != "cpu":
+            return _drawn_whole(device)
         return ClipEncoder(
-            model, open_clip.get_tokenizer(name), name="drawn", weights="", use_motion=False, squash=True, device=device
-        )
+            Pictures(nano_part("drawn")), _no_words, name="drawn", weights="", use_motion=False, squash=True, device=device,
+            graph=nano_part("tower") / "drawn",
+        )  # fmt: skip
 
     return Drawn(load)
 
 
+def _no_words(texts: list[str]) -> torch.Tensor:
+    raise ValueError("the second eye was loaded without its text tower; ask drawn_words")
+
+
+def _drawn_whole(device: torch.device) -> ClipEncoder:
+    """The small CLIP that the second eye is of."""
+    import open_clip
+
+    name = f"local-dir:{nano_part('drawn')}"
+    model = open_clip.create_model(name, precision="fp32", device="cpu", weights_only=True)
+    return ClipEncoder(
+        model, open_clip.get_tokenizer(name), name="drawn", weights="", use_motion=False, squash=True, device=device
+    )
+
+
 def drawn_words() -> Callable[[list[str]], npt.NDArray[np.float32]]:
-    """Sentences to unit vectors float32 [N, DRAWN_SPACE] of the second eye."""
-    return _drawn(torch.device("cpu")).encoder.embed_text
+    """Sentences to unit vectors float32 [N, DRAWN_SPACE] of the second eye; the eye is loaded for those that are not known."""
+    known = known_sentences("drawn")
+
+    def embed(texts: list[str]) -> npt.NDArray[np.float32]:
+        if all(text in known for text in texts):
+            return np.stack([known[text] for text in texts])
+        return _drawn_whole(torch.device("cpu")).embed_text(texts)
+
+    return embed
+
+
+def known_sentences(tower: str) -> Known:
+    """Unit vectors of the sentences that nano's own head asks for, by one of its text towers (sight or drawn), which then need not be loaded."""
+    with safe_open(nano_part("tower") / "words.safetensors", "np") as file:
+        texts = json.loads(file.metadata()["sentences"])
+        return dict(zip(texts, file.get_tensor(tower), strict=True))
 
 
 def _open_clip(settings: Settings, name: str, tag: str | None, dtype: torch.dtype) -> tuple[Any, Any]:
     """Model and tokenizer by open_clip. Raises WeightsError where its weights are not here."""
+    import open_clip
+
     hub = _hub_of(settings)
     local = name.startswith("local-dir:") or Path(str(tag)).is_file()
     if not local and not (hub and _is_cached(hub)):

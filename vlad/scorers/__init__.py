@@ -29,18 +29,30 @@ from .rtfm import RtfmHead
 from .scene import load_scene
 from .sultani import SultaniHead
 from .text import TextScorer
-from .tpwng import TpwngHead
 from .ur_dmu import UrDmuHead
-from .vadclip import VadClipHead
 
 CALIBRATION = "calibration.json"
+
+
+def _vadclip(config: HeadConfig) -> Any:
+    from .vadclip import VadClipHead  # imports open_clip, which takes seconds
+
+    return VadClipHead(config)
+
+
+def _tpwng(config: HeadConfig) -> Any:
+    from .tpwng import TpwngHead  # so does this
+
+    return TpwngHead(config)
+
+
 HEADS: dict[str, Callable[[HeadConfig], Any]] = {
     "mil": MilHead,
     "sultani": SultaniHead,
     "rtfm": RtfmHead,
     "ur-dmu": UrDmuHead,
-    "vadclip": VadClipHead,
-    "tpwng": TpwngHead,
+    "vadclip": _vadclip,
+    "tpwng": _tpwng,
     "hl-net": HlNetHead,
     "pel4vad": PelHead,
     "bn-wvad": BnWvadHead,
