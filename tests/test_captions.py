@@ -19,7 +19,9 @@ from vlad.explainers.llava import Layout
 from vlad.explainers.tower import TOKENS, EyesConfig, EyesTower
 from vlad.objects import load_detector
 from vlad.prompting import load_prompt
+from vlad.sight import load_sight
 from vlad.types import Box, Fact
+from vlad.weights import nano_part
 
 WIDE = EyesConfig().hidden_size
 TEXTS = ("a dog runs", "a man rides a red bike", "two people talk", "a car", "a child in a pink dress")
@@ -167,3 +169,13 @@ def test_nano_says_what_is_in_a_picture() -> None:
     assert 0 < sure <= 1
     assert isinstance(again, str)
     assert json.dumps(said)
+
+
+def test_a_token_holds_what_both_eyes_see_in_its_cell() -> None:
+    pixels = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, (2, 3, 192, 192)).astype(np.float32))
+    with torch.inference_mode():
+        tokens = EyesTower(EyesConfig())(pixels).last_hidden_state
+        real = load_sight(nano_part("clip"))[0].visual.trunk.forward_features(pixels)
+    assert tokens.shape == (2, TOKENS, WIDE)
+    assert float((tokens[..., :1280].transpose(1, 2).reshape(2, 1280, 6, 6) - real).abs().max()) < 1e-3
+    assert float(tokens[..., 1280:].abs().max()) > 0
