@@ -1,9 +1,10 @@
 """How fast the line is, part by part and as ratios within one run, and how much memory it takes.
 
-    vlad eval speed [PART...] [seconds=30] [clip=FILE] [day=3600] [profile=FILE] [work=runs/eval]
+    vlad eval speed [PART...] [seconds=30] [clip=FILE] [day=3600] [profile=FILE] [work=runs/eval] [published=FOLDER] [steps=4] [pieces=24]
 
 In: a clip, or none for a simulated one. Out: lines of a table, part by part: times real time, ratios, bytes, and the processor's own limits
-of the same run. The ViT's weights are random, since speed does not depend on them.
+of the same run. The ViT's weights are random, since speed does not depend on them. published: a folder of checkouts of VadCLIP and UR-DMU, whose own training
+loops run beside ours for `steps` steps. pieces: clips of 20 s that Ray hands out.
 """
 
 from __future__ import annotations
@@ -44,9 +45,20 @@ from vlad.sim.events import make_event
 from vlad.types import Segment, Snippet
 from vlad.video import open_video
 
+from .pace import WIDTHS, paces
+from .scale import Cost, features_cost, nodes
 from .verb import options_of
 
-OPTIONS = {"seconds": "30", "clip": "", "day": "3600", "profile": "", "work": "runs/eval"}
+OPTIONS = {
+    "seconds": "30",
+    "clip": "",
+    "day": "3600",
+    "profile": "",
+    "work": "runs/eval",
+    "published": "",
+    "steps": "4",
+    "pieces": "24",
+}
 SEED = 1_900_000
 PIECE = 20.0  # seconds
 TURNS = 5
@@ -132,10 +144,16 @@ class Parts:
         "day",
         "vit",
         "gpu",
+        "ray",
+        "training",
     )
 
-    def __init__(self, clip: Path, seconds: float, *, work: Path = Path("runs/eval"), day: float = 3600.0) -> None:
+    def __init__(
+        self, clip: Path, seconds: float, *, work: Path = Path("runs/eval"), day: float = 3600.0,
+        published: Path | None = None, steps: int = 4, pieces: int = 24,
+    ) -> None:  # fmt: skip
         self.clip, self.seconds, self.work, self.day = clip, seconds, work, day
+        self.published, self.steps, self.pieces = published, steps, pieces
         self.settings = make_settings(cache=None)
 
     def measure(self, part: str) -> list[Took]:
@@ -314,6 +332,47 @@ class Parts:
             ),
             Took("GB at most, all processes", peak / 1e9, bar=2, most=True),
         ]
+
+    def _ray(self) -> list[Took]:
+        """Clips by two nodes of a core each, beside two processes of one thread each that halve them, and beside one process as it is."""
+        clip, folder = self.work / f"piece-{PIECE:g}.mp4", self.work / "pieces"
+        if not clip.exists():
+            make_clip(clip, seconds=PIECE, size=(640, 360), fps=30)
+        folder.mkdir(exist_ok=True)
+        clips = [folder / f"{i}.mp4" for i in range(self.pieces)]
+        for copy in clips:
+            copy.unlink(missing_ok=True)
+            copy.hardlink_to(clip)
+        costs: dict[str, list[Cost]] = {"one": [], "two": [], "ray": []}
+        with nodes(2) as cluster:
+            for _ in range(2):
+                costs["one"].append(features_cost([clips], self.work / "plain"))
+                costs["two"].append(features_cost([clips[::2], clips[1::2]], self.work / "halves", threads="1"))
+                costs["ray"].append(features_cost([clips], self.work / "ray", "--ray", cluster.address))
+        told = {name: np.median([[c.wall, c.used] for c in own], axis=0) for name, own in costs.items()}
+        note = f"{self.pieces} clips of {PIECE:g} s, all started anew, twice; " + ", ".join(
+            f"{name} {wall:.1f} s ({used:.1f} of the processor)" for name, (wall, used) in told.items()
+        )
+        ratios = {name: np.array([[r.wall / c.wall, r.used / c.used] for r, c in zip(costs["ray"], costs[name], strict=True)])
+                  for name in ("one", "two")}  # fmt: skip
+        wall, used = (float(v) for v in np.median(ratios["two"], axis=0))
+        return [
+            Took("Ray with two nodes over two processes that halve the clips: seconds", wall, note, 1.1, most=True),
+            Took("the same: processor seconds", used),
+            Took("Ray with two nodes over one process: seconds", float(np.median(ratios["one"][:, 0]))),
+        ]
+
+    def _training(self) -> list[Took]:
+        found = []
+        for kind in WIDTHS:
+            mine, other = paces(kind, self.steps, self.work, self.published)
+            note = f"{self.steps} steps of 128 bags, in turns: {', '.join(f'{s:.2f}' for s in mine)} s a step"
+            if other:
+                note += f", theirs {', '.join(f'{s:.2f}' for s in other)}"
+            name = f"{kind}, training: seconds a step, the published loop over ours"
+            ratio = sum(other) / sum(mine) if other else float("nan")
+            found.append(Took(name, ratio, note if other else f"{note}; published=FOLDER names no checkouts of theirs"))
+        return found
 
     def _vit(self) -> list[Took]:
         vit = vit_speed(self.clip)
@@ -510,7 +569,16 @@ def main(argv: Sequence[str]) -> int:
                   disable=not sys.stderr.isatty(), transient=True) as bar:  # fmt: skip
         task = bar.add_task("a clip to measure on", total=None)
         clip, seconds = clip_for(options, work)
-        parts = Parts(clip, seconds, work=work, day=float(options["day"]))
+        published = Path(options["published"]) if options["published"] else None
+        parts = Parts(
+            clip,
+            seconds,
+            work=work,
+            day=float(options["day"]),
+            published=published,
+            steps=int(options["steps"]),
+            pieces=int(options["pieces"]),
+        )
         told: list[dict[str, Any]] = []
         wanted = [p for p in Parts.PARTS if not named or p in named]
         with profiled(options["profile"]):

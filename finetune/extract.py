@@ -1,6 +1,6 @@
 """Videos to features on disk, as researchers keep them.
 
-    vlad features FOLDER_OR_LIST... -o DIR [--preset clip-b16] [--crops 1|5|10] [--sound] [--set KEY=VALUE]
+    vlad features FOLDER_OR_LIST... -o DIR [--preset clip-b16] [--crops 1|5|10] [--sound] [--ray ADDRESS|auto] [--set KEY=VALUE]
 
 In: folders, clips, lists of paths, or a CSV with a column path. Out: NAME.npy, or NAME__0.npy to NAME__9.npy, float32 [T, D],
 with --sound NAME__logmel.npy [T, 128] where a clip has any, and manifest.jsonl with each clip's hash, length and fingerprint. What is there with the same fingerprint is not made again, so a run that
@@ -9,12 +9,13 @@ was killed goes on; a broken clip is told at the end. Knows no label.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,12 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from vlad.cluster import each
 from vlad.config import Settings
-from vlad.encoder import ClipEncoder, load_encoder
-from vlad.errors import InputError, OutputError, VladError
-from vlad.objects import Detector, Watch, load_detector
+from vlad.encoder import load_encoder
+from vlad.errors import ClusterError, InputError, OutputError, VladError
+from vlad.manifest import Manifest
+from vlad.objects import Watch, load_detector
 from vlad.pipeline import fingerprint
 from vlad.video import open_video, sound_of
 
@@ -37,7 +40,6 @@ VIDEOS = {".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts
 PLACES = ((0.5, 0.5), (0, 0), (0, 1), (1, 0), (1, 1))  # of a crop: the centre and the corners
 SHARE = 7 / 8  # of height and width that a crop shows, where there are several: 224 of 256 pixels
 TOGETHER = 64  # snippets held while each crop of them is encoded
-MANIFEST = "manifest.jsonl"
 Floats = npt.NDArray[np.float32]
 
 
@@ -76,29 +78,61 @@ def find_videos(sources: Sequence[Path]) -> dict[str, Path]:
     return videos
 
 
-def _features(
-    path: Path, encoder: ClipEncoder, settings: Settings, crops: int, detector: Detector | None
-) -> tuple[list[Floats], npt.NDArray[np.float64], dict[str, Any]]:
-    """float32 [T, D] for each crop, the edges [T + 1] (s), and what the manifest says. Memory does not grow with the clip's frames.
+@dataclass(frozen=True)
+class Made:
+    """What becomes of a clip: arrays [T, ...] by the name of their file, how many snippets, and what the manifest says of it."""
 
-    detector: looks for people and things, as an analysis does, where features tell of them.
-    """
-    size = encoder.size if crops == 1 else round(encoder.size / SHARE)
-    with open_video(path, settings, size=size) as clip:
-        if crops == 1:
-            whole = encoder(Watch(clip, detector, rate=settings.objects_rate) if detector else clip)
-            made, edges = [whole.values], whole.edges
-        else:
-            parts: list[list[Floats]] = [[] for _ in range(crops)]
-            snippets, ends = iter(clip), [0.0]
-            while some := list(islice(snippets, TOGETHER)):
-                for k, of_crop in enumerate(parts):
-                    of_crop.append(
-                        encoder(replace(s, frames=np.ascontiguousarray(crop(s.frames, k))) for s in some).values
-                    )
-                ends += [s.end for s in some]
-            made, edges = [np.concatenate(of_crop) for of_crop in parts], np.array(ends)
-        return made, edges, {"sha256": clip.sha256, "duration": clip.video.duration, "warnings": list(clip.warnings)}
+    arrays: dict[str, npt.NDArray[np.float32]]
+    snippets: int
+    facts: dict[str, Any]
+
+
+class Extraction:
+    """Turns a clip (its name, its path) into features: holds the models."""
+
+    def __init__(self, settings: Settings, crops: int, sound: bool) -> None:
+        self.settings, self.crops, self.sound = settings, crops, sound
+        self.encoder = load_encoder(settings)
+        looks = settings.objects and self.encoder.use_motion and crops == 1
+        self.detector = load_detector(settings) if looks else None  # as an analysis does, where features tell of it
+
+    @property
+    def key(self) -> str:
+        """Whatever decides the features besides the clip."""
+        return f"{fingerprint(self.encoder.name, self.settings)}-crops{self.crops}" + "+sound" * self.sound
+
+    def __call__(self, job: tuple[str, Path]) -> Made:
+        """Raises VideoError and its like for a clip that cannot be read."""
+        name, path = job
+        made, edges, facts = self._features(path)
+        files = [f"{name}.npy"] if self.crops == 1 else [f"{name}__{k}.npy" for k in range(self.crops)]
+        heard = sound_of(path, edges, self.settings) if self.sound else None
+        more = {} if heard is None else {f"{name}{LOGMEL}.npy": heard}
+        return Made(dict(zip(files, made, strict=True)) | more, len(made[0]), facts)
+
+    def _features(self, path: Path) -> tuple[list[Floats], npt.NDArray[np.float64], dict[str, Any]]:
+        """float32 [T, D] for each crop, the edges [T + 1] (s), and what the manifest says. Memory does not grow with the clip's frames."""
+        encoder, settings, crops = self.encoder, self.settings, self.crops
+        size = encoder.size if crops == 1 else round(encoder.size / SHARE)
+        with open_video(path, settings, size=size) as clip:
+            if crops == 1:
+                whole = encoder(Watch(clip, self.detector, rate=settings.objects_rate) if self.detector else clip)
+                made, edges = [whole.values], whole.edges
+            else:
+                parts: list[list[Floats]] = [[] for _ in range(crops)]
+                snippets, ends = iter(clip), [0.0]
+                while some := list(islice(snippets, TOGETHER)):
+                    for k, of_crop in enumerate(parts):
+                        of_crop.append(
+                            encoder(replace(s, frames=np.ascontiguousarray(crop(s.frames, k))) for s in some).values
+                        )
+                    ends += [s.end for s in some]
+                made, edges = [np.concatenate(of_crop) for of_crop in parts], np.array(ends)
+            return (
+                made,
+                edges,
+                {"sha256": clip.sha256, "duration": clip.video.duration, "warnings": list(clip.warnings)},
+            )
 
 
 def _write(path: Path, values: Floats) -> None:
@@ -108,26 +142,24 @@ def _write(path: Path, values: Floats) -> None:
     os.replace(part, path)
 
 
-def _done(folder: Path, key: str) -> set[str]:
-    """Names that the manifest says are made with this fingerprint; a last line that was cut off counts for nothing."""
-    names = set()
-    path = folder / MANIFEST
-    for line in path.read_text().splitlines() if path.is_file() else []:
+def _here(work: Extraction, jobs: Iterable[tuple[str, Path]]) -> Generator[tuple[tuple[str, Path], Made | VladError]]:
+    """Each job with what becomes of it, in this process."""
+    for job in jobs:
         try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if row["fingerprint"] == key and all((folder / name).is_file() for name in row["files"]):
-            names.add(row["name"])
-    return names
+            yield job, work(job)
+        except VladError as error:
+            yield job, error
 
 
-def run(sources: Sequence[Path], folder: Path, settings: Settings, *, crops: int = 1, sound: bool = False) -> int:
-    """Extract and say how it went; 1 where a clip could not be read. Raises VladError for what stops the whole run."""
-    videos, encoder = find_videos(sources), load_encoder(settings)
+def run(
+    sources: Sequence[Path], folder: Path, settings: Settings, *, crops: int = 1, sound: bool = False, ray: str = ""
+) -> int:
+    """Extract and say how it went; 1 where a clip could not be read. ray: the address of a cluster that does it. Raises VladError for what stops the whole run."""
+    videos = find_videos(sources)
+    extraction = Extraction(settings, crops, sound)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        failed, seconds, taken = extract(videos, encoder, settings, folder, crops, sound=sound)
+        failed, seconds, taken = extract(videos, extraction, folder, ray=ray)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error.strerror}); name another folder with -o") from None
     for line in failed:
@@ -138,45 +170,31 @@ def run(sources: Sequence[Path], folder: Path, settings: Settings, *, crops: int
 
 
 def extract(
-    videos: dict[str, Path], encoder: ClipEncoder, settings: Settings, folder: Path, crops: int, *, sound: bool = False
+    videos: dict[str, Path], extraction: Extraction, folder: Path, *, ray: str = ""
 ) -> tuple[list[str], float, float]:
     """Make what is not there yet: one line for each clip that failed, and the seconds of video and of work."""
-    key = f"{fingerprint(encoder.name, settings)}-crops{crops}" + "+sound" * sound
-    if (folder / MANIFEST).is_file() and not (folder / MANIFEST).read_text().endswith("\n"):
-        with open(folder / MANIFEST, "a") as manifest:
-            manifest.write("\n")  # after a line that was cut off
-    detector = load_detector(settings) if settings.objects and encoder.use_motion and crops == 1 else None
-    left = {name: path for name, path in videos.items() if name not in _done(folder, key)}
+    manifest = Manifest(folder, extraction.key)
+    done = manifest.done()
+    left = [(name, path) for name, path in videos.items() if name not in done]
     failed: list[str] = []
     video_seconds, begin = 0.0, time.monotonic()
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("features", total=len(videos), completed=len(videos) - len(left))
-        for name, path in left.items():
-            try:
-                made, edges, facts = _features(path, encoder, settings, crops, detector)
-                heard = sound_of(path, edges, settings) if sound else None
-            except VladError as error:
-                failed.append(str(error))
-            else:
-                files = [f"{name}.npy"] if crops == 1 else [f"{name}__{k}.npy" for k in range(crops)]
-                for file, values in zip(files, made, strict=True):
-                    _write(folder / file, values)
-                if heard is not None:
-                    files.append(f"{name}{LOGMEL}.npy")
-                    _write(folder / files[-1], heard)
-                row = {
-                    "name": name,
-                    "path": str(path),
-                    "files": files,
-                    "snippets": len(made[0]),
-                    **facts,
-                    "fingerprint": key,
-                }
-                with open(folder / MANIFEST, "a") as manifest:
-                    manifest.write(json.dumps(row) + "\n")
-                video_seconds += facts["duration"]
-            speed = video_seconds / (time.monotonic() - begin)
-            bar.update(task, advance=1, description=f"features, {speed:.0f} times real time")
+
+        make = partial(Extraction, extraction.settings, extraction.crops, extraction.sound)
+        device = extraction.settings.device
+        with closing(each(make, left, ray, device=device) if ray and left else _here(extraction, left)) as results:
+            for (name, path), made in results:
+                if isinstance(made, VladError):
+                    failed.append(f"{path}: {made}" if isinstance(made, ClusterError) else str(made))
+                else:
+                    for file, values in made.arrays.items():
+                        _write(folder / file, values)
+                    row = {"name": name, "path": str(path), "files": list(made.arrays), "snippets": made.snippets}
+                    manifest.add({**row, **made.facts})
+                    video_seconds += made.facts["duration"]
+                speed = video_seconds / (time.monotonic() - begin)
+                bar.update(task, advance=1, description=f"features, {speed:.0f} times real time")
     return failed, video_seconds, time.monotonic() - begin

@@ -14,6 +14,7 @@ import hashlib
 import json
 import math
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -169,13 +170,16 @@ def train_head(
     with bar:
         task = bar.add_task(head.config.kind, total=draws.epochs, completed=run.epoch)
         while run.epoch < draws.epochs and not (recipe.patience and run.since >= recipe.patience):
+            begin = time.monotonic()
             loss = _epoch(run, draws, names, recipe, device)
+            seconds = time.monotonic() - begin
             score = selection_score(head, select, names, device)
             run.since += 1
             if score >= run.best:
                 run.best, run.since = score, 0
                 run.kept = run.weights()
-            tell({"stage": head.config.kind, "epoch": run.epoch, "loss": round(loss, 4), "selection": round(score, 4)})
+            row = {"stage": head.config.kind, "epoch": run.epoch, "loss": round(loss, 4), "selection": round(score, 4)}
+            tell({**row, "seconds": round(seconds, 2)})
             run.epoch += 1
             if checkpoint:
                 run.save(checkpoint, began)

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from vlad.finetune.data import find_features
-from vlad.finetune.extract import MANIFEST, crop, find_videos
+from vlad.finetune.extract import crop, find_videos
 
 import vlad
 from vlad.cli import main as command
 from vlad.errors import InputError
+from vlad.manifest import MANIFEST
 
 
 def main(arguments: list[str]) -> int:

@@ -10,7 +10,7 @@ BASE = {"types", "errors", "config", "device"}
 LIBRARY = BASE | {
     "arrays", "rules",
     "weights", "video", "readers", "activity", "ahead", "motion", "encoder", "cache", "scorers", "sight", "objects", "tracks", "seen", "facts", "colours", "segments", "prompting", "explainers",
-    "report", "wording", "clock", "pipeline", "library", "sim", "nano", "prompts",
+    "report", "wording", "clock", "pipeline", "library", "sim", "nano", "prompts", "cluster", "manifest",
 }  # fmt: skip
 # config holds the numbers that video, encoder, scorers and explainers are built from; a model never sees it.
 MAY: dict[str, set[str]] = {
@@ -41,7 +41,9 @@ MAY: dict[str, set[str]] = {
     "rendering": {"errors"},
     "explainers": BASE | {"arrays", "weights", "prompting", "video", "sight", "nano", "wording"},
     "report": {"types", "errors", "wording", "tracks"},
-    "pipeline": LIBRARY - {"pipeline", "sim", "library"},
+    "pipeline": LIBRARY - {"pipeline", "sim", "library", "cluster", "manifest"},
+    "cluster": {"errors", "pipeline"},
+    "manifest": set(),
     "library": {"types", "errors", "wording", "clock"},
     "clock": {"errors"},
     "wording": {"types"},
@@ -70,6 +72,9 @@ MAY: dict[str, set[str]] = {
         "demo",
         "library",
         "wording",
+        "cluster",
+        "manifest",
+        "pipeline",
     },
     "demo": {"face", "errors", "config", "segments", "sim", "types"},
     "__main__": {"cli"},

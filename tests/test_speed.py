@@ -14,7 +14,7 @@ def test_a_part_that_is_none_is_told_with_those_there_are() -> None:
     """R14: it ran all of it, for ten minutes, in silence."""
     with pytest.raises(SettingsError, match="no part 'towr'; parts are limits, decode"):
         main(["towr"])
-    with pytest.raises(SettingsError, match="keys seconds, clip, day, profile, work"):
+    with pytest.raises(SettingsError, match="keys seconds, clip, day, profile, work, published, steps, pieces"):
         main(["decode", "speed=3"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -12,6 +13,13 @@ def choose_device(wanted: str) -> torch.device:
     if wanted != "auto":
         return torch.device(wanted)
     return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def cores() -> int:
+    """Cores of the processor that this process may use: those of its affinity, and no more than OMP_NUM_THREADS says, as a scheduler sets it for its workers."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, min(here, int(told))) if told.isdecimal() else here
 
 
 def choose_dtype(device: torch.device, precision: str) -> torch.dtype:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,7 +26,7 @@ from torch.nn import functional
 
 from vlad import motion, seen
 from vlad.config import Settings
-from vlad.device import choose_device, choose_dtype
+from vlad.device import choose_device, choose_dtype, cores
 from vlad.errors import WeightsError
 from vlad.sight import TRUNK, Graph, Pictures, Sight, fuse, is_sight, load_sight, part_of
 from vlad.types import Features, Snippet
@@ -86,7 +85,7 @@ class ClipEncoder:
         small = graphed or hasattr(model.visual, "trunk")
         self.batch = 256 if device.type != "cpu" else 16 if small else 8
         # A small tower is no dearer than decoding, which wants its share of the cores; a transformer takes all there are.
-        self.threads = max(1, (os.cpu_count() or 2) // 2) if small and device.type == "cpu" else 0
+        self.threads = max(1, cores() // 2) if small and device.type == "cpu" else 0
         size = model.visual.image_size
         if graph is not None and graphed:
             self._trunk: Any = Graph(graph, part_of(model.state, TRUNK), self.threads)

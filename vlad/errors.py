@@ -11,6 +11,7 @@
     |- SettingsError          a setting of a wrong type, range or name
     |- WeightsError           weights that are missing, altered, or do not fit
     |  `- MismatchError       features of one encoder handed to a scorer of another
+    |- ClusterError           machines that cannot be reached, or cannot do the work
     |- ModelError             a language model that failed, or a server that is away or answers nonsense
     `- OutputError            a result that cannot be written
 
@@ -60,6 +61,10 @@ class WeightsError(VladError):
 
 class MismatchError(WeightsError):
     """Features of one encoder were handed to a scorer of another."""
+
+
+class ClusterError(VladError):
+    """Machines of a cluster cannot be reached, or cannot do the work."""
 
 
 class ModelError(VladError):

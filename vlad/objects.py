@@ -6,7 +6,6 @@ The network takes any size and number (`vlad.finetune.objects` frees the publish
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import groupby
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlad.config import Settings
+from vlad.device import cores
 from vlad.errors import SettingsError, WeightsError
 from vlad.types import Box, Sighting, Snippet
 from vlad.weights import nano_part
@@ -82,7 +82,7 @@ class Detector:
                 f"object_classes: {', '.join(unknown)} is none of YOLOX's classes; choose of {', '.join(COCO)}"
             )
         self.classes, self.score = tuple(COCO.index(c) for c in dict.fromkeys(classes)), max(score, LEAST)
-        self._session = _session(path, threads or max(1, (os.cpu_count() or 2) // 2))
+        self._session = _session(path, threads or max(1, cores() // 2))
         self._input = self._session.get_inputs()[0].name
 
     def __call__(self, frames: npt.NDArray[np.uint8] | Sequence[npt.NDArray[np.uint8]]) -> list[tuple[Box, ...]]:

@@ -212,9 +212,9 @@ class Analyzer:
         if self._last is None or not self._last[0].startswith(video.sha256):
             self.watch(video.path)
         assert self._last is not None
-        seen = {s.time: s for s in self._last[1].sightings}
+        seen = {_moment(s): s for s in self._last[1].sightings}
         for segment in segments[: self.settings.max_explanations]:
-            seen |= {s.time: s for s in self._look_closer(video, segment)}
+            seen |= {_moment(s): s for s in self._look_closer(video, segment)}
         return follow(seen[time] for time in sorted(seen))
 
     def _rules(self) -> Rules:
@@ -528,6 +528,11 @@ def _with_rules(explanation: Explanation, rules: Sequence[Held]) -> Explanation:
     return replace(explanation, notes=(*explanation.notes, *(f"rule: {name}" for name in names)))
 
 
+def _moment(seen: Sighting) -> float:
+    """The millisecond of a look: two looks within one are one, since an analysis is written in milliseconds and its times rise."""
+    return float(np.round(seen.time, 3))
+
+
 def _inside(features: Features, segment: Segment) -> npt.NDArray[np.bool_]:
     """Which snippets a segment touches: bool [T]."""
     return (features.edges[1:] > segment.start) & (features.edges[:-1] < segment.end)
@@ -594,6 +599,14 @@ def save(
     from vlad.report import save as save_report
 
     return save_report(analysis, Path(folder), frames=_pictures(analysis, settings or make_settings()), adopted=adopted)
+
+
+def illustrated(
+    analyzer: Analyzer, path: str | os.PathLike[str], *, on_progress: Progress | None = None
+) -> tuple[Analysis, dict[float, npt.NDArray[np.uint8]]]:
+    """A clip's analysis, and the frames that its report shows, by time (s). Raises as `Analyzer` does."""
+    analysis = analyzer(path, on_progress=on_progress)
+    return analysis, _pictures(analysis, analyzer.settings)
 
 
 def _pictures(analysis: Analysis, settings: Settings) -> dict[float, npt.NDArray[np.uint8]]:

@@ -17,13 +17,14 @@ from typing import Annotated
 import typer
 
 import vlad
-from vlad.errors import InputError, SettingsError, VladError
+from vlad.errors import ClusterError, InputError, SettingsError, VladError
 
-from . import language, reviewing, rules
+from . import language, many, reviewing, rules
 from .common import (
     Adopt,
     Changes,
     Preset,
+    Ray,
     check_folder,
     complain,
     pass_on,
@@ -92,6 +93,7 @@ def analyze(
     explain: Annotated[bool, typer.Option("--explain/--no-explain", help="Ask the language model why.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list and nothing else.")] = False,
     adopt: Adopt = "",
+    ray: Ray = "",
     set_: Changes = None,
 ) -> None:
     """Flag the spans of each clip that do not belong, and write NAME.json, NAME.csv and NAME.html."""
@@ -99,28 +101,24 @@ def analyze(
     settings = vlad.make_settings(preset, **({} if explain else {"explain": False}), **changes)
     check_folder(out)
     quiet()
-    analyzer = vlad.Analyzer(settings)
-    done: list[vlad.Analysis] = []
+    results = many.there(paths, settings, out, adopt, ray) if ray else many.here(paths, settings, out, adopt)
+    done: dict[int, vlad.Analysis] = {}
     code = 0
     try:
-        for path in paths:
-            try:
-                with progress_bar(path.name) as tell:
-                    analysis = analyzer(path, on_progress=tell)
-                written = vlad.save(analysis, out, settings=settings, adopted=adopt)
-            except VladError as error:
-                complain(str(error))
+        for number, found in results:
+            if isinstance(found, VladError):
+                complain(f"{paths[number]}: {found}" if isinstance(found, ClusterError) else str(found))
                 code = 1
                 continue
-            done.append(analysis)
+            done[number], written = found
             if not as_json:
-                show(analysis, written)
+                show(done[number], written)
     except KeyboardInterrupt:
         complain(f"interrupted; {len(done)} of {len(paths)} clips are finished, their results are in {out}")
         code = INTERRUPTED
     if as_json:
         to_dict = import_module("vlad.report").to_dict
-        print(json.dumps([to_dict(analysis) for analysis in done], ensure_ascii=True))
+        print(json.dumps([to_dict(done[number]) for number in sorted(done)], ensure_ascii=True))
     raise typer.Exit(code)
 
 
@@ -273,11 +271,12 @@ def features(
     preset: Preset = "nano",
     crops: Annotated[int, typer.Option(callback=_crops, help="1, 5 or 10 a frame.")] = 1,
     sound: Annotated[bool, typer.Option("--sound", help="Also NAME__logmel.npy, of clips with a sound track.")] = False,
+    ray: Ray = "",
     set_: Changes = None,
 ) -> None:
     """Videos to features on disk, as researchers keep them; goes on where it was stopped."""
     settings = vlad.make_settings(preset, **read_changes(set_ or []))
-    raise typer.Exit(verb("vlad.finetune.extract", "run")(sources, out, settings, crops=crops, sound=sound))
+    raise typer.Exit(verb("vlad.finetune.extract", "run")(sources, out, settings, crops=crops, sound=sound, ray=ray))
 
 
 @app.command(context_settings=PASS_ON)

@@ -32,6 +32,10 @@ Adopt = Annotated[
         help="Put the model's words into the HTML report, as adopted by NAME; without it there are none.",
     ),
 ]
+Ray = Annotated[
+    str,
+    typer.Option(metavar="ADDRESS|auto", help="On the machines of this Ray cluster; goes on where it was stopped."),
+]
 Changes = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be repeated.")]
 
 
