@@ -219,11 +219,11 @@ class Told:
 
 
 def told_photos(data: Path, work: Path, *, on_progress: Progress) -> list[Told]:
-    """nano's captions of the photos left out, against the five of people each. Captions are kept in `work` by the captioner's checksum."""
+    """nano's captions of the photos left out, against the five of people each. Captions are kept in `work` by the model's checksum."""
     from vlad.explainers.captioner import load_captioner, seen_words
 
     _, pictures, references = held_out(data)
-    kept = work / f"captions-{sha256_of(nano_part('captioner'))[:12]}.json"
+    kept = work / f"captions-{sha256_of(nano_part('llava'))[:12]}.json"
     said: list[str] = json.loads(kept.read_text()) if kept.is_file() else []
     speak, detector = load_captioner(), load_detector(make_settings())
     for done in range(len(said), len(pictures)):

@@ -262,6 +262,7 @@ def explanation_rows(results: Sequence[benchmarks.SimResult]) -> list[Row]:
         Row(on, "of these, colours", bootstrap(told, mean(coloured)), control=controls(coloured)),
         Row(on, "colours that are named, right", bootstrap(told, mean(rightly)), control=controls(rightly)),
         Row(on, "verdict anomaly", bootstrap(told, mean(lambda t: float(t.explanation.verdict == "anomaly"))), control="always anomaly 1.000"),
+        Row(f"sim, {len(every)} explanations", "contradictions within one", plain(float(sum(map(real.contradicts, every)))), 0, most=True),
         Row(f"sim, {len(calm)} calm spans", "verdict normal", bootstrap(calm, normal), 0.90, control="always anomaly 0.000"),
     ]  # fmt: skip
 

@@ -143,6 +143,7 @@ class Parts:
         "pair",
         "day",
         "vit",
+        "gpu",
         "ray",
         "training",
     )
@@ -381,6 +382,12 @@ class Parts:
             Took("ViT-B/16: share of the limit", vit["share_of_limit"],
                  f"decoding {vit['decode_seconds']:.1f} s, tower {vit['tower_seconds']:.1f} s", 0.85),
         ]  # fmt: skip
+
+    def _gpu(self) -> list[Took]:
+        from .gpu import gpu_lines
+
+        told = [Took(*line) for line in gpu_lines(self.clip, self.seconds)]
+        return told or [Took("GPUs here", 0.0, "nothing was measured")]
 
 
 def vit_encoder() -> ClipEncoder:

@@ -21,12 +21,10 @@ import numpy as np
 from PIL import Image
 
 from vlad.errors import InputError
-from vlad.sim import ANOMALIES, Event
+from vlad.sim import ANOMALIES
 from vlad.sim.captions import answer_of
 
-from .clip import augment
 from .extract import VIDEOS
-from .llava import draw_world
 from .recipe import LlavaRecipe, load_recipe
 from .rows import SHOWN, Found, Row, bare, fault_of, is_test, read_rows, ucf_test, xd_test
 from .sources import (
@@ -44,6 +42,7 @@ from .sources import (
     vau_bench,
     verdicts,
 )
+from .spans import Span, draw_span, draw_world, suggested
 
 __all__ = [
     "READERS", "Found", "Row", "bare", "captions", "convert", "cuva", "database", "fault_of", "hivau", "is_test", "kind_of", "llava", "read_rows",
@@ -133,26 +132,25 @@ def simulated(count: int, folder: Path, first: int = 0, recipe: LlavaRecipe | No
 TASKS = {"explain": 0.45, "verify": 0.15, "caption": 0.1, "chat": 0.2, "summarise": 0.1}
 
 
+def task_of(rng: np.random.Generator) -> str:
+    """One of TASKS, as often as it says."""
+    return str(rng.choice(list(TASKS), p=list(TASKS.values())))
+
+
 def _drawn(seed: int, recipe: LlavaRecipe, folder: Path) -> Row:
     rng = np.random.default_rng([recipe.seed, seed, 41])
-    task = str(rng.choice(list(TASKS), p=list(TASKS.values())))
+    task = task_of(rng)
     if task == "summarise":
-        return _noted(seed, recipe, rng)
-    world, (start, end), hint = draw_world(seed, recipe, rng)
-    times = start + (np.arange(recipe.frames) + rng.uniform(0.2, 0.8, recipe.frames)) / recipe.frames * (end - start)
-    pictures = augment([world.frame(float(t)) for t in times], recipe.size, rng, strength=0.3)
+        values, answer = noted(seed, recipe, rng)
+        return Row(id=f"sim-{seed}", source="sim", prompt=task, values=values, answer=answer, task=task)
+    pictures, span = draw_span(seed, recipe, None)
     images = []
     for k, picture in enumerate(pictures):
         path = folder / f"{seed}-{k}.jpg"
         Image.fromarray(picture).save(path, quality=92)
         images.append(str(path))
-    event = next((e for e in world.events if e.anomalous), world.event_at(float(times[recipe.frames // 2])))
-    truth = answer_of(event, world.scene.place)
-    normal = truth["verdict"] == "normal"
-    shown = ", ".join(f"{t:.1f} s" for t in times)
-    values, answer, turns, loaded = _asked(
-        task, truth, event, world.questions(event.start if event else start, rng), shown, hint, rng
-    )
+    values, answer, turns, loaded = asked_of(span, task, suggested(span.label, recipe, rng), rng)
+    normal = span.truth["verdict"] == "normal"
     return Row(
         id=f"sim-{seed}", source="sim", prompt=task, values=values, answer=answer, turns=turns, images=images, normal=normal,
         loaded=loaded and normal, task=task,
@@ -162,18 +160,17 @@ def _drawn(seed: int, recipe: LlavaRecipe, folder: Path) -> Row:
 Asked = tuple[dict[str, str], str, list[tuple[str, str]], bool]
 
 
-def _asked(
-    task: str, truth: dict[str, str], event: Event | None, about: Sequence[tuple[str, str]], shown: str, hint: str,
-    rng: np.random.Generator,
-) -> Asked:  # fmt: skip
-    """(values, answer, turns before, whether a suggestion or question may be loaded) of one question about a span."""
+def asked_of(span: Span, task: str, hint: str, rng: np.random.Generator) -> Asked:
+    """(values, answer, turns before, whether a suggestion or question may be loaded) of one question about a span by a template. hint: the
+    class that a detector suggests, '' for none."""
+    truth, shown = span.truth, ", ".join(f"{t:.1f} s" for t in span.times)
     if task == "explain":
         return {"label": hint, "times": shown}, json.dumps(truth), [], bool(hint)
     if task == "caption":
         return {"times": shown}, json.dumps({"text": truth["text"]}), [], False
     if task == "verify":
-        right = rng.random() < 0.5 and event is not None and event.anomalous
-        other = str(rng.choice([a for a in ANOMALIES if event is None or a != event.label]))
+        right = rng.random() < 0.5 and span.label != ""
+        other = str(rng.choice([a for a in ANOMALIES if a != span.label]))
         said = truth["text"] if right else f"This appears to show {other}."
         verdict = "anomaly" if right else "normal" if truth["verdict"] == "normal" else "unclear"
         why = truth["why"] if verdict != "unclear" else "the frames show something else"
@@ -183,27 +180,14 @@ def _asked(
             [],
             True,
         )
-    pairs = [
-        *about,
-        ("Who can be seen?", truth["who"]),
-        ("What happens?", truth["what"]),
-        ("Where is it?", truth["where"]),
-    ]
-    order = rng.permutation(len(pairs))[: int(rng.integers(1, 4))]
-    *before, (question, answer) = [pairs[int(i)] for i in order]
-    first = before[0][0] if before else question
-    values = {
-        "question": first if before else question,
-        "times": shown,
-        "said": truth["text"] if rng.random() < 0.5 else "",
-    }
-    if before:
-        return {**values, "question": question}, answer, before, question in LOADED
-    return values, answer, [], question in LOADED
+    order = rng.permutation(len(span.asked))[: int(rng.integers(1, 4))]
+    *before, (question, answer) = [span.asked[int(i)] for i in order]
+    values = {"question": question, "times": shown, "said": truth["text"] if rng.random() < 0.5 else ""}
+    return values, answer, before, question in LOADED
 
 
-def _noted(seed: int, recipe: LlavaRecipe, rng: np.random.Generator) -> Row:
-    """Notes on up to three spans, and their summary; nothing is shown."""
+def noted(seed: int, recipe: LlavaRecipe, rng: np.random.Generator) -> tuple[dict[str, str], str]:
+    """Notes on up to three spans as the template summarise takes them, and their summary."""
     duration, notes, told = int(rng.integers(20, 180)), [], []
     starts = sorted(rng.uniform(0, duration - 8, int(rng.integers(0, 4))).tolist())
     for k, start in enumerate(starts):
@@ -214,14 +198,7 @@ def _noted(seed: int, recipe: LlavaRecipe, rng: np.random.Generator) -> Row:
         told.append(f"At {start:.1f} s: {truth['text']}")
     answer = " ".join(told) or "Nothing was flagged."
     values = {"segments": "\n".join(notes) or "none", "duration": str(duration)}
-    return Row(
-        id=f"sim-{seed}",
-        source="sim",
-        prompt="summarise",
-        values=values,
-        answer=json.dumps({"text": answer[:600]}),
-        task="summarise",
-    )
+    return values, json.dumps({"text": answer[:600]})
 
 
 def run(

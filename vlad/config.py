@@ -26,6 +26,7 @@ class Settings(BaseModel):
     preset: str = "nano"
     device: str = "auto"  # auto, cpu, cuda, cuda:1, mps
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compiled: bool = False  # open_clip's tower by torch.compile: a minute once, then faster on a GPU
 
     # video
     snippet_frames: int = Field(16, ge=1, le=1024)  # frames of the source that one score covers

@@ -48,13 +48,15 @@ class ClipEncoder:
 
     model, tokenizer: open_clip's own. name: what the fingerprint calls the weights. squash: the whole frame is fitted into the
     square (a scene has no centre to crop to); else the short side is fitted and the centre cut out, as open_clip does. graph: of the
-    backbone of a Sight or Pictures, for a processor (`vlad.sight.Graph`). known: sentences that need no text tower.
+    backbone of a Sight or Pictures, for a processor (`vlad.sight.Graph`). known: sentences that need no text tower. compiled: the
+    tower by torch.compile, which takes a minute once and is for a GPU.
     """
 
     def __init__(
         self, model: Any, tokenizer: Callable[[list[str]], torch.Tensor], *, name: str, weights: str,
         use_motion: bool, squash: bool, device: torch.device, dtype: torch.dtype = torch.float32, drawn: Drawn | None = None,
         use_speeds: bool = False, graph: Path | None = None, known: Known | None = None,
+        compiled: bool = False,
     ) -> None:  # fmt: skip
         self.known = known or {}
         self.drawn, self.use_speeds = drawn if use_motion else None, use_speeds and use_motion
@@ -82,7 +84,7 @@ class ClipEncoder:
         )
         # Frames a call. A transformer's activations grow with it, and on a CPU they should stay in the cache.
         small = graphed or hasattr(model.visual, "trunk")
-        self.batch = 32 if device.type != "cpu" else 16 if small else 8
+        self.batch = 256 if device.type != "cpu" else 16 if small else 8
         # A small tower is no dearer than decoding, which wants its share of the cores; a transformer takes all there are.
         self.threads = max(1, cores() // 2) if small and device.type == "cpu" else 0
         size = model.visual.image_size
@@ -92,6 +94,8 @@ class ClipEncoder:
         else:
             self._trunk = getattr(model.visual, "trunk", None)
             self._inner = int(self._trunk.num_features) if self._trunk is not None else 0
+        if self._trunk is None:
+            self._image = torch.compile(model.encode_image) if compiled else model.encode_image
         self.side = int(size if isinstance(size, int) else min(size))  # pixels of the tower's square
         self.size = max(self.side, int(getattr(model.visual, "decoded", 0)))  # of the short side of frames it wants
         told = getattr(model.visual, "preprocess_cfg", {})
@@ -128,7 +132,10 @@ class ClipEncoder:
 
     def pixels(self, frames: npt.NDArray[np.uint8]) -> torch.Tensor:
         """uint8 RGB [N, H, W, 3] to the tower's input [N, 3, side, side], in its own precision."""
-        batch = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(0, 3, 1, 2).float()
+        whole = torch.from_numpy(np.ascontiguousarray(frames))
+        if self.device.type == "cuda":
+            whole = whole.pin_memory()  # goes up while the GPU still works on what came before
+        batch = whole.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float()
         height, width = batch.shape[2:]
         target = (self.side, self.side)
         if not self.squash:
@@ -149,7 +156,7 @@ class ClipEncoder:
         visual = self.model.visual
         with torch.inference_mode(), self._autocast():
             if self._trunk is None:
-                embedded = self.model.encode_image(pixels, normalize=True)
+                embedded = self._image(pixels, normalize=True)
                 return embedded, embedded
             inner = self._trunk(pixels)
             # of a pooling by mean and maximum, the mean is what changes smoothly
@@ -433,7 +440,7 @@ def load_clip(settings: Settings) -> ClipEncoder:
     return ClipEncoder(
         model, tokenizer, name=name, weights=weights, use_motion=settings.motion,
         squash=nano or is_sight(folder), device=device, dtype=dtype, drawn=_drawn(device) if nano else None,
-        use_speeds=settings.speeds, graph=nano_part("tower") / "trunk" if nano else None, known=known_sentences("sight") if nano else None,
+        use_speeds=settings.speeds, compiled=settings.compiled, graph=nano_part("tower") / "trunk" if nano else None, known=known_sentences("sight") if nano else None,
     )  # fmt: skip
 
 

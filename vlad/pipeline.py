@@ -322,8 +322,12 @@ class Analyzer:
 
         values = self._with_examples(video, chosen, values)
         facts = self._facts(video, chosen)
-        if facts and not self._grounds():  # nano's words were learnt without them
-            values = {s: {"facts": "; ".join(f.text for f in facts[s]), **(values or {}).get(s, {})} for s in chosen}
+        if facts:
+            from vlad.explainers.grounded import told as counted
+
+            # colours, place and light come into a grounded explanation from the facts themselves
+            words = counted if self._grounds() else lambda own: "; ".join(f.text for f in own)
+            values = {s: {"facts": words(facts[s]), **(values or {}).get(s, {})} for s in chosen}
         # A plain function need not know of values.
         told = {"values": [values.get(s, {}) for s in chosen]} if values else {}
         explanations = tuple(explainer(video, track, chosen, on_text=heard, **told))

@@ -146,7 +146,7 @@ def sha256_of(folder: Path) -> str:
 
 
 def nano_part(part: str) -> Path:
-    """The folder of one of nano's parts (clip, drawn, mil, llava, captioner, adapter, objects), unaltered. Raises WeightsError."""
+    """The folder of one of nano's parts (clip, drawn, mil, llava, adapter, objects), unaltered. Raises WeightsError."""
     verify_nano(part)
     return nano_folder() / part
 

@@ -126,6 +126,13 @@ def doing(facts: Sequence[Fact]) -> str:
     return ", ".join(told[:3])
 
 
+def told(facts: Sequence[Fact]) -> str:
+    """How many and what they do, as nano's model is told: without colours, which no model need repeat; '' for nothing."""
+    many = [f.text for f in facts if f.kind in ("people", "vehicles") and f.value]
+    did = doing(facts)
+    return ", ".join([*many, did] if did else many)
+
+
 def where(facts: Sequence[Fact]) -> str:
     """Place in the picture, light, and whether the camera moves."""
     return ", ".join(f.text for kind in ("where", "light", "camera") if (f := fact(facts, kind)) is not None)
