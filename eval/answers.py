@@ -140,7 +140,8 @@ def _vau(path: Path, text: str) -> Iterator[Item]:
             label = str(row.get("Anomaly Class") or "").lower()
             reasoning = ast.literal_eval(row["Reasoning"]) if row.get("Reasoning") else {}
             times = [row.get(k) for k in ("Start Time", "End Time")]
-            span = (float(times[0]), float(times[1])) if all(t not in (None, "", "-1") for t in times) else None  # type: ignore[arg-type]
+            start, end = (float(t) if t not in (None, "") else 0.0 for t in times)
+            span = (start, end) if 0 <= start < end else None  # -1 to -1 or 0 to 0: of the whole clip
         except (StopIteration, ValueError, SyntaxError, TypeError) as error:
             raise InputError(f"{path}: line {number}: {type(error).__name__} {error}") from None
         normal = label == "normal" if label else None

@@ -178,10 +178,10 @@ def auc_of(pairs: Sequence[tuple[Scored, Scored]], place: int) -> Figure:
 
 def photo_ranks(data: Path) -> tuple[list[int], list[int]]:
     """Of every caption of the photos no training saw: how many photos come before its own, and before another's, the control."""
-    from vlad.encoder import load_encoder
+    from vlad.encoder import load_clip
 
     names, pictures, captions = held_out(data)
-    encoder = load_encoder(make_settings())
+    encoder = load_clip(make_settings())
     seen = []
     for first in range(0, len(pictures), 16):
         some = [encoder.pixels(p[None]) for p in pictures[first : first + 16]]

@@ -6,9 +6,12 @@
     vlad eval scorers [heads=mil,...] [seeds=3] ...                  (see scorers.py)
     vlad eval clicks  [heads=mil,ur-dmu] [seeds=3] ...               (see clicks.py)
     vlad eval normality [models=fill,vae,...] [sites=4] ...          (see normality.py)
+    vlad eval descriptors tubes=FOLDER [data=FOLDER] ...             (see descriptors.py)
     vlad eval fewshot [sites=10] [shots=1,5,10] ...                  (see fewshot.py)
     vlad eval calibration [rates=2,4] [rounds=10] ...                (see calibration.py)
     vlad eval adapter [base=nano] [adapter=nano] ...                 (see adapter.py)
+    vlad eval captions data=FOLDER [folds=2] ...                     (see captions.py)
+    vlad eval judge server=URL model=NAME data=FOLDER ...            (see judge.py)
     vlad eval privacy data=FOLDER [photos=40] ...                    (see privacy.py)
     vlad eval injection [videos=40] ...                              (see injection.py)
     vlad eval speed [PART...] [seconds=30] [clip=FILE] ...           (see speed.py)
@@ -44,7 +47,9 @@ from . import (
     adapter,
     benchmarks,
     calibration,
+    captions,
     clicks,
+    descriptors,
     detection,
     everything,
     explanations,
@@ -52,6 +57,7 @@ from . import (
     footage,
     gating,
     injection,
+    judge,
     metrics,
     normality,
     privacy,
@@ -78,11 +84,14 @@ OTHERS: dict[str, Callable[[Sequence[str]], int]] = {
     "detection": detection.main,
     "scorers": scorers.main,
     "clicks": clicks.main,
+    "descriptors": descriptors.main,
     "fewshot": fewshot.main,
     "normality": normality.main,
     "calibration": calibration.main,
     "explanations": words.main,
     "adapter": adapter.main,
+    "captions": captions.main,
+    "judge": judge.main,
     "injection": injection.main,
     "privacy": privacy.main,
     "speed": speed.main,

@@ -39,6 +39,8 @@ from .verb import show_table
 
 Floats = npt.NDArray[np.float64]
 ROUNDS = 1000
+TOGETHER = 8  # answers a judge is asked before its marks are kept
+MARKS = ("event", "who", "where", "invented")  # of the template judge
 
 
 @dataclass(frozen=True)
@@ -148,15 +150,24 @@ class Line:
 
 
 def compare(
-    truth: Sequence[Item], said: Sequence[Item] | None, other: Sequence[Item] | None = None, *, rounds: int = ROUNDS
+    truth: Sequence[Item],
+    said: Sequence[Item] | None,
+    other: Sequence[Item] | None = None,
+    *,
+    rounds: int = ROUNDS,
+    groups: Sequence[str] | None = None,
 ) -> list[Line]:
-    """Every metric of one task. said, other: in the order of `truth`."""
+    """Every metric of one task. said, other: in the order of `truth`. groups: what each is of (a video), drawn together; None: each is drawn alone."""
     cider, bleu = CiderD([t.text for t in truth]), Bleu()
     answers = {"constant": constant(truth), "shuffled": shuffled(truth)}
     answers |= {k: list(v) for k, v in (("ours", said), ("other", other)) if v is not None}
     found = {k: metrics(v, truth, cider, bleu) for k, v in answers.items()}
     rng = np.random.default_rng(0)
-    draws = [rng.integers(0, len(truth), len(truth)) for _ in range(rounds)]
+    places: dict[str, list[int]] = {}
+    for i in range(len(truth)):
+        places.setdefault(groups[i] if groups else str(i), []).append(i)
+    of = list(places.values())
+    draws = [np.array([i for k in rng.integers(0, len(of), len(of)) for i in of[k]]) for _ in range(rounds)]
     names = list(dict.fromkeys(n for of in ("ours", "constant") if of in found for n in found[of]))
     return [_line(name, {k: m[name] for k, m in found.items() if name in m}, draws) for name in names]
 
@@ -195,28 +206,29 @@ def paired(truth: Mapping[str, Item], said: Mapping[str, Item], name: str) -> di
     return {k: said[k] for k in truth}
 
 
-def judged(truth: Sequence[Item], said: Sequence[Item], url: str, model: str, cache: Path) -> dict[str, float]:
-    """Means of the marks that a model behind a server gives by the template `judge`; kept in `cache`, asked once."""
-    settings = make_settings(server=url, explainer=model)
+def marks_of(pairs: Sequence[tuple[str, str]], url: str, model: str, cache: Path) -> list[dict[str, int] | None]:
+    """The marks that a model behind a server gives to pairs (reference, answer) by the template `judge`, None for what cannot be read; kept in `cache`, asked once."""
+    settings = make_settings(server=url, explainer=model, server_seconds=600)
     engine, prompt = load_server(settings), load_prompt("judge")
     kept: dict[str, Any] = json.loads(cache.read_text()) if cache.is_file() else {}
-    pairs = [(t.text, all_words(s)) for t, s in zip(truth, said, strict=True)]
     keys = [hashlib.sha256(json.dumps([prompt.hash, model, *p]).encode()).hexdigest() for p in pairs]
     asked = [i for i, k in enumerate(keys) if k not in kept]
-    requests = [
-        make_request(prompt, prompt.tell({"reference": pairs[i][0], "answer": pairs[i][1]}, images=0), (), settings) for i in asked
-    ]  # fmt: skip
-    for i, reply in zip(asked, engine(requests), strict=True):
-        answer = read_json(reply.text)
-        kept[keys[i]] = answer if isinstance(answer, dict) and not prompt.faults(answer) else None
-    cache.write_text(json.dumps(kept))
-    marks = [kept[k] for k in keys if kept[k] is not None]
-    found = {
-        f"judge: {name}": float(np.mean([m[name] for m in marks]))
-        for name in ("event", "who", "where", "invented")
-        if marks
-    }
-    return {**found, "judge: answers that could be read": len(marks) / len(keys) if keys else float("nan")}
+    for some in (asked[at : at + TOGETHER] for at in range(0, len(asked), TOGETHER)):
+        told = [prompt.tell({"reference": pairs[i][0], "answer": pairs[i][1]}, images=0) for i in some]
+        for i, reply in zip(some, engine([make_request(prompt, t, (), settings) for t in told]), strict=True):
+            answer = read_json(reply.text)
+            kept[keys[i]] = answer if isinstance(answer, dict) and not prompt.faults(answer) else None
+        cache.write_text(json.dumps(kept))
+    return [kept[k] for k in keys]
+
+
+def judged(truth: Sequence[Item], said: Sequence[Item], url: str, model: str, cache: Path) -> dict[str, float]:
+    """Means of a judge's marks."""
+    pairs = [(t.text, all_words(s)) for t, s in zip(truth, said, strict=True)]
+    given = marks_of(pairs, url, model, cache)
+    marks = [m for m in given if m is not None]
+    found = {f"judge: {name}": float(np.mean([m[name] for m in marks])) for name in MARKS if marks}
+    return {**found, "judge: answers that could be read": len(marks) / len(given) if given else float("nan")}
 
 
 def shown(figure: tuple[float, float, float] | None, sign: bool = False) -> str:
@@ -255,7 +267,7 @@ def main(argv: Sequence[str]) -> int:
         marks = judged(own, ours, given.judge, given.judge_model, given.cache) if given.judge and ours else {}
         told[task] = {"items": len(own), "metrics": [vars(line) | {"blind": line.blind} for line in lines], **marks}
         if not given.json:
-            _print(task, lines, marks, others=other is not None)
+            show_lines(task, lines, marks, others=other is not None)
     facts = {"bleu": Bleu().signature, "tokenizer": "lower case, runs of a-z and 0-9", "tasks": told}
     if given.json:
         json.dump(facts, sys.stdout, indent=1)
@@ -265,7 +277,8 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _print(task: str, lines: Sequence[Line], marks: Mapping[str, float], *, others: bool) -> None:
+def show_lines(task: str, lines: Sequence[Line], marks: Mapping[str, float], *, others: bool) -> None:
+    """Print a task's metrics and a judge's marks; others: with what is over other answers."""
     table = Table(
         "metric",
         "items",

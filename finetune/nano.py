@@ -25,7 +25,7 @@ import torch
 from rich.progress import track
 
 from vlad.config import make_settings
-from vlad.encoder import ClipEncoder, load_encoder
+from vlad.encoder import ClipEncoder, load_clip
 from vlad.motion import MOTION_DIM
 from vlad.pipeline import Analyzer
 from vlad.scorers.head import HeadConfig, save_head, sentences
@@ -70,7 +70,7 @@ def sim_bag(seed: int, folder: Path) -> Bag:
 
 def train_mil(work: Path, log: Path, data: Path | None, recipe: MilRecipe) -> None:
     """Features of simulated videos, the expert for the rendered world, then that for real footage and the gate, into nano."""
-    encoder = load_encoder(make_settings())
+    encoder = load_clip(make_settings())
     folder = work / "bags" / encoder.name.replace("@", "-")
     folder.mkdir(parents=True, exist_ok=True)
     seeds = [*range(recipe.videos), *range(SELECT_SEEDS, SELECT_SEEDS + recipe.select)]

@@ -27,7 +27,7 @@ from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 
 from vlad.config import make_settings
-from vlad.encoder import DRAWN_SPACE, DRAWN_WIDTH, load_encoder
+from vlad.encoder import DRAWN_SPACE, DRAWN_WIDTH, load_clip
 from vlad.errors import InputError, SettingsError
 from vlad.motion import MOTION_DIM
 from vlad.pipeline import Analyzer
@@ -419,7 +419,7 @@ def main(arguments: Sequence[str]) -> int:
     folds = fold_of(clips)
     left = [c for c, f in zip(clips, folds, strict=True) if options["fold"] and f == int(options["fold"])]
     bags = bags_of([c for c in clips if c not in left], data)
-    encoder = load_encoder(make_settings())
+    encoder = load_clip(make_settings())
     names = head.names(sentences(ANOMALIES), encoder.embed_text)
     put_fire(head, encoder.embed_text)
     gate = {k: v.clone() for k, v in head.plain.gate.state_dict().items()}

@@ -141,6 +141,38 @@ class NanoRecipe(Recipe):
     llava: LlavaRecipe
 
 
+class CubesRecipe(Recipe):
+    """Shape of the model of stage masked."""
+
+    frames: int = Field(ge=2)
+    size: int = Field(ge=8)
+    tube: int = Field(ge=1)
+    patch: int = Field(ge=1)
+    width: int = Field(ge=8)
+    depth: int = Field(ge=1)
+    heads: int = Field(ge=1)
+
+
+class MaskedRecipe(Recipe):
+    """Descriptors of video that are learnt without labels."""
+
+    data: str = Field(min_length=1)
+    out: str = Field(min_length=1)
+    device: str
+    minutes: float = Field(gt=0)
+    snippet: int = Field(ge=1, le=1024)
+    cubes: CubesRecipe
+    hidden: float = Field(gt=0, lt=1)
+    stride: int = Field(ge=1)
+    decoder_width: int = Field(ge=8)
+    decoder_depth: int = Field(ge=1)
+    decoder_heads: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    lr: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    seed: int
+
+
 class DataRecipe(Recipe):
     """Which features a head learns from."""
 

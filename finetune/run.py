@@ -1,6 +1,7 @@
 """`vlad finetune`: a recipe's name or file to what trains by it.
 
-In: the command line behind `vlad finetune`. Out: an exit status. A recipe with a `head` trains a scorer, one with a `rank` an adapter.
+In: the command line behind `vlad finetune`. Out: an exit status. A recipe with a `head` trains a scorer, one with a `rank` an adapter, one with `cubes` descriptors
+of video.
 """
 
 from __future__ import annotations
@@ -28,8 +29,14 @@ def main(argv: Sequence[str]) -> int:
         from . import sft
 
         return sft.main(argv)
+    if "cubes" in keys:
+        from . import masked
+
+        return masked.main(argv)
     if "head" in keys:
         from . import scorer
 
         return scorer.main(argv)
-    raise SettingsError(f"{argv[0]}: a recipe needs head (a scorer) or rank (an adapter); begin with a shipped one")
+    raise SettingsError(
+        f"{argv[0]}: a recipe needs head (a scorer), rank (an adapter) or cubes (descriptors of video); begin with a shipped one"
+    )

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlad.config import Settings
-from vlad.encoder import ClipEncoder, load_encoder
+from vlad.encoder import ClipEncoder, TubeEncoder, load_encoder
 from vlad.errors import InputError, MismatchError
 from vlad.scorers import classes_of, folder_of, load_folder
 from vlad.scorers.head import TrainedScorer
@@ -30,7 +30,7 @@ Floats = npt.NDArray[np.float32]
 
 def load(folder: str, settings: Settings) -> TrainedScorer:
     """A scorer's folder, or nano, as a scorer; the settings' encoder reads the class names of those that have some. Raises WeightsError."""
-    encoder: list[ClipEncoder] = []
+    encoder: list[ClipEncoder | TubeEncoder] = []
 
     def embed_text(texts: list[str]) -> Floats:
         if not encoder:

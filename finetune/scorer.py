@@ -31,7 +31,7 @@ from sklearn.metrics import roc_auc_score
 
 from vlad.config import Settings, make_settings
 from vlad.device import choose_device
-from vlad.encoder import ClipEncoder, load_encoder
+from vlad.encoder import ClipEncoder, load_clip
 from vlad.errors import InputError, SettingsError
 from vlad.motion import MOTION_DIM
 from vlad.scorers import HEADS
@@ -246,7 +246,7 @@ def text_settings(name: str) -> Settings:
 
 def text_encoder(name: str) -> ClipEncoder:
     """That encoder. Raises SettingsError, and WeightsError where its weights are not here."""
-    return load_encoder(text_settings(name))
+    return load_clip(text_settings(name))
 
 
 def tokenizer_of(text: str, labels: Sequence[str]) -> str:

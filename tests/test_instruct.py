@@ -152,6 +152,35 @@ def test_uca_cuva_and_vau_bench(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("times", [("-1.0", "-1.0"), ("0.0", "0.0"), ("-1", "-1"), ("", "")])
+def test_vau_rows_without_times_are_of_the_whole_clip(times: tuple[str, str], tmp_path: Path) -> None:
+    """Half of the rows of ucf_captions.json were called faulty."""
+    reasoning = repr({"Key Evidence": "e"})
+    (tmp_path / "v.csv").write_text(
+        f'Video Name,Description,Reasoning,Anomaly Class,Start Time,End Time\nx.mp4,d,"{reasoning}",Arson,{",".join(times)}\n'
+    )
+    found = convert(tmp_path / "v.csv")
+    assert (len(found.rows), found.faults) == (2, [])
+    assert all((r.start, r.end) == (None, None) for r in found.rows)
+
+
+def test_test_videos_are_kept_for_who_asks_and_told(tmp_path: Path) -> None:
+    source = write(tmp_path / "h.jsonl", [HIVAU, {**HIVAU, "id": 3, "video": "Abuse028_x264.mp4"}])
+    assert len(convert(source, tests=True).rows) == 2
+    lines = run(str(source), tmp_path / "o.jsonl", kind="", media=None, count=0, first=0, tests=True)
+    assert "warning: 1 rows are of test videos" in "\n".join(lines)
+
+
+def test_a_clip_is_found_beside_labels_of_its_name(tmp_path: Path) -> None:
+    """The labels were taken for it."""
+    media = tmp_path / "media"
+    (media / "z").mkdir(parents=True)
+    for name in ("a.npy", "a.mp4", "z/a.mp4"):
+        (media / name).write_bytes(b"x")
+    found = convert(write(tmp_path / "h.jsonl", [HIVAU]), "", media)
+    assert [r.video for r in found.rows] == [str(media / "a.mp4")]
+
+
 def test_llava_conversations_keep_their_turns(tmp_path: Path) -> None:
     (row,) = convert(write(tmp_path / "l.json", [LLAVA])).rows
     assert row.turns == [("What is it?", "A car.")]

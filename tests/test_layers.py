@@ -9,7 +9,7 @@ FOLDERS = ("vlad", "prompts", "finetune", "eval", "app")
 BASE = {"types", "errors", "config", "device"}
 LIBRARY = BASE | {
     "arrays", "rules",
-    "weights", "video", "readers", "activity", "ahead", "motion", "encoder", "cache", "scorers", "sight", "objects", "tracks", "seen", "facts", "colours", "segments", "prompting", "explainers",
+    "weights", "video", "readers", "activity", "ahead", "motion", "encoder", "cache", "scorers", "sight", "tubes", "objects", "tracks", "seen", "facts", "colours", "segments", "prompting", "explainers",
     "report", "wording", "clock", "pipeline", "library", "sim", "nano", "prompts", "cluster", "manifest",
 }  # fmt: skip
 # config holds the numbers that video, encoder, scorers and explainers are built from; a model never sees it.
@@ -27,12 +27,13 @@ MAY: dict[str, set[str]] = {
     "confine": set(),
     "motion": {"types"},
     "sight": {"errors"},
+    "tubes": {"errors"},
     "objects": BASE | {"weights"},
     "tracks": {"types"},
     "seen": {"types", "tracks"},
     "colours": {"types"},
     "facts": {"types", "tracks", "colours"},
-    "encoder": BASE | {"weights", "motion", "sight", "seen", "nano"},
+    "encoder": BASE | {"weights", "motion", "sight", "tubes", "seen", "nano"},
     "cache": {"types", "errors"},
     "scorers": BASE | {"weights", "encoder", "segments", "nano"},  # mil averages over time as segments do
     "segments": {"types"},

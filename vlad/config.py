@@ -46,7 +46,7 @@ class Settings(BaseModel):
     gating: bool = True
 
     # encoder
-    encoder: str = "nano"  # an open_clip model name, or nano
+    encoder: str = "nano"  # an open_clip model name, nano, or a folder that `vlad finetune masked` or open_clip wrote
     encoder_weights: str = ""  # an open_clip pretrained tag or a local file; "" with nano
     frames_per_snippet: int = Field(4, ge=1, le=64)  # F
     motion: bool = True  # append movement descriptors
@@ -140,6 +140,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         "explainer": "llava-hf/llava-onevision-qwen2-7b-ov-hf",
         "explainer_bits": 4,
         "explain_frames": 32,
+    },
+    "tubes": {  # what `vlad finetune masked` made, and a head of one's own on it
+        "encoder": "runs/masked",
+        "snippet_frames": 32,
+        "frames_per_snippet": 16,
+        "motion": False,
+        "scorer_weights": "runs/scorer",
     },
 }
 

@@ -29,6 +29,7 @@ from vlad.config import Settings
 from vlad.device import choose_device, choose_dtype, cores
 from vlad.errors import WeightsError
 from vlad.sight import TRUNK, Graph, Pictures, Sight, fuse, is_sight, load_sight, part_of
+from vlad.tubes import Tubes, cubes, is_tubes, load_tubes, scaled
 from vlad.types import Features, Snippet
 from vlad.weights import local_copy, missing, nano_part, offline, sha256_of
 
@@ -249,6 +250,57 @@ class Drawn:
         return found
 
 
+class TubeEncoder:
+    """A model of `vlad.tubes` as an Encoder: a feature is the mean of a snippet's tokens [width], and their mean absolute change from one step to the next
+    at each place [width]. It has no words: a head that reads class names is not for it.
+
+    name: what the fingerprint calls the weights.
+    """
+
+    use_motion = False
+
+    def __init__(self, model: Tubes, *, name: str, weights: str, device: torch.device, dtype: torch.dtype) -> None:
+        self.model, self.device, self.dtype = model.eval().to(device), device, dtype
+        self.size = model.shape.size  # pixels; of the short side of frames it wants
+        self.batch = 2 if device.type == "cpu" else 32  # snippets a call
+        self.name = f"{name}@{hashlib.sha256(json.dumps([weights, CHANGE]).encode()).hexdigest()[:12]}"
+
+    def embed_text(self, texts: list[str]) -> npt.NDArray[np.float32]:
+        """Raises WeightsError: nobody told this encoder of words."""
+        raise WeightsError(
+            f"encoder {self.name.partition('@')[0]} knows no words: train a head on its features with `vlad finetune`, one that reads no class names "
+            "(sultani, rtfm, ur-dmu, bn-wvad, normality), and name it in Settings.scorer_weights"
+        )
+
+    def __call__(self, snippets: Iterable[Snippet]) -> Features:
+        """Features of a clip's snippets; decoding goes on meanwhile. A quiet one, never the first, has those of the one before."""
+        rows: list[npt.NDArray[np.float32]] = []
+        edges = [0.0]
+        for batch in _batches(_ahead(snippets), self.batch * self.model.shape.frames):
+            edges += [s.end for s in batch]
+            shown = [s for s in batch if not s.quiet]
+            told = iter(self._rows(shown)) if shown else iter(())
+            for snippet in batch:
+                rows.append(rows[-1] if snippet.quiet else next(told))
+        if not rows:
+            raise ValueError("no snippets to encode")
+        return Features(np.stack(rows), np.array(edges), self.name)
+
+    def _rows(self, batch: list[Snippet]) -> npt.NDArray[np.float32]:
+        """A row a snippet, [N, 2 width]; frames are taken evenly where a snippet has more or fewer than the model reads."""
+        shape = self.model.shape
+        taken = [s.frames[np.arange(shape.frames) * len(s.frames) // shape.frames] for s in batch]
+        pixels = torch.from_numpy(np.concatenate(taken)).to(self.device).permute(0, 3, 1, 2).float()
+        pixels = functional.interpolate(pixels, (shape.size, shape.size), mode="bilinear", antialias=True)
+        parts = cubes(scaled(pixels).permute(0, 2, 3, 1).reshape(-1, shape.frames, shape.size, shape.size, 3), shape)
+        mixed = torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+        with torch.inference_mode(), mixed:
+            tokens = self.model(parts).float()
+        found = tokens.reshape(len(tokens), shape.steps, -1, shape.width)
+        change = found.diff(dim=1).abs().mean((1, 2))
+        return torch.cat([found.mean((1, 2)), change], 1).cpu().numpy()
+
+
 def _put_seen(values: npt.NDArray[np.float32], edges: npt.NDArray[np.float64], snippets: Iterable[Snippet]) -> None:
     """What was seen, into its place in features before their movement; zeros where nobody looked for objects (snippets is no `Watch`)."""
     sightings = getattr(snippets, "sightings", ())
@@ -355,8 +407,18 @@ def _is_cached(repo: str) -> bool:
     return any(isinstance(try_to_load_from_cache(repo, name), str) for name in names)
 
 
-def load_encoder(settings: Settings) -> ClipEncoder:
+def load_encoder(settings: Settings) -> ClipEncoder | TubeEncoder:
     """The encoder that the settings name. Raises WeightsError where its weights are not here."""
+    own = Path(settings.encoder)
+    if not is_tubes(own):
+        return load_clip(settings)
+    device = choose_device(settings.device)
+    dtype = choose_dtype(device, settings.precision)
+    return TubeEncoder(load_tubes(own), name=own.name, weights=sha256_of(own), device=device, dtype=dtype)
+
+
+def load_clip(settings: Settings) -> ClipEncoder:
+    """The encoder that the settings name, one that knows words. Raises WeightsError where its weights are not here."""
     device = choose_device(settings.device)
     dtype = choose_dtype(device, settings.precision)
     nano = settings.encoder == "nano"

@@ -29,6 +29,7 @@ class Source:
 
 SOURCES: dict[str, tuple[Source, ...]] = {
     "nano": (),
+    "tubes": (),
     "clip-b16": (
         Source("timm/vit_base_patch16_clip_224.openai", "977e3dd0ec55ab8da155f2fbeb6b5f54948b6e3d", 0.6, "MIT"),
         Source(
@@ -53,7 +54,8 @@ def describe() -> str:
     lines = []
     for preset, sources in SOURCES.items():
         if not sources:
-            lines.append(f"{preset}: part of the package, nothing to fetch")
+            whose = "part of the package" if preset == "nano" else "your own, of `vlad finetune masked`"
+            lines.append(f"{preset}: {whose}, nothing to fetch")
         for s in sources:
             state = "here" if local_copy(s.repo) else f"fetch with: vlad models pull {preset}"
             lines.append(f"{preset}: {s.repo}@{s.revision[:12]}  {s.size:.1f} GB  {s.licence}  {state}")

@@ -303,10 +303,16 @@ def instruct(
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="Of the simulated world: questions.")] = 2000,
     first: Annotated[int, typer.Option(min=0, max=99_999, help="Of the simulated world: first seed.")] = 0,
+    tests: Annotated[
+        bool,
+        typer.Option(
+            "--tests", help="Keep test videos, to cross-validate on them; measure nothing else by what is tuned so."
+        ),
+    ] = False,
 ) -> None:
     """Turn instruction data of any of the field's shapes into rows to tune on; UCF-Crime's test videos are left out and counted."""
     made = verb("vlad.finetune.instruct", "run")
-    for line in made(source, out, kind=kind, media=media, count=count, first=first):
+    for line in made(source, out, kind=kind, media=media, count=count, first=first, tests=tests):
         print(printable(line))
 
 
