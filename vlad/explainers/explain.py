@@ -176,7 +176,7 @@ def summarise(engine: Engine, prompt: Prompt, analysis: Analysis, settings: Sett
     (reply,) = engine([request])
     answer = read_json(reply.text) if prompt.schema is not None else {"text": reply.text}
     well = isinstance(answer, dict) and not prompt.faults(answer)
-    text = str(answer.get("text", "")) if well else ""
+    text = str(answer.get("text", "")).strip() if well else ""
     invented = [c for c in analysis.track.labels if c and c.lower() in text.lower() and c.lower() not in notes.lower()]
     if not text or invented:
         why = f"named {', '.join(invented)}, which no note does" if invented else "could not be read"

@@ -237,6 +237,7 @@ def _as_video(message: Any) -> dict[str, Any]:
 def load_llava(folder: str, adapter: str, settings: Settings, *, name: str) -> LlavaEngine:
     """A LLaVA-family model by hub name (if already here) or folder, with a PEFT adapter. Raises WeightsError."""
     from transformers import AutoModelForImageTextToText
+    from transformers.utils import logging
 
     device = choose_device(settings.device)
     revision = pinned(folder) or "main"
@@ -244,6 +245,7 @@ def load_llava(folder: str, adapter: str, settings: Settings, *, name: str) -> L
     if settings.explainer_bits != 16:
         options |= {"quantization_config": _few_bits(name, settings.explainer_bits), "device_map": {"": device}}
     processor = load_processor(folder, name)
+    logging.disable_progress_bar()  # its bar is of tensors, within a second, among our own lines
     try:
         model: Any = AutoModelForImageTextToText.from_pretrained(
             folder, revision=revision, local_files_only=True, use_safetensors=True, **options
