@@ -245,7 +245,8 @@ def load_llava(folder: str, adapter: str, settings: Settings, *, name: str) -> L
     if settings.explainer_bits != 16:
         options |= {"quantization_config": _few_bits(name, settings.explainer_bits), "device_map": {"": device}}
     processor = load_processor(folder, name)
-    logging.disable_progress_bar()  # its bar is of tensors, within a second, among our own lines
+    # its bar is of tensors, within a second, among our own lines
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         model: Any = AutoModelForImageTextToText.from_pretrained(
             folder, revision=revision, local_files_only=True, use_safetensors=True, **options
