@@ -171,6 +171,7 @@ def test_nano_says_what_is_in_a_picture() -> None:
     assert json.dumps(said)
 
 
+@pytest.mark.slow
 def test_a_token_holds_what_both_eyes_see_in_its_cell() -> None:
     pixels = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, (2, 3, 192, 192)).astype(np.float32))
     with torch.inference_mode():

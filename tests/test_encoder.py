@@ -231,6 +231,7 @@ def test_known_sentences_are_what_the_text_towers_say() -> None:
     assert words(texts).shape == (3, 192)
 
 
+@pytest.mark.slow
 def test_nano_scores_without_the_libraries_that_make_its_towers() -> None:
     """They take seconds to import, which whoever waits for a first score would wait for."""
     code = (
