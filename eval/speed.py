@@ -40,10 +40,12 @@ from vlad.encoder import ClipEncoder, _threads, seen_frames
 from vlad.errors import SettingsError
 from vlad.objects import Watch
 from vlad.pipeline import Analyzer
+from vlad.sight import fuse, load_sight
 from vlad.sim import simulate, write_video
 from vlad.sim.events import make_event
 from vlad.types import Segment, Snippet
 from vlad.video import open_video
+from vlad.weights import nano_part
 
 from .pace import WIDTHS, paces
 from .scale import Cost, features_cost, nodes
@@ -217,7 +219,8 @@ class Parts:
         batches = [
             self.encoder.pixels(frames[i : i + self.encoder.batch]) for i in range(0, len(frames), self.encoder.batch)
         ]
-        visual = self.encoder.model.visual
+        visual = load_sight(nano_part("clip"))[0].visual  # what runs it here is a graph; torch would run it fused
+        fuse(visual, even=True)
         with torch.inference_mode():
             flops, moved = demand(visual, lambda: visual(batches[0]))
         with _threads(1):
@@ -390,14 +393,14 @@ class Parts:
         return told or [Took("GPUs here", 0.0, "nothing was measured")]
 
 
-def vit_encoder() -> ClipEncoder:
-    """open_clip's ViT-B-16 with random weights, as the preset clip-b16 would run it."""
+def vit_encoder(name: str = "ViT-B-16", *, compiled: bool = False) -> ClipEncoder:
+    """One of open_clip's transformers with random weights, as the presets would run it."""
     device = choose_device("auto")
     dtype = choose_dtype(device, "auto")
-    model = open_clip.create_model("ViT-B-16", precision="bf16" if dtype == torch.bfloat16 else "fp32")
+    model = open_clip.create_model(name, precision="bf16" if dtype == torch.bfloat16 else "fp32")
     return ClipEncoder(
-        model, open_clip.get_tokenizer("ViT-B-16"), name="ViT-B-16", weights="random", use_motion=False, squash=False,
-        device=device, dtype=dtype,
+        model, open_clip.get_tokenizer(name), name=name, weights="random", use_motion=False, squash=False, device=device, dtype=dtype,
+        compiled=compiled,
     )  # fmt: skip
 
 

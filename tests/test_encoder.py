@@ -1,6 +1,7 @@
 """Snippets to features, on a real open_clip model of random weights."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 from timm.layers import Conv2dSame, create_conv2d
 
 from vlad import motion
@@ -229,6 +230,16 @@ def test_known_sentences_are_what_the_text_towers_say() -> None:
     words = drawn_words()
     np.testing.assert_allclose(words([*texts, "a red ball"])[:3], words(texts), atol=1e-5)
     assert words(texts).shape == (3, 192)
+
+
+def test_a_folder_whose_tower_lacks_a_weight_is_told_when_it_is_loaded(tmp_path: Path) -> None:
+    """Its towers are made late only where nano's checksums have said that it is whole."""
+    folder = shutil.copytree(nano_part("clip"), tmp_path / "sight")
+    state = load_file(folder / "model.safetensors")
+    del state["visual.trunk.bn1.weight"]
+    save_file(state, folder / "model.safetensors")
+    with pytest.raises(WeightsError, match=r"encoder sight: cannot be loaded .*EfficientNet"):
+        load_encoder(make_settings(encoder=str(folder)))
 
 
 @pytest.mark.slow

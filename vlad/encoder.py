@@ -28,7 +28,7 @@ from vlad import motion, seen
 from vlad.config import Settings
 from vlad.device import choose_device, choose_dtype, cores
 from vlad.errors import WeightsError
-from vlad.sight import TRUNK, Graph, Pictures, Sight, fuse, is_sight, load_sight, part_of
+from vlad.sight import TRUNK, Graph, Pictures, fuse, is_sight, load_sight, part_of
 from vlad.tubes import Tubes, cubes, is_tubes, load_tubes, scaled
 from vlad.types import Features, Snippet
 from vlad.weights import local_copy, missing, nano_part, offline, sha256_of
@@ -48,7 +48,7 @@ class ClipEncoder:
 
     model, tokenizer: open_clip's own. name: what the fingerprint calls the weights. squash: the whole frame is fitted into the
     square (a scene has no centre to crop to); else the short side is fitted and the centre cut out, as open_clip does. graph: of the
-    backbone of a Sight or Pictures, for a processor (`vlad.sight.Graph`). known: sentences that need no text tower. compiled: the
+    backbone of a Sight or Pictures, for a processor and float32 (`vlad.sight.Graph`). known: sentences that need no text tower. compiled: the
     tower by torch.compile, which takes a minute once and is for a GPU.
     """
 
@@ -63,10 +63,7 @@ class ClipEncoder:
         # of words and a moment: below it they hardly match (by `vlad eval`'s real clips, docs/experiments.md); 0: not known
         self.least_likeness = 0.44 if drawn else 0.0
         model.eval()
-        graphed = graph is not None and device.type == "cpu" and dtype == torch.float32
-        if isinstance(model, Sight) and not graphed:
-            model.whole()
-        if not graphed:
+        if graph is None:
             fuse(model.visual, even=bool(np.all(np.array(model.visual.image_size) % 32 == 0)))
         # A model made in float32 keeps its norms there and its products run in `dtype`; their weights are turned once, not at each call.
         self._mixed = dtype != torch.float32 and next(model.visual.parameters()).dtype == torch.float32
@@ -83,12 +80,12 @@ class ClipEncoder:
             dtype,
         )
         # Frames a call. A transformer's activations grow with it, and on a CPU they should stay in the cache.
-        small = graphed or hasattr(model.visual, "trunk")
+        small = graph is not None or hasattr(model.visual, "trunk")
         self.batch = 256 if device.type != "cpu" else 16 if small else 8
         # A small tower is no dearer than decoding, which wants its share of the cores; a transformer takes all there are.
         self.threads = max(1, cores() // 2) if small and device.type == "cpu" else 0
         size = model.visual.image_size
-        if graph is not None and graphed:
+        if graph is not None:
             self._trunk: Any = Graph(graph, part_of(model.state, TRUNK), self.threads)
             self._inner = int(model.visual.inner)
         else:
@@ -431,16 +428,19 @@ def load_clip(settings: Settings) -> ClipEncoder:
         raise WeightsError(
             f"encoder {settings.encoder!r} needs Settings.encoder_weights, a tag such as 'openai' or a file"
         )
+    graph = None
     if folder is not None and is_sight(folder):
-        model, tokenizer = load_sight(folder)
         if device.type == "cpu" and settings.precision == "auto":
             dtype = torch.float32  # how little a calm picture changes is lost in bfloat16
+        if nano and device.type == "cpu" and dtype == torch.float32:
+            graph = nano_part("tower") / "trunk"
+        model, tokenizer = load_sight(folder, whole=graph is None)
     else:
         model, tokenizer = _open_clip(settings, model_name, tag, dtype)
     return ClipEncoder(
         model, tokenizer, name=name, weights=weights, use_motion=settings.motion,
         squash=nano or is_sight(folder), device=device, dtype=dtype, drawn=_drawn(device) if nano else None,
-        use_speeds=settings.speeds, compiled=settings.compiled, graph=nano_part("tower") / "trunk" if nano else None, known=known_sentences("sight") if nano else None,
+        use_speeds=settings.speeds, compiled=settings.compiled, graph=graph, known=known_sentences("sight") if nano else None,
     )  # fmt: skip
 
 

@@ -227,8 +227,9 @@ class Sight(Lazy):
             raise KeyError([*missing, *unknown][0])
 
     def whole(self) -> Sight:
-        """The same, with both towers made."""
+        """The same, with both towers made; what they were made of is let go."""
         _ = self.visual.trunk, self.text
+        self.state = {}
         return self
 
     def encode_image(self, pixels: torch.Tensor, normalize: bool = False) -> torch.Tensor:
@@ -304,11 +305,12 @@ def unpacked(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return found
 
 
-def load_sight(folder: Path) -> tuple[Sight, Callable[[list[str]], torch.Tensor]]:
-    """Model (float32, in evaluation mode) and tokenizer of a folder. Raises WeightsError for what does not fit."""
+def load_sight(folder: Path, *, whole: bool = True) -> tuple[Sight, Callable[[list[str]], torch.Tensor]]:
+    """Model (float32, in evaluation mode) and tokenizer of a folder. Raises WeightsError for what does not fit. whole: both towers are made now, so that this is
+    known now; else, of a folder that is known to be whole, when they are first used."""
     try:
         model = Sight(json.loads((folder / CONFIG).read_text()), load_file(folder / "model.safetensors"))
-        return model.eval(), load_tokenizer(folder)
+        return (model.whole() if whole else model).eval(), load_tokenizer(folder)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         line = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         raise WeightsError(

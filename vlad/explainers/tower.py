@@ -38,7 +38,7 @@ class EyesConfig(PretrainedConfig):  # type: ignore[no-untyped-call]
 
 def _real() -> nn.Module:
     """EfficientNet-Lite2, its batch norms in its convolutions for speed."""
-    trunk: nn.Module = load_sight(nano_part("clip"))[0].visual.trunk
+    trunk: nn.Module = load_sight(nano_part("clip"), whole=False)[0].visual.trunk
     fuse(trunk, even=True)
     return trunk
 
