@@ -20,8 +20,6 @@ from vlad.config import Settings, make_settings
 from vlad.encoder import ClipEncoder
 from vlad.video import open_video
 
-from .speed import vit_encoder
-
 TOWERS = ("ViT-B-16", "ViT-L-14")
 BATCH = 256  # frames a call
 
@@ -47,8 +45,10 @@ def limits(dtype: torch.dtype) -> tuple[float, float]:
     return block.nbytes / up, 2 * 8192**3 / timed(lambda: left @ left)
 
 
-def gpu_lines(clip: Path, seconds: float) -> Iterator[tuple[str, float, str, float | None]]:
-    """(measure, value, note, bar) each, on a clip of `seconds` s; nothing without a CUDA device."""
+def gpu_lines(
+    clip: Path, seconds: float, make: Callable[..., ClipEncoder]
+) -> Iterator[tuple[str, float, str, float | None]]:
+    """(measure, value, note, bar) each, on a clip of `seconds` s; nothing without a CUDA device. make: an encoder of a tower by its name, compiled or not."""
     if not torch.cuda.is_available():
         return
     up, rate = limits(torch.bfloat16)
@@ -60,7 +60,7 @@ def gpu_lines(clip: Path, seconds: float) -> Iterator[tuple[str, float, str, flo
     needed: dict[str, float] = {}
     for compiled in (False, True):  # the compiler comes last: it takes minutes, and what was measured before stays told
         for name in TOWERS:
-            encoder = vit_encoder(name, compiled=compiled)
+            encoder = make(name, compiled=compiled)
             pixels = encoder.pixels(frames)
             took = timed(lambda: encoder.tower(pixels))  # noqa: B023 - called before the loop goes on
             whole = timed(lambda: encoder.tower(encoder.pixels(frames))[0].float().cpu())  # noqa: B023

@@ -389,7 +389,7 @@ class Parts:
     def _gpu(self) -> list[Took]:
         from .gpu import gpu_lines
 
-        told = [Took(*line) for line in gpu_lines(self.clip, self.seconds)]
+        told = [Took(*line) for line in gpu_lines(self.clip, self.seconds, vit_encoder)]
         return told or [Took("GPUs here", 0.0, "nothing was measured")]
 
 

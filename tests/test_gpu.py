@@ -40,7 +40,7 @@ def test_a_compiled_tower_sees_the_same() -> None:
 
 def test_without_a_gpu_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert list(gpu_lines(Path("none.mp4"), 1.0)) == []
+    assert list(gpu_lines(Path("none.mp4"), 1.0, encoder)) == []
 
 
 @pytest.mark.gpu

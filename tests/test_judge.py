@@ -81,6 +81,7 @@ def test_intervals_by_group_are_wider_where_a_group_says_one_thing() -> None:
     assert by_video[2] - by_video[1] > 2 * (by_item[2] - by_item[1])
 
 
+@pytest.mark.slow
 def test_the_probe_finds_what_is_there_and_nothing_else() -> None:
     rng = np.random.default_rng(0)
     clips = [

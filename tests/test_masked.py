@@ -92,6 +92,7 @@ def test_spans_stay_within_their_clip() -> None:
     assert torch.allclose(drawn, torch.tensor(240 / 127.5 - 1), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_it_learns_and_a_stopped_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
 
