@@ -55,6 +55,7 @@ MAY: dict[str, set[str]] = {
     "looks": BASE | {"objects", "video"},
     "faces": BASE | {"objects", "weights"},
     "rules": {"errors", "tracks", "types", "safe_yaml"},
+    "movement": {"errors", "rules", "tracks", "types"},
     "anonymise": BASE | {"faces", "objects", "tracks", "video"},
     "doctor": BASE | {"weights", "pipeline", "readers", "confine"},
     "cli": {
@@ -63,6 +64,7 @@ MAY: dict[str, set[str]] = {
         "anonymise",
         "clock",
         "rules",
+        "movement",
         "errors",
         "config",
         "report",
@@ -80,7 +82,7 @@ MAY: dict[str, set[str]] = {
     "demo": {"face", "errors", "config", "segments", "sim", "types"},
     "__main__": {"cli"},
     "finetune": LIBRARY | {"face"},
-    "eval": LIBRARY | {"face", "anonymise"},
+    "eval": LIBRARY | {"face", "anonymise", "movement"},
     "app": LIBRARY | {"face"},
 }
 

@@ -19,7 +19,7 @@ import typer
 import vlad
 from vlad.errors import ClusterError, InputError, SettingsError, VladError
 
-from . import language, many, reviewing, rules
+from . import language, many, movement, reviewing, rules
 from .common import (
     Adopt,
     Changes,
@@ -44,6 +44,7 @@ models = typer.Typer(no_args_is_help=True, help="Published weights that presets 
 app.add_typer(models, name="models")
 app.add_typer(language.prompts, name="prompts")
 app.add_typer(rules.rules, name="rules")
+app.add_typer(movement.movement, name="movement")
 for name in ("users", "groups", "audit", "verdicts"):
     app.add_typer(getattr(reviewing, name), name=name)
 for name in ("app", "backup", "restore"):

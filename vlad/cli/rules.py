@@ -45,8 +45,8 @@ def tried(
     """When each rule held on recorded tracks, and how much of it the scorer had not flagged."""
     found, told = verb("vlad.rules", "read")(file), []
     for path in analyses:
-        analysis, aspect = _read(path)
-        clock = _clock(analysis.video.path, zone)
+        analysis, aspect = tracked(path)
+        clock = clock_of(analysis.video.path, zone)
         spans = verb("vlad.rules", "held")(found, analysis.tracks, analysis.video.duration, aspect=aspect, clock=clock)
         timed = [r.name for r in found.rules if r.between and clock is None]
         told.append(
@@ -76,7 +76,7 @@ def count(file: File, analyses: Analyses) -> None:
     """Who entered, left and stayed in each zone, and crossed each line, as CSV."""
     found, rows = verb("vlad.rules", "read")(file), []
     for path in analyses:
-        analysis, aspect = _read(path)
+        analysis, aspect = tracked(path)
         rows += [{"path": analysis.video.path, **row} for row in verb("vlad.rules", "counts")(found, analysis.tracks, analysis.video.duration, aspect=aspect)]  # fmt: skip
     cell = verb("vlad.report", "cell")
     names = ("path", "zone", "line", "kind", "entered", "left", "most", "dwell", "inwards", "outwards")
@@ -85,7 +85,7 @@ def count(file: File, analyses: Analyses) -> None:
     out.writerows([[cell(row.get(name, "")) for name in names] for row in rows])
 
 
-def _read(path: Path) -> tuple[Analysis, float]:
+def tracked(path: Path) -> tuple[Analysis, float]:
     """An analysis and the aspect of its picture. Raises InputError, also for one without tracks."""
     try:
         analysis: Analysis = verb("vlad.report", "from_json")(path.read_text(encoding="utf-8"))
@@ -104,7 +104,7 @@ def _looked(analysis: Analysis) -> bool:
     return not isinstance(settings, dict) or bool(settings.get("objects", True))
 
 
-def _clock(name: str, zone: str) -> Any:
+def clock_of(name: str, zone: str) -> Any:
     """When a clip began, by its name, and the zone of its clock; None where its name does not say."""
     place = verb("vlad.clock", "zone_of")(zone) or datetime.now(UTC).astimezone().tzinfo
     began = verb("vlad.clock", "from_name")(Path(name).name, zone)
