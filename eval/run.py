@@ -7,6 +7,7 @@
     vlad eval clicks  [heads=mil,ur-dmu] [seeds=3] ...               (see clicks.py)
     vlad eval normality [models=fill,vae,...] [sites=4] ...          (see normality.py)
     vlad eval movement [only=paths,sites,ped2] [sites=2] ...         (see movement.py)
+    vlad eval moved data=FOLDER                                      (see moved.py)
     vlad eval descriptors tubes=FOLDER [data=FOLDER] ...             (see descriptors.py)
     vlad eval fewshot [sites=10] [shots=1,5,10] ...                  (see fewshot.py)
     vlad eval calibration [rates=2,4] [rounds=10] ...                (see calibration.py)
@@ -60,6 +61,7 @@ from . import (
     injection,
     judge,
     metrics,
+    moved,
     movement,
     normality,
     privacy,
@@ -88,6 +90,7 @@ OTHERS: dict[str, Callable[[Sequence[str]], int]] = {
     "clicks": clicks.main,
     "descriptors": descriptors.main,
     "fewshot": fewshot.main,
+    "moved": moved.main,
     "movement": movement.main,
     "normality": normality.main,
     "calibration": calibration.main,

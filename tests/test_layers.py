@@ -8,7 +8,7 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = ("vlad", "prompts", "finetune", "eval", "app")
 BASE = {"types", "errors", "config", "device"}
 LIBRARY = BASE | {
-    "arrays", "rules",
+    "arrays", "background", "place", "rules",
     "weights", "video", "readers", "activity", "ahead", "motion", "encoder", "cache", "scorers", "sight", "tubes", "objects", "tracks", "seen", "facts", "colours", "segments", "prompting", "explainers",
     "report", "wording", "clock", "pipeline", "library", "sim", "nano", "prompts", "cluster", "manifest",
 }  # fmt: skip
@@ -54,7 +54,9 @@ MAY: dict[str, set[str]] = {
     "face": {"config", "errors", "pipeline", "types"},
     "looks": BASE | {"objects", "video"},
     "faces": BASE | {"objects", "weights"},
-    "rules": {"errors", "tracks", "types", "safe_yaml"},
+    "background": set(),
+    "place": {"types"},
+    "rules": {"background", "errors", "place", "tracks", "types", "safe_yaml"},
     "movement": {"errors", "rules", "tracks", "types"},
     "anonymise": BASE | {"faces", "objects", "tracks", "video"},
     "doctor": BASE | {"weights", "pipeline", "readers", "confine"},
@@ -65,6 +67,8 @@ MAY: dict[str, set[str]] = {
         "clock",
         "rules",
         "movement",
+        "place",
+        "background",
         "errors",
         "config",
         "report",

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -57,6 +58,7 @@ EMPTY, AROUND = (
     15,
     60.0,
 )  # pictures of which the empty scene is made, and seconds before and after a segment from which they are
+CHECKED, CHECKS = 60.0, 24  # seconds after which a camera is compared with its background again, and at most how often
 CLOSER = 8.0  # seconds of a segment that are looked at more closely
 ENTER, LEAVE = 0.5, 0.4  # score at which a segment opens, and the share of it down to which it extends
 Progress = Callable[[str, float, float | None], None]
@@ -101,6 +103,7 @@ class Analyzer:
         self._captioner: Captioner | None = None
         self._last: tuple[str, Watched] | None = None  # of the clip that was watched last: words come after scores
         self._closer: dict[tuple[str, float, float], tuple[Sighting, ...]] = {}
+        self._elsewhere: tuple[str, tuple[tuple[str, float, float], ...]] | None = None  # of the clip that was compared last
 
     def __call__(
         self,
@@ -131,6 +134,7 @@ class Analyzer:
             from vlad.rules import applied
 
             track = applied(self._rules(), self.held(video), track)
+            warnings = [*warnings, *(_elsewhere(*span) for span in self.looked_elsewhere(video))]
         enter, leave = self._thresholds()
         segments = find_segments(
             track, smooth_seconds=s.smooth_seconds, enter=enter, leave=leave,
@@ -234,7 +238,30 @@ class Analyzer:
         began = from_name(Path(video.path).name)
         here = datetime.now(UTC).astimezone().tzinfo
         clock = (began, here) if began is not None and here is not None else None
-        return held(self._rules(), self.tracks(video), video.duration, aspect=video.width / video.height, clock=clock)
+        return held(
+            self._rules(), self.tracks(video), video.duration, aspect=video.width / video.height, clock=clock,
+            paused=[(start, end) for state, start, end in self.looked_elsewhere(video) if state == "moved"],
+        )  # fmt: skip
+
+    def looked_elsewhere(self, video: Video) -> tuple[tuple[str, float, float], ...]:
+        """Spans (state, start, end; s) in which the camera was `moved`, or its picture is `unlike` the rules' background; () where rules name none."""
+        before = self._rules().background if self.settings.rules else None
+        if before is None:
+            return ()
+        if self._elsewhere is None or self._elsewhere[0] != video.sha256:
+            from vlad.background import compared, described
+
+            edges = np.linspace(0, video.duration, min(CHECKS, int(video.duration // CHECKED) + 1) + 1)
+            found: list[tuple[str, float, float]] = []
+            for start, end in pairwise(edges.tolist()):
+                pictures = frames_at(video.path, _spread(start, end, PICTURES), self.settings, size=THUMBNAIL)
+                state, _ = compared(before, described(pictures))
+                if state != "same" and found and found[-1][0] == state and found[-1][2] == start:
+                    found[-1] = (state, found[-1][1], end)
+                elif state != "same":
+                    found.append((state, start, end))
+            self._elsewhere = video.sha256, tuple(found)
+        return self._elsewhere[1]
 
     def _look_closer(self, video: Video, segment: Segment) -> tuple[Sighting, ...]:
         """More looks at a segment, around its peak where it is long."""
@@ -519,6 +546,12 @@ class Analyzer:
             | dict(zip(("enter", "leave"), self._thresholds(), strict=True)),
             "warnings": list(warnings),
         }
+
+
+def _elsewhere(state: str, start: float, end: float) -> str:
+    if state == "moved":
+        return f"the camera was moved ({start:.0f} to {end:.0f} s): rules, zones and metres pause; draw them anew and run `vlad place reference`"
+    return f"the picture is unlike the rules' background ({start:.0f} to {end:.0f} s): turned away, covered, or another light; rules went on"
 
 
 def _with_rules(explanation: Explanation, rules: Sequence[Held]) -> Explanation:

@@ -8,6 +8,9 @@
       night: {when: a person in "yard" between 22:00 and 06:00 for 10 s, raises: 0.9}   # scores there are .9 at least; lowers: .2 would hold them below
       brawl: {when: two people nearer than 1 body height with speed over 3 for 2 s}
       out: {when: a vehicle crosses "gate" outwards}
+      race: {when: a vehicle with speed over 8 m/s}               # metres need a place: vlad/place.py
+    place: {points: [[[0.1, 0.9], [0, 0]], [[0.9, 0.9], [6, 0]], [[0.7, 0.4], [6, 12]], [[0.3, 0.4], [0, 12]]]}     # picture and plan (m), four or more
+    background: ...                                               # of `vlad place reference`: rules pause where the camera was moved
 
 In: such a file, and tracks. Out: spans in which each rule holds, with who was there. Somebody's place is the middle of their box's lower side. Speeds are in
 body heights (people) or lengths (vehicles) a second, as in `vlad.facts`; both are rough. Knows no pictures.
@@ -16,19 +19,24 @@ body heights (people) or lengths (vehicles) a second, as in `vlad.facts`; both a
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from itertools import combinations, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import yaml
 
 from vlad import safe_yaml
+from vlad.background import Background
+from vlad.background import parse as background_of
 from vlad.errors import InputError
+from vlad.place import Place
+from vlad.place import parse as place_of
+from vlad.place import speeds as paces
 from vlad.tracks import VEHICLES
 from vlad.types import ScoreTrack, Segment, Track
 
@@ -55,15 +63,16 @@ SENTENCE = re.compile(
     r"(?P<count>\w{1,20}) (?P<kind>\w{1,20})"
     r'(?: in "(?P<zone>[^"]{1,80})")?'
     r'(?: crosses "(?P<line>[^"]{1,80})"(?: (?P<way>inwards|outwards))?)?'
-    r"(?: nearer than (?P<near>\d{1,4}(?:\.\d{1,4})?) body heights?)?"
-    r"(?: with speed (?P<limit>over|under) (?P<speed>\d{1,4}(?:\.\d{1,4})?))?"
+    r"(?: nearer than (?P<near>\d{1,4}(?:\.\d{1,4})?) (?P<apart>body heights?|m))?"
+    r"(?: with speed (?P<limit>over|under) (?P<speed>\d{1,4}(?:\.\d{1,4})?)(?P<pace> m/s)?)?"
     r"(?: between (?P<since>\d{2}:\d{2}) and (?P<until>\d{2}:\d{2}))?"
     r"(?: for (?P<seconds>\d{1,6}(?:\.\d{1,4})?) s)?"
 )
-FORM = 'a person|two people|3 vehicles [in "ZONE"] [crosses "LINE" inwards|outwards] [nearer than N body heights] [with speed over|under N] [between HH:MM and HH:MM] [for N s]'
+FORM = 'a person|two people|3 vehicles [in "ZONE"] [crosses "LINE" inwards|outwards] [nearer than N body heights|m] [with speed over|under N [m/s]] [between HH:MM and HH:MM] [for N s]'
 MOST = 200  # zones, lines and rules
 LONGEST, DEEPEST = 50_000, 8  # letters, and levels, of a file
 Points = npt.NDArray[np.float64]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -85,15 +94,18 @@ class Rule:
     seconds: float = 0.0
     raises: float | None = None
     lowers: float | None = None
+    metric: frozenset[str] = frozenset()  # of near and speed, those that are in metres
 
 
 @dataclass(frozen=True)
 class Rules:
-    """zones: polygons [N, 2]; lines [2, 2]; all in shares of the picture."""
+    """zones: polygons [N, 2]; lines [2, 2]; all in shares of the picture. place: its ground in metres; background: what stands still in the picture; None where not given."""
 
     zones: Mapping[str, Points]
     lines: Mapping[str, Points]
     rules: tuple[Rule, ...]
+    place: Place | None = None
+    background: Background | None = None
 
 
 @dataclass(frozen=True)
@@ -115,9 +127,12 @@ def parse(text: str) -> Rules:
         facts = safe_yaml.load(text, deepest=DEEPEST)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"not YAML that can be used ({(str(error).splitlines() or [''])[0][:120]})") from None
-    if not isinstance(facts, dict) or not isinstance(facts.get("rules"), dict):
-        raise InputError("expected a YAML table with rules: and, where they are named, zones: and lines:")
-    faults += [f"unknown key {str(k)[:40]}" for k in facts if k not in ("zones", "lines", "rules")]
+    if not isinstance(facts, dict) or not (isinstance(facts.get("rules"), dict) or isinstance(facts.get("place"), dict)):
+        raise InputError("expected a YAML table with rules: and, where they are named, zones: and lines:; or with place:")
+    known_keys = ("zones", "lines", "rules", "place", "background")
+    faults += [f"unknown key {str(k)[:40]}" for k in facts if k not in known_keys]
+    place = _part(facts, "place", place_of, faults)
+    background = _part(facts, "background", background_of, faults)
     shapes: dict[str, dict[str, Points]] = {"zones": {}, "lines": {}}
     for part, found in shapes.items():
         for name, points in _table(facts.get(part), part, faults).items():
@@ -126,7 +141,7 @@ def parse(text: str) -> Rules:
             except (ValueError, TypeError) as error:
                 faults.append(f"{part[:-1]} {name}: {error}")
     rules = []
-    for name, row in _table(facts["rules"], "rules", faults).items():
+    for name, row in _table(facts.get("rules"), "rules", faults).items():
         known = isinstance(row, dict) and set(row) <= {"when", "raises", "lowers"}
         words = row.get("when") if known else None
         try:
@@ -135,12 +150,15 @@ def parse(text: str) -> Rules:
             effect = {k: _score(row[k], k) for k in ("raises", "lowers") if k in row}
             if len(effect) > 1:
                 raise ValueError("raises and lowers: one of them")
-            rules.append(replace(_rule(name, words, shapes), raises=effect.get("raises"), lowers=effect.get("lowers")))
+            rule = _rule(name, words, shapes)
+            if rule.metric and place is None:
+                raise ValueError(f"{' and '.join(sorted(rule.metric))} in metres: where is the ground? give place: with four points")
+            rules.append(replace(rule, raises=effect.get("raises"), lowers=effect.get("lowers")))
         except ValueError as error:
             faults.append(f"rule {name}: {error}")
     if faults:
         raise InputError("; ".join(faults[:20]) + (f"; and {len(faults) - 20} more" if len(faults) > 20 else ""))
-    return Rules(shapes["zones"], shapes["lines"], tuple(rules))
+    return Rules(shapes["zones"], shapes["lines"], tuple(rules), place, background)
 
 
 def read(path: Path) -> Rules:
@@ -151,6 +169,17 @@ def read(path: Path) -> Rules:
         raise InputError(f"{path}: cannot be read ({error})") from None
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def _part(facts: Mapping[str, Any], key: str, read_one: Callable[[Any], T], faults: list[str]) -> T | None:
+    """What a part of the file says, None where it is not there or wrong."""
+    if facts.get(key) is None:
+        return None
+    try:
+        return read_one(facts[key])
+    except ValueError as error:
+        faults.append(f"{key}: {str(error).removeprefix(f'{key}: ')}")
+        return None
 
 
 def _table(value: Any, part: str, faults: list[str]) -> dict[str, Any]:
@@ -233,6 +262,7 @@ def _rule(name: str, words: str, shapes: Mapping[str, Mapping[str, Points]]) -> 
     return Rule(
         name, words, count, said["kind"], said["zone"] or "", said["line"] or "", said["way"] or "", float(said["near"] or 0),
         float(said["speed"]) if said["speed"] else None, said["limit"] != "under", between, float(said["seconds"] or 0),
+        metric=frozenset(part for part, there in (("near", said["apart"] == "m"), ("speed", said["pace"])) if there),
     )  # fmt: skip
 
 
@@ -249,7 +279,8 @@ def inside(points: Points, zone: Points) -> npt.NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class _Looks:
-    """Tracks at looks STEP apart: times [T]; of each its feet [T, 2], heights [T] and speeds [T], nan where it is not there."""
+    """Tracks at looks STEP apart: times [T]; of each its feet [T, 2], heights [T] and speeds [T], nan where it is not there; with a place also ground [T, 2] in metres and
+    paces [T] in metres a second, nan too where the ground is not known."""
 
     times: npt.NDArray[np.float64]
     tracks: Sequence[Track]
@@ -257,6 +288,8 @@ class _Looks:
     heights: list[npt.NDArray[np.float64]]
     speeds: list[npt.NDArray[np.float64]]
     aspect: float
+    ground: list[Points]
+    paces: list[npt.NDArray[np.float64]]
 
     def of(self, kind: str) -> list[int]:
         """Places of the tracks of a kind."""
@@ -264,8 +297,8 @@ class _Looks:
         return [i for i, t in enumerate(self.tracks) if labels is None or t.label in labels]
 
 
-def looks(tracks: Sequence[Track], duration: float, aspect: float) -> _Looks:
-    """Tracks of a clip of `duration` seconds at even times. aspect: width over height of the picture."""
+def looks(tracks: Sequence[Track], duration: float, aspect: float, place: Place | None = None) -> _Looks:
+    """Tracks of a clip of `duration` seconds at even times. aspect: width over height of the picture; place: its ground."""
     times = np.arange(0.0, duration + STEP / 2, STEP)
     feet, heights, speeds = [], [], []
     for track in tracks:
@@ -278,7 +311,8 @@ def looks(tracks: Sequence[Track], duration: float, aspect: float) -> _Looks:
         feet.append(np.stack([boxes[:, 0] + boxes[:, 2] / 2, boxes[:, 1] + boxes[:, 3]], axis=1))
         heights.append(boxes[:, 3])
         speeds.append(np.where(np.isfinite(boxes[:, 0]), own, np.nan))
-    return _Looks(times, tracks, feet, heights, speeds, aspect)
+    ground = [place.metres(f) for f in feet] if place else []
+    return _Looks(times, tracks, feet, heights, speeds, aspect, ground, [paces(g, STEP) for g in ground])
 
 
 def minutes_of(times: npt.NDArray[np.float64], began: float, zone: tzinfo) -> npt.NDArray[np.float64]:
@@ -288,18 +322,21 @@ def minutes_of(times: npt.NDArray[np.float64], began: float, zone: tzinfo) -> np
 
 
 def held(
-    rules: Rules, tracks: Sequence[Track], duration: float, *, aspect: float, clock: tuple[float, tzinfo] | None = None
+    rules: Rules, tracks: Sequence[Track], duration: float, *, aspect: float, clock: tuple[float, tzinfo] | None = None,
+    paused: Sequence[tuple[float, float]] = (),
 ) -> list[Held]:
-    """Spans in which each rule holds, in order of time. clock: when the clip began and its zone; without it rules with a time of day hold never."""
-    seen = looks(tracks, duration, aspect)
+    """Spans in which each rule holds, in order of time. clock: when the clip began and its zone; without it rules with a time of day hold never. paused: spans (s) in which the
+    camera looked elsewhere, so that no rule holds."""
+    seen = looks(tracks, duration, aspect, rules.place)
+    away = np.any([(seen.times >= a) & (seen.times < b) for a, b in paused], axis=0) if paused else np.zeros(len(seen.times), bool)
     found: list[Held] = []
     for rule in rules.rules:
         if rule.between and clock is None:
             continue
-        allowed = np.ones(len(seen.times), bool)
+        allowed = ~away
         if rule.between and clock is not None:
             now, (since, until) = minutes_of(seen.times, *clock), rule.between
-            allowed = (now >= since) & (now < until) if since < until else (now >= since) | (now < until)
+            allowed = allowed & ((now >= since) & (now < until) if since < until else (now >= since) | (now < until))
         found += _crossings(rule, rules, seen, allowed) if rule.line else _spans(rule, rules, seen, allowed)
     return sorted(found, key=lambda h: (h.start, h.rule))
 
@@ -313,7 +350,8 @@ def _fits(rule: Rule, rules: Rules, seen: _Looks) -> dict[int, npt.NDArray[np.bo
             there = there & inside(seen.feet[i], rules.zones[rule.zone])
         if rule.speed is not None:
             with np.errstate(invalid="ignore"):
-                there = there & (seen.speeds[i] > rule.speed if rule.over else seen.speeds[i] < rule.speed)
+                speed = seen.paces[i] if "speed" in rule.metric else seen.speeds[i]
+                there = there & (speed > rule.speed if rule.over else speed < rule.speed)
         found[i] = there
     return found
 
@@ -323,9 +361,13 @@ def _spans(rule: Rule, rules: Rules, seen: _Looks, allowed: npt.NDArray[np.bool_
     if rule.near:
         near = {i: np.zeros(len(seen.times), bool) for i in fits}
         for i, j in combinations(fits, 2):
-            apart = np.hypot(*((seen.feet[i] - seen.feet[j]) * [seen.aspect, 1.0]).T)
             with np.errstate(invalid="ignore"):
-                close = fits[i] & fits[j] & (apart < rule.near * (seen.heights[i] + seen.heights[j]) / 2)
+                if "near" in rule.metric:
+                    close = np.hypot(*(seen.ground[i] - seen.ground[j]).T) < rule.near
+                else:
+                    apart = np.hypot(*((seen.feet[i] - seen.feet[j]) * [seen.aspect, 1.0]).T)
+                    close = apart < rule.near * (seen.heights[i] + seen.heights[j]) / 2
+            close = close & fits[i] & fits[j]
             near[i] |= close
             near[j] |= close
         fits = near
