@@ -34,7 +34,16 @@ SIZE = 270  # pixels of the shorter side
 SAMPLES = 5  # pictures of either third
 WINDOW = 0.75
 STAYS = ("as it was", "half as light", "gamma 2", "a tenth more noise")
-MOVES = ("moved by 1 %", "moved by 3 %", "moved by 5 %", "moved by 10 %", "moved by 20 %", "turned by 3 degrees", "enlarged by 1.15", "another camera")
+MOVES = (
+    "moved by 1 %",
+    "moved by 3 %",
+    "moved by 5 %",
+    "moved by 10 %",
+    "moved by 20 %",
+    "turned by 3 degrees",
+    "enlarged by 1.15",
+    "another camera",
+)
 
 
 def still_clips(data: Path) -> list[Path]:
@@ -42,9 +51,15 @@ def still_clips(data: Path) -> list[Path]:
     found = []
     for folder, label in (("clips", "label"), ("street", "label")):
         with open(data / folder / "manifest.csv", newline="") as file:
-            found += [data / folder / r["file"] for r in csv.DictReader(file) if r[label].startswith("normal") and r.get("camera", "cctv").startswith("cctv")]
+            found += [
+                data / folder / r["file"]
+                for r in csv.DictReader(file)
+                if r[label].startswith("normal") and r.get("camera", "cctv").startswith("cctv")
+            ]
     with open(data / "frames" / "manifest.csv", newline="") as file:
-        found += [data / "frames" / r["file"] for r in csv.DictReader(file) if r["set"] == "ped2" and r["split"] != "train"][:PED2]
+        found += [
+            data / "frames" / r["file"] for r in csv.DictReader(file) if r["set"] == "ped2" and r["split"] != "train"
+        ][:PED2]
     return found
 
 
@@ -101,19 +116,42 @@ def main(argv: Sequence[str]) -> int:
         window = seen(first, "")
         before = described(window)
         for change in told:
-            now = seen(clips[(number + 1) % len(clips)][1] if change == "another camera" else last, change)
+            now = seen(
+                clips[(number + len(clips) // 2) % len(clips)][1] if change == "another camera" else last, change
+            )
             here = still([cv2.resize(p, (160, 120)) for p in now]).astype(float)
             apart = float(np.abs(here - still([cv2.resize(p, (160, 120)) for p in window])).mean())
             told[change].append((compared(before, described(now))[0] if len(before.points) else "unlike", apart))
     alarms = np.mean([state != "same" for change in STAYS for state, _ in told[change]])
     border = float(np.quantile([apart for change in STAYS for _, apart in told[change]], 1 - alarms))
-    table = Table("what happened", "clips", "same", "moved", "unlike", "moved or unlike", "control: mean difference", caption="shares, intervals over clips")
+    table = Table(
+        "what happened",
+        "clips",
+        "same",
+        "moved",
+        "unlike",
+        "moved or unlike",
+        "control: mean difference",
+        caption="shares, intervals over clips",
+    )
     for change, found in told.items():
-        shares = [bootstrap([float(s == state) for s, _ in found], lambda v: float(np.mean(v))) for state in ("same", "moved", "unlike")]
+        shares = [
+            bootstrap([float(s == state) for s, _ in found], lambda v: float(np.mean(v)))
+            for state in ("same", "moved", "unlike")
+        ]
         noticed = bootstrap([float(s != "same") for s, _ in found], lambda v: float(np.mean(v)))
         control = bootstrap([float(apart > border) for _, apart in found], lambda v: float(np.mean(v)))
         table.add_row(change, str(len(found)), *(f"{s.value:.3f}" for s in shares), str(noticed), str(control))
-        rows.append({"change": change, "states": [s for s, _ in found], "noticed": noticed.value, "low": noticed.low, "high": noticed.high, "control": control.value})
+        rows.append(
+            {
+                "change": change,
+                "states": [s for s, _ in found],
+                "noticed": noticed.value,
+                "low": noticed.low,
+                "high": noticed.high,
+                "control": control.value,
+            }
+        )
     (work / "moved.json").write_text(json.dumps({"clips": [p.name for p, *_ in clips], "rows": rows}, indent=1) + "\n")
     show_table(table)
     return 0

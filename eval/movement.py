@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +40,12 @@ NORMAL, TEST = 24, 12  # clips of a drawn camera that are learnt from; of each k
 SECONDS = 40.0
 ROUNDS = 200  # of a bootstrap
 ODD = ("wrong way", "wrong way for the hour", "lawn", "running")
-DETECTED = {"speeds": True, "snippet_frames": 4, "objects_rate": 5.0, "gating": False}  # of Ped2's ten frames a second
+DETECTED: dict[str, Any] = {
+    "speeds": True,
+    "snippet_frames": 4,
+    "objects_rate": 5.0,
+    "gating": False,
+}  # of Ped2's ten frames a second
 Floats = npt.NDArray[np.float64]
 Test = tuple[Walked, Floats, npt.NDArray[np.uint8], Callable[[Floats], Floats] | None]
 

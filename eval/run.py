@@ -8,6 +8,8 @@
     vlad eval normality [models=fill,vae,...] [sites=4] ...          (see normality.py)
     vlad eval movement [only=paths,sites,ped2] [sites=2] ...         (see movement.py)
     vlad eval moved data=FOLDER                                      (see moved.py)
+    vlad eval relations [clips=8] [data=FOLDER]                      (see relations.py)
+    vlad eval again data=FOLDER                                      (see again.py)
     vlad eval descriptors tubes=FOLDER [data=FOLDER] ...             (see descriptors.py)
     vlad eval fewshot [sites=10] [shots=1,5,10] ...                  (see fewshot.py)
     vlad eval calibration [rates=2,4] [rounds=10] ...                (see calibration.py)
@@ -47,6 +49,7 @@ from vlad.segments import iou
 from . import (
     actions,
     adapter,
+    again,
     benchmarks,
     calibration,
     captions,
@@ -66,6 +69,7 @@ from . import (
     normality,
     privacy,
     real,
+    relations,
     scorers,
     speed,
     words,
@@ -85,6 +89,7 @@ DEFAULTS = {
 }
 OTHERS: dict[str, Callable[[Sequence[str]], int]] = {
     "actions": actions.main,
+    "again": again.main,
     "detection": detection.main,
     "scorers": scorers.main,
     "clicks": clicks.main,
@@ -100,6 +105,7 @@ OTHERS: dict[str, Callable[[Sequence[str]], int]] = {
     "judge": judge.main,
     "injection": injection.main,
     "privacy": privacy.main,
+    "relations": relations.main,
     "speed": speed.main,
     "gating": gating.main,
 }  # verbs with options of their own

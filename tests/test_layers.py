@@ -8,7 +8,7 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = ("vlad", "prompts", "finetune", "eval", "app")
 BASE = {"types", "errors", "config", "device"}
 LIBRARY = BASE | {
-    "arrays", "background", "place", "rules",
+    "arrays", "background", "place", "relations", "rules",
     "weights", "video", "readers", "activity", "ahead", "motion", "encoder", "cache", "scorers", "sight", "tubes", "objects", "tracks", "seen", "facts", "colours", "segments", "prompting", "explainers",
     "report", "wording", "clock", "pipeline", "library", "sim", "nano", "prompts", "cluster", "manifest",
 }  # fmt: skip
@@ -55,6 +55,8 @@ MAY: dict[str, set[str]] = {
     "looks": BASE | {"objects", "video"},
     "faces": BASE | {"objects", "weights"},
     "background": set(),
+    "again": {"clock", "colours", "config", "errors", "tracks", "types", "video"},
+    "relations": {"facts", "tracks", "types"},
     "place": {"types"},
     "rules": {"background", "errors", "place", "tracks", "types", "safe_yaml"},
     "movement": {"errors", "rules", "tracks", "types"},
@@ -66,6 +68,7 @@ MAY: dict[str, set[str]] = {
         "anonymise",
         "clock",
         "rules",
+        "again",
         "movement",
         "place",
         "background",
@@ -86,7 +89,7 @@ MAY: dict[str, set[str]] = {
     "demo": {"face", "errors", "config", "segments", "sim", "types"},
     "__main__": {"cli"},
     "finetune": LIBRARY | {"face"},
-    "eval": LIBRARY | {"face", "anonymise", "movement"},
+    "eval": LIBRARY | {"face", "again", "anonymise", "movement"},
     "app": LIBRARY | {"face"},
 }
 

@@ -36,7 +36,9 @@ def pairs(count: int, noise: float = 0.0) -> list[list[list[float]]]:
     return [[p.tolist(), q] for p, q in zip(seen, SQUARE, strict=False)]
 
 
-def walker(number: int, start: tuple[float, float], velocity: tuple[float, float], seconds: float = 6.0, label: str = "person") -> Track:
+def walker(
+    number: int, start: tuple[float, float], velocity: tuple[float, float], seconds: float = 6.0, label: str = "person"
+) -> Track:
     """Somebody on the ground, metres and metres a second."""
     times = np.arange(0, seconds + 0.01, 0.5)
     at = camera(np.array(start) + times[:, None] * np.array(velocity))
@@ -77,9 +79,15 @@ def test_nobody_is_above_the_horizon_or_far_away(place: Place) -> None:
     [
         (pairs(3), "3 pairs; expected four or more"),
         ([*pairs(3), [[0.5, 1.2], [9, 9]]], "point 4 lies outside the picture"),
-        ([[[0.1, 0.1], [0, 0]], [[0.5, 0.5], [6, 0]], [[0.9, 0.9], [6, 12]], [[0.1, 0.9], [0, 12]]], "points 1, 2, 3 lie in a line on the picture"),
+        (
+            [[[0.1, 0.1], [0, 0]], [[0.5, 0.5], [6, 0]], [[0.9, 0.9], [6, 12]], [[0.1, 0.9], [0, 12]]],
+            "points 1, 2, 3 lie in a line on the picture",
+        ),
         ([[p, [float(i), 0.0 if i < 3 else 9.0]] for i, (p, _) in enumerate(pairs(4))], "lie in a line on the plan"),
-        ([[p, q] for (p, _), q in zip(pairs(4), [SQUARE[i] for i in (0, 2, 1, 3)], strict=True)], "the horizon runs through them"),
+        (
+            [[p, q] for (p, _), q in zip(pairs(4), [SQUARE[i] for i in (0, 2, 1, 3)], strict=True)],
+            "the horizon runs through them",
+        ),
         ("x", "expected pairs"),
         ([[[0.1, True], [0, 0]]] * 4, "expected pairs"),
     ],
@@ -132,7 +140,9 @@ def test_geojson_in_metres_and_degrees(place: Place) -> None:
     east = geojson(fitted(place.picture, place.plan, origin=(52.0, 13.0), bearing=90.0), [track])
     first, last = (east["features"][0]["geometry"]["coordinates"][k] for k in (0, -1))
     assert east["unit"] == "degrees"
-    assert (last[0] - first[0]) * 111_195 * np.cos(np.radians(52)) == pytest.approx(6.0, abs=0.1)  # the plan's y goes east
+    assert (last[0] - first[0]) * 111_195 * np.cos(np.radians(52)) == pytest.approx(
+        6.0, abs=0.1
+    )  # the plan's y goes east
     assert last[1] == pytest.approx(first[1], abs=1e-6)
 
 
@@ -161,7 +171,12 @@ def test_the_verbs(tmp_path: Path, clip: Path) -> None:
     assert file.read_text().count("background: ") == 1
     assert "rules pause" in run.invoke(app, ["place", "check", str(file)]).stdout
     video = Video("hall.mp4", "0" * 64, 6.0, 15.0, 400, 400, "h264")
-    analysis = Analysis(video, ScoreTrack(np.zeros(1, np.float32), np.array([0.0, 6.0])), (), tracks=(walker(1, (1.0, 1.0), (0.0, 1.0)),))
+    analysis = Analysis(
+        video,
+        ScoreTrack(np.zeros(1, np.float32), np.array([0.0, 6.0])),
+        (),
+        tracks=(walker(1, (1.0, 1.0), (0.0, 1.0)),),
+    )
     (tmp_path / "hall.json").write_text(to_json(analysis))
     out = tmp_path / "out.geojson"
     assert run.invoke(app, ["place", "map", str(file), str(tmp_path / "hall.json"), "-o", str(out)]).exit_code == 0

@@ -35,7 +35,9 @@ class Background:
     def text(self) -> str:
         """As base64."""
         head = np.array([*self.size, len(self.points)], "<u2").tobytes()
-        return base64.b64encode(head + (self.points * 16).round().astype("<u2").tobytes() + self.bits.tobytes()).decode()
+        return base64.b64encode(
+            head + (self.points * 16).round().astype("<u2").tobytes() + self.bits.tobytes()
+        ).decode()
 
 
 def parse(text: object) -> Background:
@@ -43,13 +45,13 @@ def parse(text: object) -> Background:
     try:
         raw = base64.b64decode(text if isinstance(text, str) else "", validate=True)
         width, height, count = (int(v) for v in np.frombuffer(raw[:6], "<u2"))
-        points = np.frombuffer(raw[6 : 6 + 4 * count], "<u2").reshape(count, 2).astype(np.float32) / 16
+        points = np.frombuffer(raw[6 : 6 + 4 * count], "<u2").reshape(count, 2).astype(np.float32) / np.float32(16)
         bits = np.frombuffer(raw[6 + 4 * count :], np.uint8).reshape(count, 32)
     except (binascii.Error, ValueError):
         raise ValueError("background: is not what `vlad place reference` writes; let it write one anew") from None
     if count < LEAST or not width or not height:
         raise ValueError("background: too little stands still in that picture; take one by day")
-    return Background(points, bits, (width, height))
+    return Background(np.asarray(points, np.float32), bits, (width, height))
 
 
 def still(pictures: Sequence[Picture]) -> Picture:
@@ -65,7 +67,7 @@ def described(pictures: Sequence[Picture]) -> Background:
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     grey = cv2.createCLAHE(2.0, (8, 8)).apply(grey)  # by day and by dusk alike
-    found, bits = cv2.ORB_create(nfeatures=MOST, fastThreshold=10).detectAndCompute(grey, None)
+    found, bits = cv2.ORB.create(nfeatures=MOST, fastThreshold=10).detectAndCompute(grey, None)
     points = np.array([f.pt for f in found], np.float32).reshape(-1, 2)
     return Background(points, np.zeros((0, 32), np.uint8) if bits is None else bits, (grey.shape[1], grey.shape[0]))
 
@@ -74,7 +76,9 @@ def compared(before: Background, now: Background) -> tuple[str, float]:
     """`same`, `moved` or `unlike`, and how far the picture's corners moved on average, in shares of its longer side (0 for unlike)."""
     if len(now.points) < LEAST:
         return "unlike", 0.0
-    pairs = [m for m in cv2.BFMatcher(cv2.NORM_HAMMING, crossCheck=True).match(before.bits, now.bits) if m.distance <= CLOSE]
+    pairs = [
+        m for m in cv2.BFMatcher(cv2.NORM_HAMMING, crossCheck=True).match(before.bits, now.bits) if m.distance <= CLOSE
+    ]
     if len(pairs) < LEAST:
         return "unlike", 0.0
     a = np.array([before.points[m.queryIdx] for m in pairs])

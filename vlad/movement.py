@@ -139,10 +139,10 @@ def _counted(clips: Sequence[Walked]) -> tuple[npt.NDArray[np.float32], npt.NDAr
         for track in walked.tracks:
             s = _steps(track, walked)
             if s is not None:
-                np.add.at(ways, (s.kind, s.hours, s.rows, s.columns, s.ways), STEP)
+                np.add.at(ways[s.kind], (s.hours, s.rows, s.columns, s.ways), STEP)
                 moved = s.ways > 0
-                where = tuple(a[moved] for a in (s.hours, s.rows, s.columns, _bin(s.speeds)))
-                np.add.at(speeds, (s.kind, *where), STEP)
+                hours, rows, columns, bins = (a[moved] for a in (s.hours, s.rows, s.columns, _bin(s.speeds)))
+                np.add.at(speeds[s.kind], (hours, rows, columns, bins), STEP)
     return ways, speeds
 
 
@@ -220,7 +220,7 @@ def _surprises(usual: _Usual, walked: Walked) -> list[tuple[Track, _Steps, dict[
 
 
 def _edges(duration: float) -> Floats:
-    return np.arange(max(1, int(np.ceil(duration / STEP))) + 1) * STEP
+    return np.asarray(np.arange(max(1, int(np.ceil(duration / STEP))) + 1) * STEP, np.float64)
 
 
 def learn(clips: Sequence[Walked]) -> Paths:
@@ -235,7 +235,7 @@ def learn(clips: Sequence[Walked]) -> Paths:
         )
     parts = [clips[k::FOLDS] for k in range(min(FOLDS, len(clips)))]
     counted = [_counted(part) for part in parts]
-    ways, speeds = (np.sum([c[k] for c in counted], axis=0, dtype=np.float32) for k in (0, 1))
+    ways, speeds = (np.asarray(np.sum([c[k] for c in counted], axis=0), np.float32) for k in (0, 1))
     if not ways.any():
         raise InputError("movement: nobody and no vehicle was followed in these clips; nothing can be learnt of them")
     highest: dict[str, list[Floats]] = {reason: [] for reason in REASONS}
@@ -351,7 +351,8 @@ def drawn(paths: Paths, *, hour: int | None = None, height: int = 480) -> Pictur
         if np.hypot(*flow) > 0.3:  # else they go either way
             middle = (np.array([column, row]) + 0.5) / GRID * [width, height]
             reach = flow * 0.5 * height / GRID
-            cv2.arrowedLine(image, *(tuple(int(v) for v in p) for p in (middle - reach, middle + reach)), (40, 40, 40), 1, cv2.LINE_AA, tipLength=0.4)  # fmt: skip
+            tail, tip = ([int(v) for v in p] for p in (middle - reach, middle + reach))
+            cv2.arrowedLine(image, tail, tip, (40, 40, 40), 1, cv2.LINE_AA, tipLength=0.4)
     return image
 
 

@@ -103,7 +103,9 @@ class Analyzer:
         self._captioner: Captioner | None = None
         self._last: tuple[str, Watched] | None = None  # of the clip that was watched last: words come after scores
         self._closer: dict[tuple[str, float, float], tuple[Sighting, ...]] = {}
-        self._elsewhere: tuple[str, tuple[tuple[str, float, float], ...]] | None = None  # of the clip that was compared last
+        self._elsewhere: tuple[str, tuple[tuple[str, float, float], ...]] | None = (
+            None  # of the clip that was compared last
+        )
 
     def __call__(
         self,

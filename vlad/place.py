@@ -19,7 +19,9 @@ from vlad.types import Track
 
 MOST = 100  # pairs of points
 LINE = 0.01  # of the square of their extent: the area of a triangle below which three points lie in a line
-FAR = 3.0  # extents of the points around their middle, beyond which a place is not told: errors grow towards the horizon
+FAR = (
+    3.0  # extents of the points around their middle, beyond which a place is not told: errors grow towards the horizon
+)
 STEP = 0.25  # seconds between two places of a path
 EARTH = 6_371_008.8  # metres, the mean radius
 Points = npt.NDArray[np.float64]
@@ -65,7 +67,9 @@ class Place:
             lines[0] += f"; each foretold by the others {self.left_out:.2f} m"
         horizon = self.horizon()
         if horizon and max(horizon) > 0:
-            lines.append(f"the horizon lies {max(horizon) * 100:.0f} % below the picture's upper side: nobody above it has a place")
+            lines.append(
+                f"the horizon lies {max(horizon) * 100:.0f} % below the picture's upper side: nobody above it has a place"
+            )
         return lines
 
 
@@ -79,7 +83,9 @@ def _mapped(matrix: Points, points: Points) -> tuple[Points, Points]:
 def parse(value: Any) -> Place:
     """A place of a YAML table: points, and perhaps origin and bearing. Raises ValueError with every fault."""
     if not isinstance(value, dict) or not set(value) <= {"points", "origin", "bearing"}:
-        raise ValueError("expected a table of points: [[[x, y], [metres, metres]], ...] and perhaps origin: [latitude, longitude] and bearing: degrees")
+        raise ValueError(
+            "expected a table of points: [[[x, y], [metres, metres]], ...] and perhaps origin: [latitude, longitude] and bearing: degrees"
+        )
     picture, plan = _pairs(value.get("points"))
     faults = _faults(picture, plan)
     origin, bearing = value.get("origin"), value.get("bearing", 0.0)
@@ -89,7 +95,9 @@ def parse(value: Any) -> Place:
         faults.append("bearing: expected degrees")
     if faults:
         raise ValueError("; ".join(faults))
-    return fitted(picture, plan, origin=None if origin is None else (float(origin[0]), float(origin[1])), bearing=float(bearing))
+    return fitted(
+        picture, plan, origin=None if origin is None else (float(origin[0]), float(origin[1])), bearing=float(bearing)
+    )
 
 
 def _numbers(value: Any, count: int) -> bool:
@@ -100,8 +108,12 @@ def _numbers(value: Any, count: int) -> bool:
 
 
 def _pairs(value: Any) -> tuple[Points, Points]:
-    if not isinstance(value, list) or not all(isinstance(p, list) and len(p) == 2 and all(_numbers(q, 2) for q in p) for p in value):
-        raise ValueError("points: expected pairs [[x, y], [metres, metres]]: in the picture, in shares from the left and the top, and on the plan")
+    if not isinstance(value, list) or not all(
+        isinstance(p, list) and len(p) == 2 and all(_numbers(q, 2) for q in p) for p in value
+    ):
+        raise ValueError(
+            "points: expected pairs [[x, y], [metres, metres]]: in the picture, in shares from the left and the top, and on the plan"
+        )
     if not 4 <= len(value) <= MOST:
         raise ValueError(f"points: {len(value)} pairs; expected four or more, up to {MOST}")
     found = np.array(value, np.float64)
@@ -116,14 +128,18 @@ def _faults(picture: Points, plan: Points) -> list[str]:
     for name, points in (("picture", picture), ("plan", plan)):
         line = _in_line(points)
         if line:
-            faults.append(f"points {', '.join(str(i + 1) for i in line)} lie in a line on the {name}; with three in a line four points tell no plane")
+            faults.append(
+                f"points {', '.join(str(i + 1) for i in line)} lie in a line on the {name}; with three in a line four points tell no plane"
+            )
     return faults
 
 
 def _in_line(points: Points) -> tuple[int, ...] | None:
     """Three points in a line where no four points are free of such; None where some four are."""
     size = max(float(np.ptp(points, axis=0).max()), 1e-12) ** 2
-    bad = {three for three in combinations(range(len(points)), 3) if abs(_area(*(points[i] for i in three))) < LINE * size}
+    bad = {
+        three for three in combinations(range(len(points)), 3) if abs(_area(*(points[i] for i in three))) < LINE * size
+    }
     if not bad:
         return None
     for four in combinations(range(len(points)), 4):
@@ -141,7 +157,9 @@ def fitted(picture: Points, plan: Points, *, origin: tuple[float, float] | None 
     matrix = _homography(picture, plan)
     side = _mapped(matrix, picture)[1] if matrix is not None else np.zeros(1)
     if matrix is None or not (np.abs(side) > 1e-9).all() or not (np.sign(side) == np.sign(side[0])).all():
-        raise ValueError("points: the horizon runs through them, so no camera sees the ground so; two of them may be swapped")
+        raise ValueError(
+            "points: the horizon runs through them, so no camera sees the ground so; two of them may be swapped"
+        )
     error = float(np.sqrt(((_mapped(matrix, picture)[0] - plan) ** 2).sum(1).mean()))
     left_out = None
     if len(picture) > 4:
@@ -162,7 +180,11 @@ def _left_out(picture: Points, plan: Points, place: int) -> float | None:
     if _in_line(picture[rest]) or _in_line(plan[rest]):
         return None
     matrix = _homography(picture[rest], plan[rest])
-    return None if matrix is None else float(np.hypot(*(_mapped(matrix, picture[place : place + 1])[0] - plan[place : place + 1])[0]))
+    return (
+        None
+        if matrix is None
+        else float(np.hypot(*(_mapped(matrix, picture[place : place + 1])[0] - plan[place : place + 1])[0]))
+    )
 
 
 def feet(boxes: npt.NDArray[Any]) -> Points:
@@ -205,7 +227,12 @@ def geojson(place: Place, tracks: Sequence[Track], *, name: str = "") -> dict[st
                 "times": times[there].round(2).tolist(), "speed": round(float(np.nanmean(fast)), 2), "fastest": round(float(np.nanmax(fast)), 2),
             },
         })  # fmt: skip
-    return {"type": "FeatureCollection", "unit": "degrees" if place.origin else "metres on the plan", "error_m": round(place.error, 3), "features": features}
+    return {
+        "type": "FeatureCollection",
+        "unit": "degrees" if place.origin else "metres on the plan",
+        "error_m": round(place.error, 3),
+        "features": features,
+    }
 
 
 def _globe(place: Place, metres: Points) -> Points:
@@ -214,6 +241,6 @@ def _globe(place: Place, metres: Points) -> Points:
     turn, (latitude, longitude) = np.radians(place.bearing), place.origin
     east = metres[:, 0] * np.cos(turn) + metres[:, 1] * np.sin(turn)
     north = -metres[:, 0] * np.sin(turn) + metres[:, 1] * np.cos(turn)
-    return np.stack([longitude + np.degrees(east / EARTH / np.cos(np.radians(latitude))), latitude + np.degrees(north / EARTH)], 1)
-
-
+    return np.stack(
+        [longitude + np.degrees(east / EARTH / np.cos(np.radians(latitude))), latitude + np.degrees(north / EARTH)], 1
+    )

@@ -127,8 +127,12 @@ def parse(text: str) -> Rules:
         facts = safe_yaml.load(text, deepest=DEEPEST)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"not YAML that can be used ({(str(error).splitlines() or [''])[0][:120]})") from None
-    if not isinstance(facts, dict) or not (isinstance(facts.get("rules"), dict) or isinstance(facts.get("place"), dict)):
-        raise InputError("expected a YAML table with rules: and, where they are named, zones: and lines:; or with place:")
+    if not isinstance(facts, dict) or not (
+        isinstance(facts.get("rules"), dict) or isinstance(facts.get("place"), dict)
+    ):
+        raise InputError(
+            "expected a YAML table with rules: and, where they are named, zones: and lines:; or with place:"
+        )
     known_keys = ("zones", "lines", "rules", "place", "background")
     faults += [f"unknown key {str(k)[:40]}" for k in facts if k not in known_keys]
     place = _part(facts, "place", place_of, faults)
@@ -152,7 +156,9 @@ def parse(text: str) -> Rules:
                 raise ValueError("raises and lowers: one of them")
             rule = _rule(name, words, shapes)
             if rule.metric and place is None:
-                raise ValueError(f"{' and '.join(sorted(rule.metric))} in metres: where is the ground? give place: with four points")
+                raise ValueError(
+                    f"{' and '.join(sorted(rule.metric))} in metres: where is the ground? give place: with four points"
+                )
             rules.append(replace(rule, raises=effect.get("raises"), lowers=effect.get("lowers")))
         except ValueError as error:
             faults.append(f"rule {name}: {error}")
@@ -322,13 +328,22 @@ def minutes_of(times: npt.NDArray[np.float64], began: float, zone: tzinfo) -> np
 
 
 def held(
-    rules: Rules, tracks: Sequence[Track], duration: float, *, aspect: float, clock: tuple[float, tzinfo] | None = None,
+    rules: Rules,
+    tracks: Sequence[Track],
+    duration: float,
+    *,
+    aspect: float,
+    clock: tuple[float, tzinfo] | None = None,
     paused: Sequence[tuple[float, float]] = (),
 ) -> list[Held]:
     """Spans in which each rule holds, in order of time. clock: when the clip began and its zone; without it rules with a time of day hold never. paused: spans (s) in which the
     camera looked elsewhere, so that no rule holds."""
     seen = looks(tracks, duration, aspect, rules.place)
-    away = np.any([(seen.times >= a) & (seen.times < b) for a, b in paused], axis=0) if paused else np.zeros(len(seen.times), bool)
+    away = (
+        np.any([(seen.times >= a) & (seen.times < b) for a, b in paused], axis=0)
+        if paused
+        else np.zeros(len(seen.times), bool)
+    )
     found: list[Held] = []
     for rule in rules.rules:
         if rule.between and clock is None:

@@ -19,7 +19,7 @@ import typer
 import vlad
 from vlad.errors import ClusterError, InputError, SettingsError, VladError
 
-from . import language, many, movement, place, reviewing, rules
+from . import again, language, many, movement, place, reviewing, rules
 from .common import (
     Adopt,
     Changes,
@@ -46,6 +46,7 @@ app.add_typer(language.prompts, name="prompts")
 app.add_typer(rules.rules, name="rules")
 app.add_typer(movement.movement, name="movement")
 app.add_typer(place.place, name="place")
+app.command("find-again")(again.find_again)
 for name in ("users", "groups", "audit", "verdicts"):
     app.add_typer(getattr(reviewing, name), name=name)
 for name in ("app", "backup", "restore"):

@@ -15,7 +15,12 @@ from .common import printable, quiet, verb
 from .rules import Analyses, tracked
 
 place = typer.Typer(no_args_is_help=True, help="Where people are on a floor plan, in metres, by four points or more; and whether the camera was moved.")  # fmt: skip
-File = Annotated[Path, typer.Argument(metavar="FILE.yaml", help="With place: points: [[[x, y], [metres, metres]], ...]; a rules file will do.")]
+File = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE.yaml", help="With place: points: [[[x, y], [metres, metres]], ...]; a rules file will do."
+    ),
+]
 
 
 @place.command()
@@ -65,7 +70,11 @@ def mapped(
         whole = verb("vlad.place", "geojson")(found, analysis.tracks, name=Path(analysis.video.path).name)
         features += whole["features"]
         gone = len(analysis.tracks) - len(whole["features"])
-        print(printable(f"{path}: {len(whole['features'])} paths" + (f"; {gone} without a place on the plan" if gone else "")))
+        print(
+            printable(
+                f"{path}: {len(whole['features'])} paths" + (f"; {gone} without a place on the plan" if gone else "")
+            )
+        )
     try:
         out.write_text(json.dumps({**whole, "features": features}) + "\n")
     except OSError as error:
