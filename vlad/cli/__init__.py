@@ -46,7 +46,7 @@ app.add_typer(language.prompts, name="prompts")
 app.add_typer(rules.rules, name="rules")
 for name in ("users", "groups", "audit", "verdicts"):
     app.add_typer(getattr(reviewing, name), name=name)
-for name in ("app", "backup", "restore"):
+for name in ("app", "work", "backup", "restore"):
     app.command(name)(getattr(reviewing, name))
 for words in (language.explain, language.summarise, language.chat):
     app.command()(words)
