@@ -225,7 +225,7 @@ class Parts:
             flops, moved = demand(visual, lambda: visual(batches[0]))
         with _threads(1):
             by_torch, ours = (
-                [self._used(lambda run=run: [run(b) for b in batches]) for _ in range(3)]  # type: ignore[misc, operator]
+                [self._used(lambda run=run: [run(b) for b in batches]) for _ in range(3)]  # type: ignore[misc]
                 for run in (torch.inference_mode()(visual.trunk), self.encoder._trunk)
             )
         best = min(timed(lambda: self.encoder.tower(batches[0])) for _ in range(5))
@@ -271,7 +271,7 @@ class Parts:
         for _ in range(3):
             for gated, settings in analyzers.items():
                 before = busy()
-                wall = timed(lambda settings=settings: self._line_once(settings, clip))  # type: ignore[misc, operator]
+                wall = timed(lambda settings=settings: self._line_once(settings, clip))  # type: ignore[misc]
                 taken[gated].append((wall, busy() - before))
         found = []
         for gated, bar in zip((False, True), bars, strict=True):
@@ -316,7 +316,8 @@ class Parts:
         for _ in range(3):
             one_by_one = sum(ran(a)[0] for a in apart)
             with ThreadPoolExecutor(2) as pool:
-                processes.append(one_by_one / timed(lambda pool=pool: list(pool.map(ran, apart))))  # type: ignore[misc, operator]
+                at_once = timed(lambda pool=pool: list(pool.map(ran, apart)))  # type: ignore[misc]
+            processes.append(one_by_one / at_once)
             shared.append(ran(whole)[0] / ran([*whole, "--together", "2"])[0])
         words = "on two clips against one after another"
         return [
