@@ -55,7 +55,7 @@ MAY: dict[str, set[str]] = {
     "face": {"config", "errors", "pipeline", "types"},
     "looks": BASE | {"objects", "video"},
     "faces": BASE | {"objects", "weights"},
-    "rules": {"errors", "tracks", "types", "safe_yaml"},
+    "rules": {"errors", "facts", "tracks", "types", "safe_yaml"},
     "anonymise": BASE | {"faces", "objects", "tracks", "video"},
     "doctor": BASE | {"weights", "pipeline", "readers", "confine"},
     "cli": {
