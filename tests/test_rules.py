@@ -266,3 +266,10 @@ def test_two_through_a_gate_that_opened_once() -> None:
 def test_sentences_that_make_no_sense_say_why(sentence: str, fault: str) -> None:
     with pytest.raises(InputError, match=fault):
         parse(SHAPES + f"rules: {{it: {{when: {json.dumps(sentence)}}}}}")
+
+
+def test_who_is_cut_off_by_the_picture_is_in_its_zone_and_crosses_its_line() -> None:
+    """Feet below the picture: the box ends where it does."""
+    near = walker(1, (0.1, 0.9), (0, 10), y=1.0)
+    assert len(told('a person in "yard" for 3 s', [near])) == 1
+    assert len(told('a person crosses "gate" outwards', [near])) == 1

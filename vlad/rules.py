@@ -38,6 +38,7 @@ from vlad.tracks import VEHICLES
 from vlad.types import ScoreTrack, Segment, Track
 
 STEP = 0.25  # seconds between two looks at the tracks
+EDGE = 1e-3  # of the picture: whom its lower side cuts off is in a zone, and crosses a line, that reaches to it
 STILL = 0.1  # own lengths a second below which a thing stands still
 BREAK = 1.0  # seconds for which a rule may not hold without its span ending
 NUMBERS = {
@@ -291,7 +292,8 @@ def looks(tracks: Sequence[Track], duration: float, aspect: float) -> _Looks:
         size = float(np.nanmedian(boxes[:, 3] if track.label == "person" else np.maximum(boxes[:, 2] * aspect, boxes[:, 3]))) if np.isfinite(boxes).any() else 1.0  # fmt: skip
         moved = np.hypot(*np.diff(middles, axis=0, prepend=middles[:1]).T) / STEP / size
         own = np.convolve(np.nan_to_num(moved), np.ones(3) / 3, "same")[: len(times)]
-        feet.append(np.stack([boxes[:, 0] + boxes[:, 2] / 2, boxes[:, 1] + boxes[:, 3]], axis=1))
+        own_feet = np.stack([boxes[:, 0] + boxes[:, 2] / 2, boxes[:, 1] + boxes[:, 3]], axis=1)
+        feet.append(own_feet.clip(EDGE, 1 - EDGE))
         heights.append(boxes[:, 3])
         shapes.append(boxes[:, 3] / (boxes[:, 2] * aspect))
         speeds.append(np.where(np.isfinite(boxes[:, 0]), own, np.nan))
