@@ -115,7 +115,7 @@ def make(request: Request, caller: Writer, body: NewCase) -> dict[str, str]:
 @router.get("")
 def cases(request: Request, caller: Reader) -> list[dict[str, Any]]:
     """Every case, newest first, with how far it is and the SHA-256 of each of its files."""
-    return [view.export(row, evidence.size_of(library(request).case(row.id))) for row in library(request).exports()]
+    return [view.export(row, library(request).case_size(row.id)) for row in library(request).exports()]
 
 
 @router.get("/{export_id}/file")

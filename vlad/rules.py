@@ -7,7 +7,11 @@
     rules:
       night: {when: a person in "yard" between 22:00 and 06:00 for 10 s, raises: 0.9}   # scores there are .9 at least; lowers: .2 would hold them below
       brawl: {when: two people nearer than 1 body height with speed over 3 for 2 s}
-      out: {when: a vehicle crosses "gate" outwards}
+      out: {when: a vehicle crosses "gate" outwards}              # the wrong way
+      tailgating: {when: two people cross "gate" inwards within 2 s}
+      parked: {when: a vehicle in "yard" with speed under 0.1 for 30 s}   # stopped; people: loitering, or a queue
+      fallen: {when: a person down for 3 s}
+      forgotten: {when: a bag left in "yard" for 30 s}            # still, and nobody within 1.5 body heights
       race: {when: a vehicle with speed over 8 m/s}               # metres need a place: vlad/place.py
     place: {points: [[[0.1, 0.9], [0, 0]], [[0.9, 0.9], [6, 0]], [[0.7, 0.4], [6, 12]], [[0.3, 0.4], [0, 12]]]}     # picture and plan (m), four or more
     background: ...                                               # of `vlad place reference`: rules pause where the camera was moved
@@ -34,6 +38,7 @@ from vlad import safe_yaml
 from vlad.background import Background
 from vlad.background import parse as background_of
 from vlad.errors import InputError
+from vlad.facts import ALONE, BAGS, LYING
 from vlad.place import Place
 from vlad.place import parse as place_of
 from vlad.place import speeds as paces
@@ -41,6 +46,8 @@ from vlad.tracks import VEHICLES
 from vlad.types import ScoreTrack, Segment, Track
 
 STEP = 0.25  # seconds between two looks at the tracks
+EDGE = 1e-3  # of the picture: whom its lower side cuts off is in a zone, and crosses a line, that reaches to it
+STILL = 0.1  # own lengths a second below which a thing stands still
 BREAK = 1.0  # seconds for which a rule may not hold without its span ending
 NUMBERS = {
     "a": 1,
@@ -57,18 +64,19 @@ NUMBERS = {
     "ten": 10,
 }
 KINDS: Mapping[str, frozenset[str] | None] = {
-    "person": frozenset({"person"}), "people": frozenset({"person"}), "vehicle": VEHICLES, "vehicles": VEHICLES, "thing": None, "things": None,
+    "bag": BAGS, "bags": BAGS, "person": frozenset({"person"}), "people": frozenset({"person"}), "vehicle": VEHICLES, "vehicles": VEHICLES, "thing": None, "things": None,
 }  # fmt: skip
 SENTENCE = re.compile(
     r"(?P<count>\w{1,20}) (?P<kind>\w{1,20})"
+    r"(?: (?P<state>down|left))?"
     r'(?: in "(?P<zone>[^"]{1,80})")?'
-    r'(?: crosses "(?P<line>[^"]{1,80})"(?: (?P<way>inwards|outwards))?)?'
+    r'(?: cross(?:es)? "(?P<line>[^"]{1,80})"(?: (?P<way>inwards|outwards))?(?: within (?P<within>\d{1,4}(?:\.\d{1,4})?) s)?)?'
     r"(?: nearer than (?P<near>\d{1,4}(?:\.\d{1,4})?) (?P<apart>body heights?|m))?"
     r"(?: with speed (?P<limit>over|under) (?P<speed>\d{1,4}(?:\.\d{1,4})?)(?P<pace> m/s)?)?"
     r"(?: between (?P<since>\d{2}:\d{2}) and (?P<until>\d{2}:\d{2}))?"
     r"(?: for (?P<seconds>\d{1,6}(?:\.\d{1,4})?) s)?"
 )
-FORM = 'a person|two people|3 vehicles [in "ZONE"] [crosses "LINE" inwards|outwards] [nearer than N body heights|m] [with speed over|under N [m/s]] [between HH:MM and HH:MM] [for N s]'
+FORM = 'a person|two people|3 vehicles|a bag [down|left] [in "ZONE"] [crosses "LINE" inwards|outwards [within N s]] [nearer than N body heights|m] [with speed over|under N [m/s]] [between HH:MM and HH:MM] [for N s]'
 MOST = 200  # zones, lines and rules
 LONGEST, DEEPEST = 50_000, 8  # letters, and levels, of a file
 Points = npt.NDArray[np.float64]
@@ -77,7 +85,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Rule:
-    """count: of how many at once, of kind; the rest '' or 0 or None where it was not asked for. between: minutes of a day; seconds: for how long; raises, lowers: what
+    """count: of how many at once, of kind; the rest '' or 0 or None where it was not asked for. state: down (a person that lies) or left (a thing that is still,
+    and alone); within: seconds in which count of them cross the line, one after another. between: minutes of a day; seconds: for how long; raises, lowers: what
     scores are at least, or at most, while it holds, in [0, 1]."""
 
     name: str
@@ -90,6 +99,8 @@ class Rule:
     near: float = 0.0
     speed: float | None = None
     over: bool = True
+    state: str = ""
+    within: float = 0.0
     between: tuple[int, int] | None = None
     seconds: float = 0.0
     raises: float | None = None
@@ -253,8 +264,12 @@ def _rule(name: str, words: str, shapes: Mapping[str, Mapping[str, Points]]) -> 
             raise ValueError(f"no {key} {said[key]!r}; there are {', '.join(shapes[part]) or 'none'}")
     if said["near"] and count < 2:
         raise ValueError("nearer than: one alone is near to nobody; say two people")
-    if said["line"] and (said["near"] or said["seconds"]):
-        raise ValueError("crosses: is a moment, and takes neither nearer nor for")
+    if said["line"] and (said["near"] or said["seconds"] or said["state"]):
+        raise ValueError("crosses: is a moment, and takes neither down, left, nearer nor for")
+    if said["line"] and (count > 1) != bool(float(said["within"] or 0)):
+        raise ValueError("crosses: two or more need within N s, and one takes none")
+    if said["state"] and (said["kind"] in ("person", "people")) != (said["state"] == "down"):
+        raise ValueError("down: is said of people; left: of bags, vehicles and things")
     between = None
     if said["since"]:
         minutes = [int(t[:2]) * 60 + int(t[3:]) for t in (said["since"], said["until"])]
@@ -267,7 +282,8 @@ def _rule(name: str, words: str, shapes: Mapping[str, Mapping[str, Points]]) -> 
         between = (minutes[0], minutes[1])
     return Rule(
         name, words, count, said["kind"], said["zone"] or "", said["line"] or "", said["way"] or "", float(said["near"] or 0),
-        float(said["speed"]) if said["speed"] else None, said["limit"] != "under", between, float(said["seconds"] or 0),
+        float(said["speed"]) if said["speed"] else None, said["limit"] != "under",
+        said["state"] or "", float(said["within"] or 0), between, float(said["seconds"] or 0),
         metric=frozenset(part for part, there in (("near", said["apart"] == "m"), ("speed", said["pace"])) if there),
     )  # fmt: skip
 
@@ -285,14 +301,15 @@ def inside(points: Points, zone: Points) -> npt.NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class _Looks:
-    """Tracks at looks STEP apart: times [T]; of each its feet [T, 2], heights [T] and speeds [T], nan where it is not there; with a place also ground [T, 2] in metres and
-    paces [T] in metres a second, nan too where the ground is not known."""
+    """Tracks at looks STEP apart: times [T]; of each its feet [T, 2], heights [T], speeds [T] and shapes [T] (height over width), nan where it is not there; with a place also
+    ground [T, 2] in metres and paces [T] in metres a second, nan too where the ground is not known."""
 
     times: npt.NDArray[np.float64]
     tracks: Sequence[Track]
     feet: list[Points]
     heights: list[npt.NDArray[np.float64]]
     speeds: list[npt.NDArray[np.float64]]
+    shapes: list[npt.NDArray[np.float64]]
     aspect: float
     ground: list[Points]
     paces: list[npt.NDArray[np.float64]]
@@ -306,7 +323,7 @@ class _Looks:
 def looks(tracks: Sequence[Track], duration: float, aspect: float, place: Place | None = None) -> _Looks:
     """Tracks of a clip of `duration` seconds at even times. aspect: width over height of the picture; place: its ground."""
     times = np.arange(0.0, duration + STEP / 2, STEP)
-    feet, heights, speeds = [], [], []
+    feet, heights, speeds, shapes = [], [], [], []
     for track in tracks:
         boxes = track.at(times).astype(np.float64)
         boxes[(times < track.times[0] - STEP / 2) | (times > track.times[-1] + STEP / 2)] = np.nan
@@ -314,11 +331,13 @@ def looks(tracks: Sequence[Track], duration: float, aspect: float, place: Place 
         size = float(np.nanmedian(boxes[:, 3] if track.label == "person" else np.maximum(boxes[:, 2] * aspect, boxes[:, 3]))) if np.isfinite(boxes).any() else 1.0  # fmt: skip
         moved = np.hypot(*np.diff(middles, axis=0, prepend=middles[:1]).T) / STEP / size
         own = np.convolve(np.nan_to_num(moved), np.ones(3) / 3, "same")[: len(times)]
-        feet.append(np.stack([boxes[:, 0] + boxes[:, 2] / 2, boxes[:, 1] + boxes[:, 3]], axis=1))
+        own_feet = np.stack([boxes[:, 0] + boxes[:, 2] / 2, boxes[:, 1] + boxes[:, 3]], axis=1)
+        feet.append(own_feet.clip(EDGE, 1 - EDGE))
         heights.append(boxes[:, 3])
+        shapes.append(boxes[:, 3] / (boxes[:, 2] * aspect))
         speeds.append(np.where(np.isfinite(boxes[:, 0]), own, np.nan))
     ground = [place.metres(f) for f in feet] if place else []
-    return _Looks(times, tracks, feet, heights, speeds, aspect, ground, [paces(g, STEP) for g in ground])
+    return _Looks(times, tracks, feet, heights, speeds, shapes, aspect, ground, [paces(g, STEP) for g in ground])
 
 
 def minutes_of(times: npt.NDArray[np.float64], began: float, zone: tzinfo) -> npt.NDArray[np.float64]:
@@ -367,7 +386,22 @@ def _fits(rule: Rule, rules: Rules, seen: _Looks) -> dict[int, npt.NDArray[np.bo
             with np.errstate(invalid="ignore"):
                 speed = seen.paces[i] if "speed" in rule.metric else seen.speeds[i]
                 there = there & (speed > rule.speed if rule.over else speed < rule.speed)
+        if rule.state == "down":
+            with np.errstate(invalid="ignore"):
+                there = there & (seen.shapes[i] < LYING)
+        if rule.state == "left":
+            there = there & _left(seen, i)
         found[i] = there
+    return found
+
+
+def _left(seen: _Looks, place: int) -> npt.NDArray[np.bool_]:
+    """At which looks a thing is still, and nobody is within ALONE of their own heights: bool [T]."""
+    with np.errstate(invalid="ignore"):
+        found: npt.NDArray[np.bool_] = seen.speeds[place] < STILL
+        for i in seen.of("people"):
+            apart = np.hypot(*((seen.feet[i] - seen.feet[place]) * [seen.aspect, 1.0]).T)
+            found = found & ~(apart < ALONE * seen.heights[i])
     return found
 
 
@@ -425,7 +459,15 @@ def _crossings(rule: Rule, rules: Rules, seen: _Looks, allowed: npt.NDArray[np.b
             if allowed[at] and there[at] and rule.way in ("", "inwards" if inwards else "outwards"):
                 time = float(seen.times[at])
                 found.append(Held(rule.name, max(time - STEP, 0.0), time + STEP, (seen.tracks[i].id,)))
-    return found if rule.count == 1 else []
+    if rule.count == 1:
+        return found
+    found.sort(key=lambda h: h.start)
+    groups = []
+    for first in range(len(found) - rule.count + 1):
+        some = found[first : first + rule.count]
+        if some[-1].start - some[0].start <= rule.within and len({h.tracks for h in some}) == rule.count:
+            groups.append(Held(rule.name, some[0].start, some[-1].end, tuple(h.tracks[0] for h in some)))
+    return groups
 
 
 def counts(rules: Rules, tracks: Sequence[Track], duration: float, *, aspect: float) -> list[dict[str, Any]]:

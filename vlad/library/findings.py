@@ -23,7 +23,7 @@ from vlad.wording import reading
 
 from . import audit
 from .changes import tell
-from .clips import Clips
+from .clips import known
 from .database import Database
 from .tables import AnalysisRow, ExplanationRow, NoteRow, SegmentRow, SpanRow, TagRow, VerdictRow, Video, WrongRow
 
@@ -33,8 +33,8 @@ Floats = npt.NDArray[np.float32]
 class Findings:
     """Analyses of clips, and what is said of their segments."""
 
-    def __init__(self, database: Database, clips: Clips) -> None:
-        self.database, self.clips = database, clips
+    def __init__(self, database: Database) -> None:
+        self.database = database
 
     def keep(
         self, video_id: str, analysis: Analysis, embeddings: Floats | None = None, embedder: str = ""
@@ -61,9 +61,12 @@ class Findings:
             ids = _replace(session, video_id, analysis)
             tell(session, "video", video_id, video=video_id)
         if embeddings is not None:
-            part = self.clips.embeddings(video_id).with_suffix(".part.npy")
+            name = f"embeddings/{known(video_id)}.npy"
+            here = self.database.shelf.path(name)
+            part = here.with_suffix(".part.npy")
             np.save(part, embeddings.astype(np.float16), allow_pickle=False)
-            os.replace(part, self.clips.embeddings(video_id))
+            os.replace(part, here)
+            self.database.shelf.put(name)
         return ids
 
     def explain(self, segment_id: str, explanation: Explanation, user: str) -> None:
