@@ -90,7 +90,7 @@ def main(argv: Sequence[str]) -> int:
         own = [r for r in found if r[0] == kind]
         asked = [r for r in own if r[1]]
         if asked:
-            figures = [_mean([r[k] for r in some]) for some, k in ((own, 1), (asked, 2), (asked, 3))]
+            figures = [_mean([float(r[k]) for r in some]) for some, k in ((own, 1), (asked, 2), (asked, 3))]
             table.add_row(kind, str(len(own)), *map(str, figures))
             rows.append(
                 {

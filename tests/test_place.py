@@ -1,6 +1,7 @@
 """Metres by points of a floor plan, under a camera whose ground is known, and cameras that were moved."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,17 @@ from typer.testing import CliRunner
 
 from vlad.background import compared, described, parse
 from vlad.cli import app
+from vlad.config import make_settings
 from vlad.errors import InputError
+from vlad.pipeline import Analyzer
 from vlad.place import Place, feet, fitted, geojson, speeds
 from vlad.place import parse as place_of
 from vlad.report import to_json
 from vlad.rules import held
 from vlad.rules import parse as rules_of
-from vlad.sim import simulate
+from vlad.sim import simulate, write_video
 from vlad.types import Analysis, ScoreTrack, Track, Video
+from vlad.video import open_video
 
 Floats = npt.NDArray[np.float64]
 SQUARE = [[0.0, 0.0], [6.0, 0.0], [6.0, 12.0], [0.0, 12.0], [3.0, 6.0], [1.0, 9.0]]
@@ -159,6 +163,28 @@ def test_a_camera_that_was_moved() -> None:
     for wrong in ("", "no", None, "AAAA"):
         with pytest.raises(ValueError, match="background: "):
             parse(wrong)
+
+
+def test_rules_pause_where_the_camera_was_moved(tmp_path: Path) -> None:
+    world = simulate(7, duration=6.0, events=(), size=(480, 360))
+    stays, moved = tmp_path / "stays.mp4", tmp_path / "moved.mp4"
+    small = replace(world, scene=replace(world.scene, background=world.scene.background[40:320, 60:420]))
+    for path, left in ((stays, 60), (moved, 100)):
+        write_video(small, path, frames=(frame[40:320, left : left + 360] for frame in world.frames()))
+    file = tmp_path / "hall.yaml"
+    file.write_text(
+        f"rules: {{it: {{when: a person}}}}\nbackground: {described([world.frame(t)[40:320, 60:420] for t in (1.0, 3.0, 5.0)]).text()}\n"
+    )
+    analyzer = Analyzer(make_settings(rules=file))
+    told = []
+    for path in (stays, moved):
+        with open_video(path, analyzer.settings, size=100) as clip:
+            for _ in clip:
+                pass
+        told.append(analyzer.looked_elsewhere(clip.video))
+    assert told[0] == ()
+    assert [state for state, *_ in told[1]] == ["moved"]
+    assert told[1][0][1:] == (0.0, pytest.approx(6.0, abs=0.1))
 
 
 def test_the_verbs(tmp_path: Path, clip: Path) -> None:

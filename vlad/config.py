@@ -84,6 +84,8 @@ class Settings(BaseModel):
         None  # YAML of zones, lines and rules (vlad/rules.py): what holds there raises or lowers scores, and is named; times of day by the clip's own name
     )
 
+    depth: str = ""  # a DPT or Depth Anything model (a hub name in the local cache, or a folder): who is near and far, relative to the scene; "": none
+
     # segments, seconds and scores in [0, 1]
     smooth_seconds: float = Field(2.0, ge=0)
     enter: float | None = Field(None, ge=0, le=1)  # None: the scorer's calibrated threshold, else .5

@@ -46,6 +46,7 @@ from vlad.video import Clip, frames_at, identify, open_video
 
 if TYPE_CHECKING:
     from vlad.cache import FeatureCache
+    from vlad.depth import Depth
     from vlad.explainers.engine import Engine
     from vlad.explainers.explain import Chat
     from vlad.objects import Detector
@@ -101,6 +102,7 @@ class Analyzer:
         self.cache = self.settings.cache  # of features; a server keeps each clip's beside it
         self._encoder, self._scorer, self._explainer = encoder, scorer, explainer
         self._detector: Detector | None = None
+        self._depth: Depth | None = None
         self._last: tuple[str, Watched] | None = None  # of the clip that was watched last: words come after scores
         self._closer: dict[tuple[str, float, float], tuple[Sighting, ...]] = {}
         self._elsewhere: tuple[str, tuple[tuple[str, float, float], ...]] | None = (
@@ -396,6 +398,7 @@ class Analyzer:
         from vlad.colours import empty_scene
         from vlad.explainers.grounded import FAMILIAR
         from vlad.facts import facts_of
+        from vlad.relations import facts_of_relations
 
         tracks, size = self.tracks(video, segments), self.encoder.size
         features = self.watch(video.path).features
@@ -408,11 +411,28 @@ class Analyzer:
         frames = dict(zip(every, frames_at(video.path, every, self.settings, size=size), strict=True))
         found = {}
         for segment, own, around in zip(segments, shown, calm, strict=True):
-            found[segment] = facts_of(
-                tracks, (segment.start, segment.end), aspect=video.width / video.height, pictures={t: frames[t] for t in own},
-                scene=empty_scene([frames[t] for t in around]),
+            span, aspect = (segment.start, segment.end), video.width / video.height
+            found[segment] = (
+                *facts_of(
+                    tracks, span, aspect=aspect, pictures={t: frames[t] for t in own},
+                    scene=empty_scene([frames[t] for t in around]),
+                ),
+                *facts_of_relations(tracks, span, aspect=aspect),
+                *self._near_and_far(tracks, own[len(own) // 2], frames),
             )  # fmt: skip
         return found
+
+    def _near_and_far(
+        self, tracks: Sequence[Track], time: float, frames: Mapping[float, npt.NDArray[np.uint8]]
+    ) -> list[Fact]:
+        """Who is near and who far in the picture at `time`, where the settings name a depth model."""
+        if not self.settings.depth:
+            return []
+        from vlad.depth import load_depth, near_and_far
+
+        if self._depth is None:
+            self._depth = load_depth(self.settings)
+        return near_and_far(tracks, time, self._depth([frames[time]])[0])
 
     def _familiar(self, features: Features) -> npt.NDArray[np.float32] | None:
         """How much each snippet looks like the rendered world, in [0, 1]: float32 [T]; None where the scorer cannot tell."""

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from vlad.types import Track
 
-MOST = 100  # pairs of points
+MOST = 20  # pairs of points
 LINE = 0.01  # of the square of their extent: the area of a triangle below which three points lie in a line
 FAR = (
     3.0  # extents of the points around their middle, beyond which a place is not told: errors grow towards the horizon
@@ -212,19 +212,22 @@ def geojson(place: Place, tracks: Sequence[Track], *, name: str = "") -> dict[st
     """
     features = []
     for track in tracks:
-        times = np.append(np.arange(track.times[0], track.times[-1], STEP), track.times[-1])
+        times, step = np.linspace(
+            *track.span, max(2, round((track.times[-1] - track.times[0]) / STEP) + 1), retstep=True
+        )
         places = place.metres(feet(track.at(times)))
         there = np.isfinite(places[:, 0])
-        if there.sum() < 2:
+        fast = speeds(places, float(step))
+        fast = fast[np.isfinite(fast)]
+        if not len(fast):  # a single place is no path
             continue
-        fast = speeds(places, STEP)
         points = _globe(place, places[there]) if place.origin else places[there]
         features.append({
             "type": "Feature",
             "geometry": {"type": "LineString", "coordinates": points.round(7 if place.origin else 2).tolist()},
             "properties": {
                 "clip": name, "track": track.id, "label": track.label, "start": round(float(times[there][0]), 2), "end": round(float(times[there][-1]), 2),
-                "times": times[there].round(2).tolist(), "speed": round(float(np.nanmean(fast)), 2), "fastest": round(float(np.nanmax(fast)), 2),
+                "times": times[there].round(2).tolist(), "speed": round(float(fast.mean()), 2), "fastest": round(float(fast.max()), 2),
             },
         })  # fmt: skip
     return {
