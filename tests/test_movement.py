@@ -95,7 +95,8 @@ def test_things_do_not_walk(paths: Paths) -> None:
 
 
 def test_what_was_learnt_is_kept(paths: Paths, tmp_path: Path) -> None:
-    keep(paths, tmp_path)
+    written = {path.name for path in keep(paths, tmp_path)}
+    assert written == {"movement.json", "movement.safetensors", "map.png", "map-08.png", "map-18.png"}
     again = kept(tmp_path)
     assert np.array_equal(again.ways, paths.ways)
     assert np.array_equal(again.speeds, paths.speeds)

@@ -292,17 +292,21 @@ def _spans(there: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 
 def keep(paths: Paths, folder: Path) -> list[Path]:
-    """Write a folder of movement.json, movement.safetensors and map.png; what was written."""
+    """Write a folder of movement.json, movement.safetensors, map.png and a map of each hour that was seen, map-08.png; what was written."""
     folder.mkdir(parents=True, exist_ok=True)
+    hours = [h for h in range(HOURS) if paths.ways[:, h].any()]
     facts = {
-        "format": FORMAT, "aspect": paths.aspect, "seconds": paths.seconds, "clips": paths.clips, "levels": paths.levels,
-        "hours": [h for h in range(HOURS) if paths.ways[:, h].any()],
+        "format": FORMAT, "aspect": paths.aspect, "seconds": paths.seconds, "clips": paths.clips, "levels": paths.levels, "hours": hours,
     }  # fmt: skip
-    written = [folder / name for name in ("movement.json", "movement.safetensors", "map.png")]
-    written[0].write_text(json.dumps(facts, indent=1) + "\n")
-    written[1].write_bytes(save({"ways": paths.ways, "speeds": paths.speeds}))
-    written[2].write_bytes(png(drawn(paths)))
-    return written
+    files = {
+        "movement.json": (json.dumps(facts, indent=1) + "\n").encode(),
+        "movement.safetensors": save({"ways": paths.ways, "speeds": paths.speeds}),
+        "map.png": png(drawn(paths)),
+        **{f"map-{hour:02}.png": png(drawn(paths, hour=hour)) for hour in hours},
+    }
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return [folder / name for name in files]
 
 
 def kept(folder: Path) -> Paths:
