@@ -31,7 +31,7 @@ from vlad.library import Library
 from vlad.library.tables import Job
 from vlad.prompting import user_folder
 
-from . import admin, cases, clips, days, desk, live, page, segments, session, talk
+from . import admin, cases, clips, days, desk, live, page, places, privacy, segments, session, talk
 from .address import LOOPBACK, check
 from .auth import Gate, may
 from .background import Background
@@ -54,7 +54,7 @@ def make_app(library: Library, settings: Settings, *, local: bool, models: Model
         settings = settings.model_copy(update={"prompts": library.folder / "prompts"})
     app.state.library, app.state.settings = library, settings
     app.state.limits = Limits()
-    app.state.viewed, app.state.live = {}, live.Live(library)
+    app.state.viewed, app.state.looks, app.state.live = {}, {}, live.Live(library)
     app.state.maker = cases.Maker(library, settings)
     app.state.gate, app.state.models = Gate(library, local=local), models or Models(settings)
     index, lock = Index(), threading.Lock()
@@ -121,7 +121,7 @@ def make_app(library: Library, settings: Settings, *, local: bool, models: Model
         """The same for people."""
         return HTMLResponse(reference(app.openapi()))
 
-    for room in (session, clips, segments, days, talk, live, desk, cases, admin, page):
+    for room in (session, clips, segments, places, privacy, days, talk, live, desk, cases, admin, page):
         app.include_router(room.router)
     return page.mount(app)
 

@@ -119,8 +119,8 @@ def read(kept: Path) -> Sheet | None:
 
 
 def current(library: Library, video_id: str, duration: float, spans: Sequence[Span], settings: Settings) -> Sheet:
-    """The sheet of a clip; made now where there is none, and meanwhile where its segments changed. Raises HTTPException 404, 503."""
-    kept, clip = library.sheet(video_id), library.clip(video_id)
+    """The sheet of what may be shown of a clip; made now where there is none, and meanwhile where its segments changed. Raises ConflictError, HTTPException 404, 503."""
+    kept, clip = library.sheet(video_id), library.shown(video_id)
     found = read(kept)
     if found is not None:
         if found.spans != _mark(spans):
@@ -142,7 +142,7 @@ def _renew(library: Library, video_id: str, duration: float, spans: Sequence[Spa
     def work() -> None:
         try:
             with _TURN:
-                make(library.clip(video_id), duration, spans, settings, library.sheet(video_id))
+                make(library.shown(video_id), duration, spans, settings, library.sheet(video_id))
             library.announce("video", video_id, video_id)
         except (VladError, OSError) as error:
             log.warning("sheet of %s: %s", video_id, error)

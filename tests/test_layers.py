@@ -45,7 +45,7 @@ MAY: dict[str, set[str]] = {
     "pipeline": LIBRARY - {"pipeline", "sim", "library", "cluster", "manifest"},
     "cluster": {"errors", "pipeline"},
     "manifest": set(),
-    "library": {"types", "errors", "wording", "clock"},
+    "library": {"types", "errors", "wording", "clock", "rules", "segments"},
     "clock": {"errors"},
     "wording": {"types"},
     "sim": {"types"},
@@ -81,7 +81,7 @@ MAY: dict[str, set[str]] = {
     "__main__": {"cli"},
     "finetune": LIBRARY | {"face"},
     "eval": LIBRARY | {"face", "anonymise"},
-    "app": LIBRARY | {"face"},
+    "app": LIBRARY | {"face", "anonymise"},
 }
 
 

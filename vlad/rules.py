@@ -63,6 +63,7 @@ SENTENCE = re.compile(
 FORM = 'a person|two people|3 vehicles [in "ZONE"] [crosses "LINE" inwards|outwards] [nearer than N body heights] [with speed over|under N] [between HH:MM and HH:MM] [for N s]'
 MOST = 200  # zones, lines and rules
 LONGEST, DEEPEST = 50_000, 8  # letters, and levels, of a file
+SMALLEST = 1e-5  # share of the picture that a zone covers: a pixel or two
 Points = npt.NDArray[np.float64]
 
 
@@ -106,25 +107,48 @@ class Held:
     tracks: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with one entry. part: zones, lines or rules, '' for the text as a whole; name: of the entry, '' for the part itself."""
+
+    part: str
+    name: str
+    text: str
+
+    def __str__(self) -> str:
+        where = f"{self.part[:-1]} {self.name}" if self.name else self.part
+        return f"{where}: {self.text}" if where else self.text
+
+
 def parse(text: str) -> Rules:
     """Rules of a YAML text. Raises InputError that names every fault at once."""
-    faults: list[str] = []
+    found, faults = look(text)
+    if found is None:
+        raise InputError(
+            "; ".join(map(str, faults[:20])) + (f"; and {len(faults) - 20} more" if len(faults) > 20 else "")
+        )
+    return found
+
+
+def look(text: str) -> tuple[Rules | None, list[Fault]]:
+    """Rules of a YAML text, or None and everything that is wrong with it."""
     if len(text) > LONGEST:
-        raise InputError(f"it has more than {LONGEST} letters")
+        return None, [Fault("", "", f"it has more than {LONGEST} letters")]
     try:
         facts = safe_yaml.load(text, deepest=DEEPEST)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"not YAML that can be used ({(str(error).splitlines() or [''])[0][:120]})") from None
+    except (yaml.YAMLError, ValueError, RecursionError, LookupError, AttributeError, TypeError, OverflowError) as error:
+        why = (str(error).splitlines() or [""])[0][:120]
+        return None, [Fault("", "", f"not YAML that can be used ({why})")]
     if not isinstance(facts, dict) or not isinstance(facts.get("rules"), dict):
-        raise InputError("expected a YAML table with rules: and, where they are named, zones: and lines:")
-    faults += [f"unknown key {str(k)[:40]}" for k in facts if k not in ("zones", "lines", "rules")]
+        return None, [Fault("", "", "expected a YAML table with rules: and, where they are named, zones: and lines:")]
+    faults = [Fault("", "", f"unknown key {str(k)[:40]}") for k in facts if k not in ("zones", "lines", "rules")]
     shapes: dict[str, dict[str, Points]] = {"zones": {}, "lines": {}}
     for part, found in shapes.items():
         for name, points in _table(facts.get(part), part, faults).items():
             try:
                 found[name] = _points(points, line=part == "lines")
-            except (ValueError, TypeError) as error:
-                faults.append(f"{part[:-1]} {name}: {error}")
+            except (ValueError, TypeError, OverflowError) as error:
+                faults.append(Fault(part, name, str(error)))
     rules = []
     for name, row in _table(facts["rules"], "rules", faults).items():
         known = isinstance(row, dict) and set(row) <= {"when", "raises", "lowers"}
@@ -137,10 +161,8 @@ def parse(text: str) -> Rules:
                 raise ValueError("raises and lowers: one of them")
             rules.append(replace(_rule(name, words, shapes), raises=effect.get("raises"), lowers=effect.get("lowers")))
         except ValueError as error:
-            faults.append(f"rule {name}: {error}")
-    if faults:
-        raise InputError("; ".join(faults[:20]) + (f"; and {len(faults) - 20} more" if len(faults) > 20 else ""))
-    return Rules(shapes["zones"], shapes["lines"], tuple(rules))
+            faults.append(Fault("rules", name, str(error)))
+    return (None if faults else Rules(shapes["zones"], shapes["lines"], tuple(rules))), faults
 
 
 def read(path: Path) -> Rules:
@@ -153,7 +175,7 @@ def read(path: Path) -> Rules:
         raise InputError(f"{path}: {error}") from None
 
 
-def _table(value: Any, part: str, faults: list[str]) -> dict[str, Any]:
+def _table(value: Any, part: str, faults: list[Fault]) -> dict[str, Any]:
     if value is None:
         return {}
     if (
@@ -161,7 +183,7 @@ def _table(value: Any, part: str, faults: list[str]) -> dict[str, Any]:
         or len(value) > MOST
         or not all(isinstance(k, str) and k.isprintable() for k in value)
     ):
-        faults.append(f"{part}: expected a table of at most {MOST} names")
+        faults.append(Fault(part, "", f"expected a table of at most {MOST} names"))
         return {}
     return value
 
@@ -182,15 +204,33 @@ def _points(value: Any, *, line: bool) -> Points:
         raise ValueError("a point lies outside the picture; x and y are shares in 0..1, from the left and the top")
     if line and (found[0] == found[1]).all():
         raise ValueError("its two points are one")
+    if not line and (found == np.roll(found, 1, axis=0)).all(axis=1).any():
+        raise ValueError("two of its corners, one after the other, are the same")
     if not line and _crosses_itself(found):
         raise ValueError("its sides cross each other")
+    if not line and _area(found) < SMALLEST:
+        raise ValueError("it has no area")
     return found
 
 
+def _area(polygon: Points) -> float:
+    """In shares of the picture."""
+    x, y = polygon.T
+    return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
+
+
 def _crosses_itself(points: Points) -> bool:
-    sides = [(points[i], points[(i + 1) % len(points)]) for i in range(len(points))]
-    apart = ((i, j) for i, j in combinations(range(len(sides)), 2) if 1 < j - i < len(sides) - 1)
-    return any(_meet(*sides[i], *sides[j]) for i, j in apart)
+    """Whether two sides that are no neighbours meet, all pairs at once."""
+    count, after = len(points), np.roll(points, -1, axis=0)
+    i, j = np.triu_indices(count, 2)
+    i, j = i[j - i < count - 1], j[j - i < count - 1]
+    a, b, c, d = points[i].T, after[i].T, points[j].T, after[j].T
+
+    def turns(a: Points, b: Points, c: Points) -> npt.NDArray[np.bool_]:
+        found: npt.NDArray[np.bool_] = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]) > 0
+        return found
+
+    return bool(((turns(a, b, c) != turns(a, b, d)) & (turns(c, d, a) != turns(c, d, b))).any())
 
 
 def _turn(a: Points, b: Points, c: Points) -> float:
@@ -384,8 +424,8 @@ def counts(rules: Rules, tracks: Sequence[Track], duration: float, *, aspect: fl
                 {
                     "zone": name,
                     "kind": kind,
-                    "entered": sum(first > known[i][0] for i, first, _ in visits),
-                    "left": sum(last < known[i][-1] for i, _, last in visits),
+                    "entered": sum(bool(first > known[i][0]) for i, first, _ in visits),
+                    "left": sum(bool(last < known[i][-1]) for i, _, last in visits),
                     "most": int(np.max(np.sum(list(there.values()), axis=0))) if there else 0,
                     "dwell": round(float(np.mean([(last - first + 1) * STEP for _, first, last in visits])), 2)
                     if visits
@@ -396,6 +436,20 @@ def counts(rules: Rules, tracks: Sequence[Track], duration: float, *, aspect: fl
             ways = [inwards for i in seen.of(kind) for _, inwards in crossings(line, seen, i)]
             rows.append({"line": name, "kind": kind, "inwards": sum(ways), "outwards": len(ways) - sum(ways)})
     return rows
+
+
+def occupied(
+    rules: Rules, tracks: Sequence[Track], duration: float, *, aspect: float
+) -> tuple[npt.NDArray[np.float64], dict[tuple[str, str], npt.NDArray[np.int64]]]:
+    """How many people, and vehicles, each zone holds: times [T] (s), STEP apart, and by (zone, kind) counts [T]."""
+    seen = looks(tracks, duration, aspect)
+    found: dict[tuple[str, str], npt.NDArray[np.int64]] = {}
+    for kind in ("people", "vehicles"):
+        for name, zone in rules.zones.items():
+            found[name, kind] = np.zeros(len(seen.times), np.int64)
+            for i in seen.of(kind):
+                found[name, kind] += inside(seen.feet[i], zone)
+    return seen.times, found
 
 
 def applied(rules: Rules, found: Sequence[Held], track: ScoreTrack) -> ScoreTrack:

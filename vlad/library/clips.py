@@ -23,8 +23,9 @@ from . import audit
 from .asking import check_camera, everything
 from .changes import tell
 from .database import Database, called
+from .jobs import ask
 from .people import People
-from .tables import Job, SegmentRow, Upload, User, Video
+from .tables import AnalysisRow, Job, RulesRow, SegmentRow, Upload, User, Video
 
 FREE = 2 << 30  # bytes of disk that are never used up
 LARGEST = 4 << 30  # bytes of one clip
@@ -197,6 +198,11 @@ class Clips:
                 video.recorded_by = "typed"  # also that nobody knows: then no metadata speaks up again
             elif "zone" in changes and video.recorded_by == "name":
                 video.recorded = from_name(original, video.zone)
+            if changes.keys() & {"camera", "recorded", "zone"}:  # other rules, or another time of day
+                ruled = select(AnalysisRow.id).where(AnalysisRow.video_id == video_id, AnalysisRow.rules.is_not(None))
+                own = select(RulesRow.id).where(RulesRow.camera == video.camera)
+                if session.scalar(ruled) or (session.scalar(own) and video.duration):
+                    ask(session, video_id, "rules", user.name)
             audit.append(session, user.name, "clip changed", video_id, before=before, after=dict(changes))
             tell(session, "video", video_id, video=video_id, by=user.name)
 
@@ -225,10 +231,6 @@ class Clips:
             return "".join(c for c in called if c.isprintable()) if called else "the clip"
 
         return re.sub(folder, "", re.sub(places, name, words))
-
-    def sheet(self, video_id: str) -> Path:
-        """Where a clip's thumbnails lie, if there are any. Raises InputError for what is no id."""
-        return self.database.folder / "sheets" / f"{self.clip(video_id).name}.jpg"
 
     def embeddings(self, video_id: str) -> Path:
         """Where the embeddings of a clip's snippets lie, if there are any. Raises InputError for what is no id."""
@@ -264,8 +266,8 @@ class Clips:
                 tell(session, "job", job.id, video=video_id, by=user.name)
             audit.append(session, user.name, "removed", video_id, name=video.name)
             tell(session, "video", video_id, video=video_id, by=user.name)
-        sheet = self.sheet(video_id)
-        for file in (self.clip(video_id), sheet, sheet.with_suffix(".json"), self.embeddings(video_id)):
+        pictures = (p for f in ("sheets", "covered") for p in (self.database.folder / f).glob(f"{video_id}.*"))
+        for file in (self.clip(video_id), *pictures, self.embeddings(video_id)):
             with suppress(OSError):  # what cannot be removed now is a stray, which the next sweep takes
                 file.unlink(missing_ok=True)
         shutil.rmtree(self.features(video_id), ignore_errors=True)
@@ -276,7 +278,7 @@ class Clips:
         with self.database.write() as session:  # alone among writers: a clip's file and row come together
             live = set(session.scalars(select(Video.id).where(Video.removed.is_(None))))
             coming = set(session.scalars(select(Upload.id)))
-            for folder in ("clips", "sheets", "embeddings", "features", "uploads"):
+            for folder in ("clips", "sheets", "covered", "embeddings", "features", "uploads"):
                 kept = coming if folder == "uploads" else live
                 for path in sorted((self.database.folder / folder).glob("*")):
                     if not STRAY.match(path.name) or path.name[:32] in kept:

@@ -33,7 +33,7 @@ PATIENCE = 2.0  # seconds that one of them is waited for
 TURNS = frozenset(
     "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 )  # letters that turn the direction
-PARTS = ("clips", "uploads", "embeddings", "exports")
+PARTS = ("clips", "uploads", "embeddings", "exports", "covered")
 
 
 AWAY = (
