@@ -9,6 +9,7 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse
 from pydantic import Field
 from sqlalchemy import select
+from sqlalchemy.orm import undefer
 from starlette.requests import ClientDisconnect
 
 from vlad import clock
@@ -157,12 +158,14 @@ def video(request: Request, caller: Reader, video_id: Id) -> dict[str, Any]:
     """A clip with its newest job, and what made its analysis."""
     video_of(request, video_id)
     with library(request).read() as session:
-        made = session.scalars(select(AnalysisRow).where(AnalysisRow.video_id == video_id)).first()
+        made = session.scalars(
+            select(AnalysisRow).where(AnalysisRow.video_id == video_id).options(undefer(AnalysisRow.rules))
+        ).first()
     viewed(request, caller.user.name, video_id)
     settings = made.made_by.get("settings", {}) if made else {}
     return {
         **shown(request, video_id), "analysed": made is not None, "analysed_at": made.created if made else None, "labels": made.labels if made else [],
-        "threshold": settings.get("enter"), "summary": (made.summary or {}).get("text", "") if made else "",
+        "threshold": settings.get("enter"), "rules": (made.rules or {}).get("version", 0) if made else 0, "summary": (made.summary or {}).get("text", "") if made else "",
     }  # fmt: skip
 
 
