@@ -27,6 +27,7 @@ class Covers {
   constructor(root) {
     Object.assign(this, { root, clip: null, box: [0.4, 0.4, 0.2, 0.2], cover: "none" });
     this.player = new Player(() => {});
+    this.player.video.controls = false; // they lie under what is drawn
     this.rect = el("div", {
       class: "rect",
       tabIndex: 0,
@@ -58,6 +59,9 @@ class Covers {
       el(
         "div",
         { class: "row tight" },
+        button("Play or pause", () => this.player.toggle(), { picture: "play", words: false }),
+        button("One frame back", () => this.player.step(-1), { picture: "step-back", words: false }),
+        button("One frame on", () => this.player.step(1), { picture: "step-forward", words: false }),
         labelled("From", this.from),
         labelled("to", this.until),
         button("Cover the box", () => this.say(true), { picture: "eye-off", class: "main" }),

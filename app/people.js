@@ -158,8 +158,9 @@ export class People {
                     }
                   }),
               }),
-              " originals ",
+              " originals",
             ),
+            " ",
             u.name === this.user.name
               ? el("span", { class: "small" }, "you")
               : button(

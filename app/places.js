@@ -34,7 +34,7 @@ class Places {
     this.time = el("input", { type: "range", min: "0", max: "1000", value: "500", oninput: calmly(() => this.show()) });
     this.list = el("ul", { class: "shapelist" });
     this.rules = el("ul", { class: "rulelist" });
-    this.general = el("ul", { class: "faults", role: "status" });
+    this.general = el("ul", { class: "faults" });
     this.told = el("span", { class: "small", role: "status" });
     this.save = button("Save", () => this.keep(), { picture: "check", class: "main" });
     this.apply = button("", () => this.check(), { picture: "refresh-cw" });
@@ -100,7 +100,7 @@ class Places {
             this.rules,
             this.ways,
             button("New rule", () => this.addRule(), { picture: "plus" }),
-            this.general,
+            el("div", { role: "status" }, this.general),
             el("div", { class: "row tight" }, this.save, this.back, this.apply),
             el("p", {}, this.told),
             el(

@@ -66,7 +66,7 @@ class Review {
     this.original = new Original((query) => this.look(query));
     this.layers = [
       ["boxes", "Boxes around people and things", "brackets", "B"],
-      ["tails", "Tails: where they came from", "undo-2", "V"],
+      ["tails", "Tails: where they came from", "ellipsis", "V"],
       ["zones", "Zones and lines", "map-pin", "Z"],
     ];
     build(this);
