@@ -103,7 +103,7 @@ def make_app(library: Library, settings: Settings, *, local: bool, models: Model
 
     @app.get("/healthz", include_in_schema=False)
     async def health() -> dict[str, Any]:
-        """Whether the database answers, and what goes on behind: workers, the age of the oldest job that waits (s), sweeps, disk."""
+        """Whether the database answers, and what goes on behind: workers, the age of the oldest job that waits (s; covers, which come last, left out), sweeps, disk."""
         return await to_thread.run_sync(lambda: state_of(library, app.state.behind()), limiter=own)
 
     @app.get("/metrics", include_in_schema=False, dependencies=[Depends(may("read"))])
@@ -136,7 +136,7 @@ def _named(library: Library, words: str) -> str:
 def state_of(library: Library, behind: dict[str, Any]) -> dict[str, Any]:
     """What /healthz tells. behind: of what goes on behind the server. status: ok, or what is not: a loop fails, no worker lives, the disk is full. Raises OutputError where the database is away."""
     with library.read() as asked:
-        oldest = asked.scalar(select(func.min(Job.created)).where(Job.status == "queued"))
+        oldest = asked.scalar(select(func.min(Job.created)).where(Job.status == "queued", Job.kind != "cover"))
     waits = max(0.0, time.time() - oldest) if oldest else 0.0
     wrong = [name for name, loop in behind.get("loops", {}).items() if loop["failed"] or not loop["alive"]]
     if behind.get("wanted") and not behind["workers"]:

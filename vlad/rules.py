@@ -19,7 +19,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
-from itertools import combinations, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -289,10 +289,12 @@ def inside(points: Points, zone: Points) -> npt.NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class _Looks:
-    """Tracks at looks STEP apart: times [T]; of each its feet [T, 2], heights [T] and speeds [T], nan where it is not there."""
+    """Tracks at looks STEP apart: times [T]. Of each track, at the looks `own` at which it is there: feet [N, 2], heights [N] and speeds [N]. A busy hour has thousands
+    of short tracks, so nothing is kept of where they are not."""
 
     times: npt.NDArray[np.float64]
     tracks: Sequence[Track]
+    own: list[slice]
     feet: list[Points]
     heights: list[npt.NDArray[np.float64]]
     speeds: list[npt.NDArray[np.float64]]
@@ -303,22 +305,30 @@ class _Looks:
         labels = KINDS[kind]
         return [i for i, t in enumerate(self.tracks) if labels is None or t.label in labels]
 
+    def count(self, there: Mapping[int, npt.NDArray[np.bool_]]) -> npt.NDArray[np.int64]:
+        """How many at once: int [T]. there: by track, at its own looks."""
+        found = np.zeros(len(self.times), np.int64)
+        for i, here in there.items():
+            found[self.own[i]] += here
+        return found
+
 
 def looks(tracks: Sequence[Track], duration: float, aspect: float) -> _Looks:
     """Tracks of a clip of `duration` seconds at even times. aspect: width over height of the picture."""
     times = np.arange(0.0, duration + STEP / 2, STEP)
-    feet, heights, speeds = [], [], []
+    own, feet, heights, speeds = [], [], [], []
     for track in tracks:
-        boxes = track.at(times).astype(np.float64)
-        boxes[(times < track.times[0] - STEP / 2) | (times > track.times[-1] + STEP / 2)] = np.nan
+        first, last = np.searchsorted(times, [track.times[0] - STEP / 2, track.times[-1] + STEP / 2 + 1e-12])
+        here = slice(int(first), int(last))
+        boxes = track.at(times[here]).astype(np.float64)
         middles = (boxes[:, :2] + boxes[:, 2:] / 2) * [aspect, 1.0]
-        size = float(np.nanmedian(boxes[:, 3] if track.label == "person" else np.maximum(boxes[:, 2] * aspect, boxes[:, 3]))) if np.isfinite(boxes).any() else 1.0  # fmt: skip
+        size = float(np.median(boxes[:, 3] if track.label == "person" else np.maximum(boxes[:, 2] * aspect, boxes[:, 3]))) if len(boxes) else 1.0  # fmt: skip
         moved = np.hypot(*np.diff(middles, axis=0, prepend=middles[:1]).T) / STEP / size
-        own = np.convolve(np.nan_to_num(moved), np.ones(3) / 3, "same")[: len(times)]
+        own.append(here)
         feet.append(np.stack([boxes[:, 0] + boxes[:, 2] / 2, boxes[:, 1] + boxes[:, 3]], axis=1))
         heights.append(boxes[:, 3])
-        speeds.append(np.where(np.isfinite(boxes[:, 0]), own, np.nan))
-    return _Looks(times, tracks, feet, heights, speeds, aspect)
+        speeds.append(np.convolve(np.pad(moved, 1), np.ones(3) / 3, "valid") if len(moved) else moved)
+    return _Looks(times, tracks, own, feet, heights, speeds, aspect)
 
 
 def minutes_of(times: npt.NDArray[np.float64], began: float, zone: tzinfo) -> npt.NDArray[np.float64]:
@@ -345,37 +355,46 @@ def held(
 
 
 def _fits(rule: Rule, rules: Rules, seen: _Looks) -> dict[int, npt.NDArray[np.bool_]]:
-    """At which looks each track of the kind is there, in the zone and of the speed."""
+    """At which of its own looks each track of the kind is in the zone and of the speed."""
     found = {}
     for i in seen.of(rule.kind):
-        there = np.isfinite(seen.heights[i])
+        there = np.ones(len(seen.heights[i]), bool)
         if rule.zone:
             there = there & inside(seen.feet[i], rules.zones[rule.zone])
         if rule.speed is not None:
-            with np.errstate(invalid="ignore"):
-                there = there & (seen.speeds[i] > rule.speed if rule.over else seen.speeds[i] < rule.speed)
+            there = there & (seen.speeds[i] > rule.speed if rule.over else seen.speeds[i] < rule.speed)
         found[i] = there
     return found
+
+
+def _near(rule: Rule, seen: _Looks, fits: Mapping[int, npt.NDArray[np.bool_]]) -> dict[int, npt.NDArray[np.bool_]]:
+    """At which looks each of those that fit is near to another."""
+    near = {i: np.zeros(len(there), bool) for i, there in fits.items()}
+    order = sorted(fits, key=lambda i: seen.own[i].start)
+    for place, i in enumerate(order):
+        for j in order[place + 1 :]:
+            first, last = seen.own[j].start, min(seen.own[i].stop, seen.own[j].stop)
+            if first >= seen.own[i].stop:  # and so is every later one
+                break
+            a, b = (slice(first - seen.own[k].start, last - seen.own[k].start) for k in (i, j))
+            apart = np.hypot(*((seen.feet[i][a] - seen.feet[j][b]) * [seen.aspect, 1.0]).T)
+            close = fits[i][a] & fits[j][b] & (apart < rule.near * (seen.heights[i][a] + seen.heights[j][b]) / 2)
+            near[i][a] |= close
+            near[j][b] |= close
+    return near
 
 
 def _spans(rule: Rule, rules: Rules, seen: _Looks, allowed: npt.NDArray[np.bool_]) -> list[Held]:
     fits = _fits(rule, rules, seen)
     if rule.near:
-        near = {i: np.zeros(len(seen.times), bool) for i in fits}
-        for i, j in combinations(fits, 2):
-            apart = np.hypot(*((seen.feet[i] - seen.feet[j]) * [seen.aspect, 1.0]).T)
-            with np.errstate(invalid="ignore"):
-                close = fits[i] & fits[j] & (apart < rule.near * (seen.heights[i] + seen.heights[j]) / 2)
-            near[i] |= close
-            near[j] |= close
-        fits = near
-    count = np.sum(list(fits.values()), axis=0) if fits else np.zeros(len(seen.times))
-    holds = (count >= rule.count) & allowed
+        fits = _near(rule, seen, fits)
+    holds = (seen.count(fits) >= rule.count) & allowed
     found = []
     for first, last in _runs(holds, round(BREAK / STEP)):
         start, end = float(seen.times[first]), float(seen.times[last]) + STEP
         if end - start >= rule.seconds - 1e-9:
-            who = tuple(seen.tracks[i].id for i, there in fits.items() if there[first : last + 1].any())
+            at = {i: slice(max(first - seen.own[i].start, 0), max(last + 1 - seen.own[i].start, 0)) for i in fits}
+            who = tuple(seen.tracks[i].id for i, there in fits.items() if there[at[i]].any())
             found.append(Held(rule.name, start, end, who))
     return found
 
@@ -392,21 +411,22 @@ def _runs(holds: npt.NDArray[np.bool_], most: int) -> list[tuple[int, int]]:
 
 
 def crossings(line: Points, seen: _Looks, place: int) -> list[tuple[int, bool]]:
-    """(look, whether inwards: to the right of the line) of each time that a track crosses a line."""
-    feet, found = seen.feet[place], []
-    there = np.flatnonzero(np.isfinite(feet[:, 0]))
-    for a, b in pairwise(there):
-        if _meet(line[0], line[1], feet[a], feet[b]):
-            found.append((int(b), _turn(line[0], line[1], feet[b]) > 0))
-    return found
+    """(look of the track's own, whether inwards: to the right of the line) of each time that a track crosses a line."""
+    feet = seen.feet[place]
+    return [
+        (b, _turn(line[0], line[1], feet[b]) > 0)
+        for a, b in pairwise(range(len(feet)))
+        if _meet(line[0], line[1], feet[a], feet[b])
+    ]
 
 
 def _crossings(rule: Rule, rules: Rules, seen: _Looks, allowed: npt.NDArray[np.bool_]) -> list[Held]:
     fits, found = _fits(rule, rules, seen), []
     for i, there in fits.items():
         for at, inwards in crossings(rules.lines[rule.line], seen, i):
-            if allowed[at] and there[at] and rule.way in ("", "inwards" if inwards else "outwards"):
-                time = float(seen.times[at])
+            look = seen.own[i].start + at
+            if allowed[look] and there[at] and rule.way in ("", "inwards" if inwards else "outwards"):
+                time = float(seen.times[look])
                 found.append(Held(rule.name, max(time - STEP, 0.0), time + STEP, (seen.tracks[i].id,)))
     return found if rule.count == 1 else []
 
@@ -419,14 +439,13 @@ def counts(rules: Rules, tracks: Sequence[Track], duration: float, *, aspect: fl
             there = {i: inside(seen.feet[i], zone) for i in seen.of(kind)}
             runs = {i: _runs(t, round(BREAK / STEP)) for i, t in there.items()}
             visits = [(i, first, last) for i, own in runs.items() for first, last in own]
-            known = {i: np.flatnonzero(np.isfinite(seen.heights[i])) for i in there}
             rows.append(
                 {
                     "zone": name,
                     "kind": kind,
-                    "entered": sum(bool(first > known[i][0]) for i, first, _ in visits),
-                    "left": sum(bool(last < known[i][-1]) for i, _, last in visits),
-                    "most": int(np.max(np.sum(list(there.values()), axis=0))) if there else 0,
+                    "entered": sum(first > 0 for _, first, _ in visits),
+                    "left": sum(last < len(there[i]) - 1 for i, _, last in visits),
+                    "most": int(seen.count(there).max()),
                     "dwell": round(float(np.mean([(last - first + 1) * STEP for _, first, last in visits])), 2)
                     if visits
                     else 0.0,
@@ -446,9 +465,7 @@ def occupied(
     found: dict[tuple[str, str], npt.NDArray[np.int64]] = {}
     for kind in ("people", "vehicles"):
         for name, zone in rules.zones.items():
-            found[name, kind] = np.zeros(len(seen.times), np.int64)
-            for i in seen.of(kind):
-                found[name, kind] += inside(seen.feet[i], zone)
+            found[name, kind] = seen.count({i: inside(seen.feet[i], zone) for i in seen.of(kind)})
     return seen.times, found
 
 

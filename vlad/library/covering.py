@@ -26,7 +26,7 @@ from .changes import tell
 from .clips import Clips
 from .database import Database
 from .jobs import ask
-from .tables import AnalysisRow, CoverMark, CoverRow, Job, Option, User, Video
+from .tables import AnalysisRow, CoverMark, CoverRow, Job, Option, User, Video, new_id
 
 WHAT, HOW = ("none", "faces", "people"), ("mosaic", "blur", "silhouette")
 
@@ -73,7 +73,9 @@ class Covering:
             session.merge(Option(name="cover", words=what))
             session.merge(Option(name="cover_how", words=how))
             audit.append(session, user.name, "covering set", "", cover=what, how=how)
-            ids = list(session.scalars(_lacking(session)))
+            ids = list(
+                session.scalars(_lacking(session).order_by(Video.created))
+            )  # the newest clip is the first to be covered
             for video_id in ids:
                 ask(session, video_id, "cover", user.name)
             return len(ids)
@@ -142,38 +144,43 @@ class Covering:
         marks: Sequence[CoverMark],
     ) -> None:  # fmt: skip
         """A covered file and what it covers. made: as it was wished when it was begun; marks: what it heeds. Raises MissingError, OutputError."""
-        with self.database.read() as session:
-            before = session.scalar(select(CoverRow.version).where(CoverRow.video_id == video_id)) or 0
-        path = self.covered(video_id, before + 1)
-        part = path.with_suffix(".part")
+        folder, name = self.database.folder / "covered", self.clips.clip(video_id).name
+        part = folder / f"{name}.{new_id()[:8]}.part"
         try:
-            path.parent.mkdir(exist_ok=True)
+            folder.mkdir(exist_ok=True)
             part.write_bytes(clip)
-            os.replace(part, path)
+            version = self._covered(part, video_id, made, places, doubtful, marks)
         except OSError as error:
-            part.unlink(missing_ok=True)
             raise OutputError(f"the covered clip cannot be kept ({error.strerror})") from None
+        finally:
+            part.unlink(missing_ok=True)
+        for other in ("covered", "sheets"):
+            for old in (self.database.folder / other).glob(f"{name}.c*"):
+                if not old.name.startswith(f"{name}.c{version}."):
+                    with suppress(OSError):  # a stray, which the sweep takes with its clip
+                        old.unlink()
+
+    def _covered(
+        self, part: Path, video_id: str, made: Privacy, places: Sequence[Sequence[float]], doubtful: list[dict[str, Any]],
+        marks: Sequence[CoverMark],
+    ) -> int:  # fmt: skip
+        """A file becomes the next version in the transaction that tells of it: of two workers none shows the other's."""
         with self.database.write() as session:
             video = session.get(Video, video_id)
             if video is None or video.removed is not None:  # meanwhile
-                path.unlink(missing_ok=True)
                 raise MissingError("video: no such id")
             row = session.scalars(select(CoverRow).where(CoverRow.video_id == video_id)).first()
-            row = row or CoverRow(video_id=video_id)
-            row.what, row.how, row.version, row.created = made.what, made.how, before + 1, time.time()
+            row = row or CoverRow(video_id=video_id, version=0)
+            row.what, row.how, row.version, row.created = made.what, made.how, row.version + 1, time.time()
             row.places, row.doubtful = zlib.compress(json.dumps([list(p) for p in places]).encode()), doubtful
             now = {m.id for m in marks_in(session, [video_id]).get(video_id, []) if m.box}
             row.stale = now != {m.id for m in marks if m.box}
             session.add(row)
+            os.replace(part, self.covered(video_id, row.version))
             if row.stale or made != privacy_in(session):
                 ask(session, video_id, "cover")
             tell(session, "video", video_id, video=video_id)
-        name = self.clips.clip(video_id).name
-        for folder in ("covered", "sheets"):
-            for old in (self.database.folder / folder).glob(f"{name}.c*"):
-                if not old.name.startswith(f"{name}.c{before + 1}."):
-                    with suppress(OSError):  # a stray, which the sweep takes with its clip
-                        old.unlink()
+            return row.version
 
     def cover_again(self, user: User, video_id: str) -> None:
         """Look for people in a clip anew."""

@@ -31,14 +31,16 @@ class Jobs:
         self.database = database
 
     def claim(self, worker: str) -> Job | None:
-        """The oldest waiting job, now this worker's; None where there is none, or one on its last try has to be alone."""
+        """The oldest waiting job, covers after all others and the newest of them first, now this worker's; None where there is none, or one on its last try has to be alone."""
         last = TRIES - 1
         with self.database.write() as session:
             under_way = list(session.scalars(select(Job.attempts).where(Job.status == "running")))
             if any(tried >= last for tried in under_way):
                 return None
-            waiting = select(Job).where(Job.status == "queued").order_by(Job.created, Job.id).limit(1)
-            job = session.scalars(waiting).first()
+            waiting = select(Job).where(Job.status == "queued").limit(1)
+            others = waiting.where(Job.kind != "cover").order_by(Job.created, Job.id)
+            covers = waiting.where(Job.kind == "cover").order_by(Job.created.desc(), Job.id)
+            job = session.scalars(others).first() or session.scalars(covers).first()
             if job is None or (under_way and job.attempts >= last):
                 return None
             job.status, job.worker = "running", worker
