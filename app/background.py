@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -92,6 +93,7 @@ class Retention:
             if days is not None:
                 self.library.retire(days)
         _, self.strays = self.library.sweep()
+        self.library.shelf.trim()
 
     def steady(self, now: float, ticks: float) -> bool:
         """Whether the clock can be believed: it went on as time did, and no more than a week passed while nobody looked; else a day of grace begins."""
@@ -115,7 +117,13 @@ class Workers:
         changes = settings.model_dump(mode="json", exclude_defaults=True)
         if settings.server_key:  # is left out of every dump
             changes["server_key"] = settings.server_key
-        self.told = {"library": url, "folder": str(library.folder), "settings": changes, "server": os.getpid()}
+        self.told = {
+            "library": url,
+            "place": library.shelf.place,
+            "copies": str(library.folder),
+            "settings": changes,
+            "server": os.getpid(),
+        }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.ended: list[str] = []
         self._started = 0
@@ -159,6 +167,24 @@ class Workers:
                     self.library.release(name)
                 except Exception:  # it is found by its silence
                     log.exception("release")
+
+
+def work(library: Library, url: str, settings: Settings, count: int) -> None:
+    """Workers without a page, until SIGTERM or Ctrl-C: for a library whose page runs on another machine."""
+    crew, over = Workers(library, url, settings, count), threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: over.set())
+
+    def swept() -> None:
+        library.sweep()
+        library.shelf.trim()
+
+    print(f"vlad: {count} workers  library {library.shelf.place}  (Ctrl-C ends it)", flush=True)
+    with ExitStack() as stack:
+        stack.callback(crew.end)
+        stack.enter_context(Loop("workers", 1.0, crew.turn))
+        stack.enter_context(Loop("copies", SWEPT, swept))
+        over.wait()
 
 
 class Background:

@@ -149,7 +149,7 @@ def _is_covered(request: Request, row: ExportRow) -> bool:
 def cases(request: Request, caller: Reader) -> list[dict[str, Any]]:
     """Every case, newest first, with how far it is and the SHA-256 of each of its files."""
     return [
-        {**view.export(row, evidence.size_of(library(request).case(row.id))), "covered": _is_covered(request, row)}
+        {**view.export(row, library(request).case_size(row.id)), "covered": _is_covered(request, row)}
         for row in library(request).exports()
     ]
 

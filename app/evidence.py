@@ -104,6 +104,7 @@ def make_case(
             lines = "".join(f"{digest}  {name}\n" for name, digest in manifest.items())
             case.writestr("MANIFEST.sha256", lines)
         os.replace(part, path)
+        library.put_case(export_id)
     except OSError as error:
         raise OutputError(f"the case cannot be written, or a clip of it not read ({error.strerror})") from None
     finally:
@@ -228,8 +229,3 @@ def _table(told: Sequence[dict[str, Any]]) -> str:
         }  # fmt: skip
         rows.writerow([cell(given.get(c) if given.get(c) is not None else "") for c in COLUMNS])
     return out.getvalue()
-
-
-def size_of(path: Path) -> int:
-    """Bytes of a file, 0 where it is gone."""
-    return path.stat().st_size if path.is_file() else 0

@@ -253,6 +253,9 @@ class Places {
         zone ? `3 people in "${zone}"` : "3 people",
         line ? `a person crosses "${line}" inwards` : null,
         line ? `a vehicle crosses "${line}" outwards` : null,
+        line ? `two people cross "${line}" inwards within 2 s` : null,
+        "a person down for 3 s",
+        zone ? `a bag left in "${zone}" for 30 s` : "a bag left for 30 s",
         "a person between 22:00 and 06:00 for 5 s",
         "two people nearer than 1 body height with speed over 3 for 2 s",
       ]

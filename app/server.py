@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -150,7 +149,7 @@ def state_of(library: Library, behind: dict[str, Any]) -> dict[str, Any]:
 
 
 def serve(
-    url: str, folder: Path, settings: Settings, *, host: str, port: int, workers: int, trusted_proxy: str = "", syslog: str = "",
+    url: str, place: str, settings: Settings, *, host: str, port: int, workers: int, trusted_proxy: str = "", syslog: str = "",
 ) -> None:  # fmt: skip
     """Run until interrupted. trusted_proxy: the one network whose headers of forwarding count. syslog: where the log's seals go too.
 
@@ -158,7 +157,7 @@ def serve(
     """
     import uvicorn
 
-    library = Library(url, folder)
+    library = Library(url, place)
     check(host, port, trusted_proxy, library.has_users)
     app = make_app(library, settings, local=host in LOOPBACK and not trusted_proxy)
 
@@ -178,7 +177,7 @@ def serve(
             yield
 
     app.router.lifespan_context = whole
-    print(f"vlad: http://{host}:{port}  library {library.folder}  (Ctrl-C ends it)", flush=True)
+    print(f"vlad: http://{host}:{port}  library {library.shelf.place}  (Ctrl-C ends it)", flush=True)
     config = uvicorn.Config(
         app, host=host, port=port, log_level="warning", server_header=False, http=counted(app.state.count), ws="none",
         proxy_headers=bool(trusted_proxy), forwarded_allow_ips=trusted_proxy or "",

@@ -120,7 +120,7 @@ def read(kept: Path) -> Sheet | None:
 
 def current(library: Library, video_id: str, duration: float, spans: Sequence[Span], settings: Settings) -> Sheet:
     """The sheet of what may be shown of a clip; made now where there is none, and meanwhile where its segments changed. Raises ConflictError, HTTPException 404, 503."""
-    kept, clip = library.sheet(video_id), library.shown(video_id)
+    kept = library.sheet(video_id)
     found = read(kept)
     if found is not None:
         if found.spans != _mark(spans):
@@ -128,7 +128,11 @@ def current(library: Library, video_id: str, duration: float, spans: Sequence[Sp
         return found
     try:
         with one_of(_TURN, refusal(503, "pictures are being made for others; try again in a moment", 3)):
-            return read(kept) or make(clip, duration, spans, settings, kept)
+            found = read(kept)
+            if found is None:
+                found = make(library.shown(video_id), duration, spans, settings, kept)
+                library.put_sheet(video_id)
+            return found
     except VladError:
         raise HTTPException(404, "no thumbnails of this clip") from None
 
@@ -143,6 +147,7 @@ def _renew(library: Library, video_id: str, duration: float, spans: Sequence[Spa
         try:
             with _TURN:
                 make(library.shown(video_id), duration, spans, settings, library.sheet(video_id))
+                library.put_sheet(video_id)
             library.announce("video", video_id, video_id)
         except (VladError, OSError) as error:
             log.warning("sheet of %s: %s", video_id, error)

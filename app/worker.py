@@ -1,6 +1,6 @@
 """Takes jobs one after another: decodes, scores, explains, and keeps what it finds after every step; checks newer rules; covers people.
 
-    python -m vlad.app.worker     (JSON on standard input: library, folder, settings, name, server; a URL may hold a password, which no list of processes shows)
+    python -m vlad.app.worker     (JSON on standard input: library, place, copies, settings, name, server; a URL may hold a password, which no list of processes shows)
 
 In: the library's queue. Out: analyses in the library; scores before explanations, each explanation as it is written. What becomes of a clip that
 ends this process is told in `library.jobs`. A worker whose server is gone gives its clip back and ends. Knows no page.
@@ -238,6 +238,7 @@ class Worker:
         try:
             path, spans = self.library.shown(video_id), self.library.spans_of(video_id)
             sheets.make(path, duration, spans, self.settings, self.library.sheet(video_id))
+            self.library.put_sheet(video_id)
             self.library.announce("video", video_id, video_id)
         except ConflictError:  # people in it are covered first
             pass
@@ -281,7 +282,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server's own Ctrl-C tells its workers
     worker = Worker(
-        Library(told["library"], Path(told["folder"])),
+        Library(told["library"], told["place"], Path(told["copies"])),
         make_settings(**told.get("settings", {})),
         name=told.get("name", ""),
     )

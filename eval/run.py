@@ -13,6 +13,7 @@
     vlad eval captions data=FOLDER [folds=2] ...                     (see captions.py)
     vlad eval judge server=URL model=NAME data=FOLDER ...            (see judge.py)
     vlad eval privacy data=FOLDER [photos=40] ...                    (see privacy.py)
+    vlad eval rules   [parts=paths,clips,...] [data=FOLDER] ...      (see rules.py)
     vlad eval injection [videos=40] ...                              (see injection.py)
     vlad eval speed [PART...] [seconds=30] [clip=FILE] ...           (see speed.py)
     vlad eval gating [days=48] [seconds=120] ...                     (see gating.py)
@@ -62,6 +63,7 @@ from . import (
     normality,
     privacy,
     real,
+    rules,
     scorers,
     speed,
     words,
@@ -94,6 +96,7 @@ OTHERS: dict[str, Callable[[Sequence[str]], int]] = {
     "judge": judge.main,
     "injection": injection.main,
     "privacy": privacy.main,
+    "rules": rules.main,
     "speed": speed.main,
     "gating": gating.main,
 }  # verbs with options of their own

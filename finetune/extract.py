@@ -1,6 +1,6 @@
 """Videos to features on disk, as researchers keep them.
 
-    vlad features FOLDER_OR_LIST... -o DIR [--preset clip-b16] [--crops 1|5|10] [--sound] [--ray ADDRESS|auto] [--set KEY=VALUE]
+    vlad features FOLDER_OR_LIST... -o DIR [--preset clip-b16] [--crops 1|5|10] [--sound] [--together N] [--ray ADDRESS|auto] [--set KEY=VALUE]
 
 In: folders, clips, lists of paths, or a CSV with a column path. Out: NAME.npy, or NAME__0.npy to NAME__9.npy, float32 [T, D],
 with --sound NAME__logmel.npy [T, 128] where a clip has any, and manifest.jsonl with each clip's hash, length and fingerprint. What is there with the same fingerprint is not made again, so a run that
@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,6 +32,7 @@ from vlad.errors import ClusterError, InputError, OutputError, VladError
 from vlad.manifest import Manifest
 from vlad.objects import Watch, load_detector
 from vlad.pipeline import fingerprint
+from vlad.together import side_by_side
 from vlad.video import open_video, sound_of
 
 from .data import LOGMEL, read_list
@@ -142,8 +143,14 @@ def _write(path: Path, values: Floats) -> None:
     os.replace(part, path)
 
 
-def _here(work: Extraction, jobs: Iterable[tuple[str, Path]]) -> Generator[tuple[tuple[str, Path], Made | VladError]]:
+def _here(
+    work: Extraction, jobs: Sequence[tuple[str, Path]], together: int
+) -> Generator[tuple[tuple[str, Path], Made | VladError]]:
     """Each job with what becomes of it, in this process."""
+    if together > 1:
+        work.encoder.share()
+        yield from side_by_side(work, jobs, together)
+        return
     for job in jobs:
         try:
             yield job, work(job)
@@ -152,14 +159,15 @@ def _here(work: Extraction, jobs: Iterable[tuple[str, Path]]) -> Generator[tuple
 
 
 def run(
-    sources: Sequence[Path], folder: Path, settings: Settings, *, crops: int = 1, sound: bool = False, ray: str = ""
-) -> int:
-    """Extract and say how it went; 1 where a clip could not be read. ray: the address of a cluster that does it. Raises VladError for what stops the whole run."""
+    sources: Sequence[Path], folder: Path, settings: Settings, *, crops: int = 1, sound: bool = False, ray: str = "",
+    together: int = 1,
+) -> int:  # fmt: skip
+    """Extract and say how it went; 1 where a clip could not be read. ray: the address of a cluster that does it; together: clips at once where this process does. Raises VladError for what stops the whole run."""
     videos = find_videos(sources)
     extraction = Extraction(settings, crops, sound)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        failed, seconds, taken = extract(videos, extraction, folder, ray=ray)
+        failed, seconds, taken = extract(videos, extraction, folder, ray=ray, together=together)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error.strerror}); name another folder with -o") from None
     for line in failed:
@@ -170,7 +178,7 @@ def run(
 
 
 def extract(
-    videos: dict[str, Path], extraction: Extraction, folder: Path, *, ray: str = ""
+    videos: dict[str, Path], extraction: Extraction, folder: Path, *, ray: str = "", together: int = 1
 ) -> tuple[list[str], float, float]:
     """Make what is not there yet: one line for each clip that failed, and the seconds of video and of work."""
     manifest = Manifest(folder, extraction.key)
@@ -185,7 +193,9 @@ def extract(
 
         make = partial(Extraction, extraction.settings, extraction.crops, extraction.sound)
         device = extraction.settings.device
-        with closing(each(make, left, ray, device=device) if ray and left else _here(extraction, left)) as results:
+        with closing(
+            each(make, left, ray, device=device) if ray and left else _here(extraction, left, together)
+        ) as results:
             for (name, path), made in results:
                 if isinstance(made, VladError):
                     failed.append(f"{path}: {made}" if isinstance(made, ClusterError) else str(made))

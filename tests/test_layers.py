@@ -10,7 +10,7 @@ BASE = {"types", "errors", "config", "device"}
 LIBRARY = BASE | {
     "arrays", "rules",
     "weights", "video", "readers", "activity", "ahead", "motion", "encoder", "cache", "scorers", "sight", "tubes", "objects", "tracks", "seen", "facts", "colours", "segments", "prompting", "explainers",
-    "report", "wording", "clock", "pipeline", "library", "sim", "nano", "prompts", "cluster", "manifest",
+    "report", "wording", "clock", "pipeline", "library", "sim", "nano", "prompts", "cluster", "manifest", "together",
 }  # fmt: skip
 # config holds the numbers that video, encoder, scorers and explainers are built from; a model never sees it.
 MAY: dict[str, set[str]] = {
@@ -28,12 +28,13 @@ MAY: dict[str, set[str]] = {
     "motion": {"types"},
     "sight": {"errors"},
     "tubes": {"errors"},
+    "together": {"errors"},
     "objects": BASE | {"weights"},
     "tracks": {"types"},
     "seen": {"types", "tracks"},
     "colours": {"types"},
     "facts": {"types", "tracks", "colours"},
-    "encoder": BASE | {"weights", "motion", "sight", "tubes", "seen", "nano"},
+    "encoder": BASE | {"weights", "motion", "sight", "together", "tubes", "seen", "nano"},
     "cache": {"types", "errors"},
     "scorers": BASE | {"weights", "encoder", "segments", "nano"},  # mil averages over time as segments do
     "segments": {"types"},
@@ -54,7 +55,7 @@ MAY: dict[str, set[str]] = {
     "face": {"config", "errors", "pipeline", "types"},
     "looks": BASE | {"objects", "video"},
     "faces": BASE | {"objects", "weights"},
-    "rules": {"errors", "tracks", "types", "safe_yaml"},
+    "rules": {"errors", "facts", "tracks", "types", "safe_yaml"},
     "anonymise": BASE | {"faces", "objects", "tracks", "video"},
     "doctor": BASE | {"weights", "pipeline", "readers", "confine"},
     "cli": {

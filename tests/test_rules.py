@@ -218,3 +218,58 @@ def test_what_a_rule_adds_to_the_scorer() -> None:
     rules: Rules = parse(SHAPES + "rules: {in: {when: 'a person in \"yard\"'}}")
     found = held(rules, [walker(1, (0.8, 0.8), (0, 4)), walker(2, (0.8, 0.8), (10, 14))], 20.0, aspect=1.0)
     assert beside(found, [Segment(11.0, 12.0, 0.9, 11.5)]) == {"in": 1}
+
+
+def lying(number: int, times: tuple[float, float]) -> Track:
+    """A person who stands for the first half of the time, and lies for the other."""
+    when = np.linspace(*times, round((times[1] - times[0]) * 2) + 1)
+    down = when >= sum(times) / 2
+    boxes = [[0.4, 0.8, 0.3, 0.1] if d else [0.5, 0.5, 0.1, 0.4] for d in down]
+    return Track(number, "person", when, np.array(boxes, np.float32), 0.9)
+
+
+def test_somebody_who_lies_is_down() -> None:
+    ((start, end, who),) = told("a person down for 3 s", [lying(1, (0, 12)), walker(2, (0.0, 1.0), (0, 12))])
+    assert (start, end, who) == (pytest.approx(6, abs=0.5), pytest.approx(12, abs=0.5), (1,))
+    assert told("a person down for 7 s", [lying(1, (0, 12))]) == []
+
+
+def test_a_bag_is_left_once_it_stands_and_everybody_went() -> None:
+    bag = walker(1, (0.6, 0.6), (2, 20), "suitcase")
+    owner = walker(2, (0.6, 0.6), (0, 8))
+    gone = walker(3, (0.6, 1.0), (8, 10))
+    ((start, end, who),) = told('a bag left in "yard" for 5 s', [bag, owner, gone])
+    assert (start, end, who) == (pytest.approx(9.2, abs=0.8), pytest.approx(20, abs=0.5), (1,))
+    assert told("a bag left for 5 s", [bag, walker(2, (0.6, 0.6), (0, 20))]) == []  # its owner stays
+    assert told("a bag left for 5 s", [walker(1, (0.1, 0.9), (0, 20), "backpack")]) == []  # it is carried
+
+
+def test_two_through_a_gate_that_opened_once() -> None:
+    close = [walker(1, (0.9, 0.1), (0, 10)), walker(2, (0.95, 0.15), (0.5, 10.5))]
+    ((start, end, who),) = told('two people cross "gate" inwards within 2 s', close)
+    assert who == (1, 2)
+    assert end - start < 3
+    assert told('two people cross "gate" inwards within 2 s', [close[0], walker(2, (0.9, 0.1), (5, 15))]) == []
+    assert told('two people cross "gate" inwards within 2 s', [close[0], walker(2, (0.1, 0.9), (0, 10))]) == []
+
+
+@pytest.mark.parametrize(
+    ("sentence", "fault"),
+    [
+        ('two people crosses "gate"', "need within N s"),
+        ('a person crosses "gate" within 2 s', "one takes none"),
+        ("a bag down", "down: is said of people"),
+        ("a person left", "left: of bags"),
+        ('a person down crosses "gate"', "neither down"),
+    ],
+)
+def test_sentences_that_make_no_sense_say_why(sentence: str, fault: str) -> None:
+    with pytest.raises(InputError, match=fault):
+        parse(SHAPES + f"rules: {{it: {{when: {json.dumps(sentence)}}}}}")
+
+
+def test_who_is_cut_off_by_the_picture_is_in_its_zone_and_crosses_its_line() -> None:
+    """Feet below the picture: the box ends where it does."""
+    near = walker(1, (0.1, 0.9), (0, 10), y=1.0)
+    assert len(told('a person in "yard" for 3 s', [near])) == 1
+    assert len(told('a person crosses "gate" outwards', [near])) == 1

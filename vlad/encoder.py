@@ -29,6 +29,7 @@ from vlad.config import Settings
 from vlad.device import choose_device, choose_dtype, cores
 from vlad.errors import WeightsError
 from vlad.sight import TRUNK, Graph, Pictures, fuse, is_sight, load_sight, part_of
+from vlad.together import Batched, Tower
 from vlad.tubes import Tubes, cubes, is_tubes, load_tubes, scaled
 from vlad.types import Features, Snippet
 from vlad.weights import local_copy, missing, nano_part, offline, sha256_of
@@ -110,6 +111,11 @@ class ClipEncoder:
             (motion.VERSION, seen.VERSION, CHANGE, STEP) if use_motion else 0,
         ] + ["speeds"] * self.use_speeds
         self.name = f"{name}@{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]}"
+        self._tower: Tower = self._alone
+
+    def share(self) -> None:
+        """From now on several threads may encode a clip each, and their frames go through the tower together."""
+        self._tower = Batched(self._alone, self.batch)
 
     @property
     def parts(self) -> tuple[int, int]:
@@ -150,6 +156,10 @@ class ClipEncoder:
 
         These are what a timm tower has before its projection: wider, and nearer to its pre-training. Other towers show their unit vectors.
         """
+        embedded, inner = self._tower(pixels)
+        return embedded, inner
+
+    def _alone(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         visual = self.model.visual
         with torch.inference_mode(), self._autocast():
             if self._trunk is None:
@@ -228,13 +238,15 @@ class Drawn:
 
     def __init__(self, load: Callable[[], ClipEncoder]) -> None:
         self._load, self._encoder = load, None  # type: tuple[Callable[[], ClipEncoder], ClipEncoder | None]
+        self._lock = threading.Lock()
 
     @property
     def encoder(self) -> ClipEncoder:
         """The small CLIP."""
-        if self._encoder is None:
-            self._encoder = self._load()
-        return self._encoder
+        with self._lock:
+            if self._encoder is None:
+                self._encoder = self._load()
+            return self._encoder
 
     def __call__(self, snippet: Snippet) -> npt.NDArray[np.float32]:
         """Mean embedding and spread of a snippet, float32 [DRAWN_WIDTH]."""
@@ -261,6 +273,9 @@ class TubeEncoder:
         self.size = model.shape.size  # pixels; of the short side of frames it wants
         self.batch = 2 if device.type == "cpu" else 32  # snippets a call
         self.name = f"{name}@{hashlib.sha256(json.dumps([weights, CHANGE]).encode()).hexdigest()[:12]}"
+
+    def share(self) -> None:
+        """Several threads may encode a clip each; each calls the model by itself."""
 
     def embed_text(self, texts: list[str]) -> npt.NDArray[np.float32]:
         """Raises WeightsError: nobody told this encoder of words."""

@@ -5,9 +5,11 @@ Holds the loaded models and alone knows the order of the rooms. Knows no termina
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -43,7 +45,6 @@ from vlad.video import Clip, frames_at, identify, open_video
 
 if TYPE_CHECKING:
     from vlad.cache import FeatureCache
-    from vlad.explainers.captioner import Captioner
     from vlad.explainers.engine import Engine
     from vlad.explainers.explain import Chat
     from vlad.objects import Detector
@@ -98,9 +99,20 @@ class Analyzer:
         self.cache = self.settings.cache  # of features; a server keeps each clip's beside it
         self._encoder, self._scorer, self._explainer = encoder, scorer, explainer
         self._detector: Detector | None = None
-        self._captioner: Captioner | None = None
         self._last: tuple[str, Watched] | None = None  # of the clip that was watched last: words come after scores
         self._closer: dict[tuple[str, float, float], tuple[Sighting, ...]] = {}
+        self._speaking = threading.Lock()  # of all twins: a language model answers one at a time
+
+    def share(self) -> None:
+        """Load every model, so that twins of this Analyzer may each take a clip in a thread of their own; their frames go through the encoder together."""
+        getattr(self.encoder, "share", lambda: None)()
+        _ = self.scorer, self.settings.objects and self.detector, self.settings.explain and self.explainer
+
+    def twin(self) -> Analyzer:
+        """Another Analyzer with the same models, for another thread. Call `share` first."""
+        other = copy.copy(self)
+        other._last, other._closer = None, {}
+        return other
 
     def __call__(
         self,
@@ -120,7 +132,8 @@ class Analyzer:
         found = self.flagged(features, video, warnings)
         if not self.settings.explain:
             return found
-        explanations = self.explain(video, found.track, found.segments, on_progress=report, on_text=on_text)
+        with self._speaking:
+            explanations = self.explain(video, found.track, found.segments, on_progress=report, on_text=on_text)
         told = {"explainer": explanations[0].model, "prompt": explanations[0].prompt} if explanations else {}
         return replace(found, explanations=explanations, made_by={**found.made_by, **told})
 
@@ -422,10 +435,8 @@ class Analyzer:
         real = [s for s in segments if familiar is not None and self._at(features, s.peak_time, familiar) < FAMILIAR]
         if not real or not least:
             return {}
-        if self._captioner is None:
-            self._captioner = load_captioner()
         pictures = frames_at(video.path, [s.peak_time for s in real], self.settings, size=self.encoder.size)
-        told = self._captioner(pictures, [seen_words(boxes) for boxes in self.detector(pictures)])
+        told = load_captioner()(pictures, [seen_words(boxes) for boxes in self.detector(pictures)])
         encoder: Any = self.encoder
         found = {}
         for segment, picture, (caption, _) in zip(real, pictures, told, strict=True):

@@ -7,7 +7,11 @@
     rules:
       night: {when: a person in "yard" between 22:00 and 06:00 for 10 s, raises: 0.9}   # scores there are .9 at least; lowers: .2 would hold them below
       brawl: {when: two people nearer than 1 body height with speed over 3 for 2 s}
-      out: {when: a vehicle crosses "gate" outwards}
+      out: {when: a vehicle crosses "gate" outwards}              # the wrong way
+      tailgating: {when: two people cross "gate" inwards within 2 s}
+      parked: {when: a vehicle in "yard" with speed under 0.1 for 30 s}   # stopped; people: loitering, or a queue
+      fallen: {when: a person down for 3 s}
+      forgotten: {when: a bag left in "yard" for 30 s}            # still, and nobody within 1.5 body heights
 
 In: such a file, and tracks. Out: spans in which each rule holds, with who was there. Somebody's place is the middle of their box's lower side. Speeds are in
 body heights (people) or lengths (vehicles) a second, as in `vlad.facts`; both are rough. Knows no pictures.
@@ -29,10 +33,13 @@ import yaml
 
 from vlad import safe_yaml
 from vlad.errors import InputError
+from vlad.facts import ALONE, BAGS, LYING
 from vlad.tracks import VEHICLES
 from vlad.types import ScoreTrack, Segment, Track
 
 STEP = 0.25  # seconds between two looks at the tracks
+EDGE = 1e-3  # of the picture: whom its lower side cuts off is in a zone, and crosses a line, that reaches to it
+STILL = 0.1  # own lengths a second below which a thing stands still
 BREAK = 1.0  # seconds for which a rule may not hold without its span ending
 NUMBERS = {
     "a": 1,
@@ -49,18 +56,19 @@ NUMBERS = {
     "ten": 10,
 }
 KINDS: Mapping[str, frozenset[str] | None] = {
-    "person": frozenset({"person"}), "people": frozenset({"person"}), "vehicle": VEHICLES, "vehicles": VEHICLES, "thing": None, "things": None,
+    "bag": BAGS, "bags": BAGS, "person": frozenset({"person"}), "people": frozenset({"person"}), "vehicle": VEHICLES, "vehicles": VEHICLES, "thing": None, "things": None,
 }  # fmt: skip
 SENTENCE = re.compile(
     r"(?P<count>\w{1,20}) (?P<kind>\w{1,20})"
+    r"(?: (?P<state>down|left))?"
     r'(?: in "(?P<zone>[^"]{1,80})")?'
-    r'(?: crosses "(?P<line>[^"]{1,80})"(?: (?P<way>inwards|outwards))?)?'
+    r'(?: cross(?:es)? "(?P<line>[^"]{1,80})"(?: (?P<way>inwards|outwards))?(?: within (?P<within>\d{1,4}(?:\.\d{1,4})?) s)?)?'
     r"(?: nearer than (?P<near>\d{1,4}(?:\.\d{1,4})?) body heights?)?"
     r"(?: with speed (?P<limit>over|under) (?P<speed>\d{1,4}(?:\.\d{1,4})?))?"
     r"(?: between (?P<since>\d{2}:\d{2}) and (?P<until>\d{2}:\d{2}))?"
     r"(?: for (?P<seconds>\d{1,6}(?:\.\d{1,4})?) s)?"
 )
-FORM = 'a person|two people|3 vehicles [in "ZONE"] [crosses "LINE" inwards|outwards] [nearer than N body heights] [with speed over|under N] [between HH:MM and HH:MM] [for N s]'
+FORM = 'a person|two people|3 vehicles|a bag [down|left] [in "ZONE"] [crosses "LINE" inwards|outwards [within N s]] [nearer than N body heights] [with speed over|under N] [between HH:MM and HH:MM] [for N s]'
 MOST = 200  # zones, lines and rules
 LONGEST, DEEPEST = 50_000, 8  # letters, and levels, of a file
 SMALLEST = 1e-5  # share of the picture that a zone covers: a pixel or two
@@ -69,7 +77,8 @@ Points = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Rule:
-    """count: of how many at once, of kind; the rest '' or 0 or None where it was not asked for. between: minutes of a day; seconds: for how long; raises, lowers: what
+    """count: of how many at once, of kind; the rest '' or 0 or None where it was not asked for. state: down (a person that lies) or left (a thing that is still,
+    and alone); within: seconds in which count of them cross the line, one after another. between: minutes of a day; seconds: for how long; raises, lowers: what
     scores are at least, or at most, while it holds, in [0, 1]."""
 
     name: str
@@ -82,6 +91,8 @@ class Rule:
     near: float = 0.0
     speed: float | None = None
     over: bool = True
+    state: str = ""
+    within: float = 0.0
     between: tuple[int, int] | None = None
     seconds: float = 0.0
     raises: float | None = None
@@ -258,8 +269,12 @@ def _rule(name: str, words: str, shapes: Mapping[str, Mapping[str, Points]]) -> 
             raise ValueError(f"no {key} {said[key]!r}; there are {', '.join(shapes[part]) or 'none'}")
     if said["near"] and count < 2:
         raise ValueError("nearer than: one alone is near to nobody; say two people")
-    if said["line"] and (said["near"] or said["seconds"]):
-        raise ValueError("crosses: is a moment, and takes neither nearer nor for")
+    if said["line"] and (said["near"] or said["seconds"] or said["state"]):
+        raise ValueError("crosses: is a moment, and takes neither down, left, nearer nor for")
+    if said["line"] and (count > 1) != bool(float(said["within"] or 0)):
+        raise ValueError("crosses: two or more need within N s, and one takes none")
+    if said["state"] and (said["kind"] in ("person", "people")) != (said["state"] == "down"):
+        raise ValueError("down: is said of people; left: of bags, vehicles and things")
     between = None
     if said["since"]:
         minutes = [int(t[:2]) * 60 + int(t[3:]) for t in (said["since"], said["until"])]
@@ -272,7 +287,8 @@ def _rule(name: str, words: str, shapes: Mapping[str, Mapping[str, Points]]) -> 
         between = (minutes[0], minutes[1])
     return Rule(
         name, words, count, said["kind"], said["zone"] or "", said["line"] or "", said["way"] or "", float(said["near"] or 0),
-        float(said["speed"]) if said["speed"] else None, said["limit"] != "under", between, float(said["seconds"] or 0),
+        float(said["speed"]) if said["speed"] else None, said["limit"] != "under",
+        said["state"] or "", float(said["within"] or 0), between, float(said["seconds"] or 0),
     )  # fmt: skip
 
 
@@ -289,8 +305,8 @@ def inside(points: Points, zone: Points) -> npt.NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class _Looks:
-    """Tracks at looks STEP apart: times [T]. Of each track, at the looks `own` at which it is there: feet [N, 2], heights [N] and speeds [N]. A busy hour has thousands
-    of short tracks, so nothing is kept of where they are not."""
+    """Tracks at looks STEP apart: times [T]. Of each track, at the looks `own` at which it is there: feet [N, 2], heights [N], speeds [N] and shapes [N] (height over
+    width). A busy hour has thousands of short tracks, so nothing is kept of where they are not."""
 
     times: npt.NDArray[np.float64]
     tracks: Sequence[Track]
@@ -298,12 +314,20 @@ class _Looks:
     feet: list[Points]
     heights: list[npt.NDArray[np.float64]]
     speeds: list[npt.NDArray[np.float64]]
+    shapes: list[npt.NDArray[np.float64]]
     aspect: float
 
     def of(self, kind: str) -> list[int]:
         """Places of the tracks of a kind."""
         labels = KINDS[kind]
         return [i for i, t in enumerate(self.tracks) if labels is None or t.label in labels]
+
+    def both(self, i: int, j: int) -> tuple[slice, slice]:
+        """The looks at which two tracks are there, as each counts its own; empty where there are none."""
+        first = max(self.own[i].start, self.own[j].start)
+        last = max(first, min(self.own[i].stop, self.own[j].stop))
+        a, b = (slice(first - self.own[k].start, last - self.own[k].start) for k in (i, j))
+        return a, b
 
     def count(self, there: Mapping[int, npt.NDArray[np.bool_]]) -> npt.NDArray[np.int64]:
         """How many at once: int [T]. there: by track, at its own looks."""
@@ -316,7 +340,7 @@ class _Looks:
 def looks(tracks: Sequence[Track], duration: float, aspect: float) -> _Looks:
     """Tracks of a clip of `duration` seconds at even times. aspect: width over height of the picture."""
     times = np.arange(0.0, duration + STEP / 2, STEP)
-    own, feet, heights, speeds = [], [], [], []
+    own, feet, heights, speeds, shapes = [], [], [], [], []
     for track in tracks:
         first, last = np.searchsorted(times, [track.times[0] - STEP / 2, track.times[-1] + STEP / 2 + 1e-12])
         here = slice(int(first), int(last))
@@ -324,11 +348,12 @@ def looks(tracks: Sequence[Track], duration: float, aspect: float) -> _Looks:
         middles = (boxes[:, :2] + boxes[:, 2:] / 2) * [aspect, 1.0]
         size = float(np.median(boxes[:, 3] if track.label == "person" else np.maximum(boxes[:, 2] * aspect, boxes[:, 3]))) if len(boxes) else 1.0  # fmt: skip
         moved = np.hypot(*np.diff(middles, axis=0, prepend=middles[:1]).T) / STEP / size
+        feet.append(np.stack([boxes[:, 0] + boxes[:, 2] / 2, boxes[:, 1] + boxes[:, 3]], axis=1).clip(EDGE, 1 - EDGE))
         own.append(here)
-        feet.append(np.stack([boxes[:, 0] + boxes[:, 2] / 2, boxes[:, 1] + boxes[:, 3]], axis=1))
         heights.append(boxes[:, 3])
+        shapes.append(boxes[:, 3] / (boxes[:, 2] * aspect))
         speeds.append(np.convolve(np.pad(moved, 1), np.ones(3) / 3, "valid") if len(moved) else moved)
-    return _Looks(times, tracks, own, feet, heights, speeds, aspect)
+    return _Looks(times, tracks, own, feet, heights, speeds, shapes, aspect)
 
 
 def minutes_of(times: npt.NDArray[np.float64], began: float, zone: tzinfo) -> npt.NDArray[np.float64]:
@@ -363,7 +388,21 @@ def _fits(rule: Rule, rules: Rules, seen: _Looks) -> dict[int, npt.NDArray[np.bo
             there = there & inside(seen.feet[i], rules.zones[rule.zone])
         if rule.speed is not None:
             there = there & (seen.speeds[i] > rule.speed if rule.over else seen.speeds[i] < rule.speed)
+        if rule.state == "down":
+            there = there & (seen.shapes[i] < LYING)
+        if rule.state == "left":
+            there = there & _left(seen, i)
         found[i] = there
+    return found
+
+
+def _left(seen: _Looks, place: int) -> npt.NDArray[np.bool_]:
+    """At which of its own looks a thing is still, and nobody is within ALONE of their own heights: bool [N]."""
+    found: npt.NDArray[np.bool_] = seen.speeds[place] < STILL
+    for i in seen.of("people"):
+        a, b = seen.both(i, place)
+        apart = np.hypot(*((seen.feet[i][a] - seen.feet[place][b]) * [seen.aspect, 1.0]).T)
+        found[b] &= ~(apart < ALONE * seen.heights[i][a])
     return found
 
 
@@ -373,10 +412,9 @@ def _near(rule: Rule, seen: _Looks, fits: Mapping[int, npt.NDArray[np.bool_]]) -
     order = sorted(fits, key=lambda i: seen.own[i].start)
     for place, i in enumerate(order):
         for j in order[place + 1 :]:
-            first, last = seen.own[j].start, min(seen.own[i].stop, seen.own[j].stop)
-            if first >= seen.own[i].stop:  # and so is every later one
+            if seen.own[j].start >= seen.own[i].stop:  # and so does every later one
                 break
-            a, b = (slice(first - seen.own[k].start, last - seen.own[k].start) for k in (i, j))
+            a, b = seen.both(i, j)
             apart = np.hypot(*((seen.feet[i][a] - seen.feet[j][b]) * [seen.aspect, 1.0]).T)
             close = fits[i][a] & fits[j][b] & (apart < rule.near * (seen.heights[i][a] + seen.heights[j][b]) / 2)
             near[i][a] |= close
@@ -428,7 +466,15 @@ def _crossings(rule: Rule, rules: Rules, seen: _Looks, allowed: npt.NDArray[np.b
             if allowed[look] and there[at] and rule.way in ("", "inwards" if inwards else "outwards"):
                 time = float(seen.times[look])
                 found.append(Held(rule.name, max(time - STEP, 0.0), time + STEP, (seen.tracks[i].id,)))
-    return found if rule.count == 1 else []
+    if rule.count == 1:
+        return found
+    found.sort(key=lambda h: h.start)
+    groups = []
+    for first in range(len(found) - rule.count + 1):
+        some = found[first : first + rule.count]
+        if some[-1].start - some[0].start <= rule.within and len({h.tracks for h in some}) == rule.count:
+            groups.append(Held(rule.name, some[0].start, some[-1].end, tuple(h.tracks[0] for h in some)))
+    return groups
 
 
 def counts(rules: Rules, tracks: Sequence[Track], duration: float, *, aspect: float) -> list[dict[str, Any]]:

@@ -25,6 +25,7 @@ from .common import (
     Changes,
     Preset,
     Ray,
+    Together,
     check_folder,
     complain,
     pass_on,
@@ -46,7 +47,7 @@ app.add_typer(language.prompts, name="prompts")
 app.add_typer(rules.rules, name="rules")
 for name in ("users", "groups", "audit", "verdicts"):
     app.add_typer(getattr(reviewing, name), name=name)
-for name in ("app", "backup", "restore"):
+for name in ("app", "work", "backup", "restore"):
     app.command(name)(getattr(reviewing, name))
 for words in (language.explain, language.summarise, language.chat):
     app.command()(words)
@@ -94,6 +95,7 @@ def analyze(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list and nothing else.")] = False,
     adopt: Adopt = "",
     ray: Ray = "",
+    together: Together = 1,
     set_: Changes = None,
 ) -> None:
     """Flag the spans of each clip that do not belong, and write NAME.json, NAME.csv and NAME.html."""
@@ -101,7 +103,7 @@ def analyze(
     settings = vlad.make_settings(preset, **({} if explain else {"explain": False}), **changes)
     check_folder(out)
     quiet()
-    results = many.there(paths, settings, out, adopt, ray) if ray else many.here(paths, settings, out, adopt)
+    results = many.there(paths, settings, out, adopt, ray) if ray else many.here(paths, settings, out, adopt, together)
     done: dict[int, vlad.Analysis] = {}
     code = 0
     try:
@@ -272,11 +274,15 @@ def features(
     crops: Annotated[int, typer.Option(callback=_crops, help="1, 5 or 10 a frame.")] = 1,
     sound: Annotated[bool, typer.Option("--sound", help="Also NAME__logmel.npy, of clips with a sound track.")] = False,
     ray: Ray = "",
+    together: Together = 1,
     set_: Changes = None,
 ) -> None:
     """Videos to features on disk, as researchers keep them; goes on where it was stopped."""
     settings = vlad.make_settings(preset, **read_changes(set_ or []))
-    raise typer.Exit(verb("vlad.finetune.extract", "run")(sources, out, settings, crops=crops, sound=sound, ray=ray))
+    made = verb("vlad.finetune.extract", "run")(
+        sources, out, settings, crops=crops, sound=sound, ray=ray, together=together
+    )
+    raise typer.Exit(made)
 
 
 @app.command(context_settings=PASS_ON)

@@ -36,6 +36,9 @@ Ray = Annotated[
     str,
     typer.Option(metavar="ADDRESS|auto", help="On the machines of this Ray cluster; goes on where it was stopped."),
 ]
+Together = Annotated[
+    int, typer.Option(min=1, max=64, metavar="N", help="Clips at once, which share the models: for a GPU, or cores to spare.")
+]  # fmt: skip
 Changes = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be repeated.")]
 
 

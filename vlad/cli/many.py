@@ -24,9 +24,12 @@ Found = tuple[int, tuple[vlad.Analysis, Sequence[Path]] | VladError]
 Job = tuple[int, str, str]  # number, path, and the hash of the clip that was analysed there before
 
 
-def here(paths: Sequence[Path], settings: vlad.Settings, out: Path, adopted: str) -> Iterator[Found]:
-    """One after another, in this process."""
+def here(paths: Sequence[Path], settings: vlad.Settings, out: Path, adopted: str, together: int) -> Iterator[Found]:
+    """In this process, one after another, or several at once, in the order in which they are ready."""
     analyzer = vlad.Analyzer(settings)
+    if together > 1:
+        yield from _together(analyzer, paths, out, adopted, together)
+        return
     for number, path in enumerate(paths):
         try:
             with progress_bar(path.name) as tell:
@@ -34,6 +37,29 @@ def here(paths: Sequence[Path], settings: vlad.Settings, out: Path, adopted: str
             yield number, (analysis, vlad.save(analysis, out, settings=settings, adopted=adopted))
         except VladError as error:
             yield number, error
+
+
+def _together(analyzer: vlad.Analyzer, paths: Sequence[Path], out: Path, adopted: str, count: int) -> Iterator[Found]:
+    check_names(paths)
+    analyzer.share()
+
+    def work(job: tuple[int, Path]) -> tuple[vlad.Analysis, Sequence[Path]]:
+        analysis = analyzer.twin()(job[1])
+        return analysis, vlad.save(analysis, out, settings=analyzer.settings, adopted=adopted)
+
+    each = import_module("vlad.together").side_by_side(work, list(enumerate(paths)), count)
+    with closing(each) as results, progress_bar("clips") as tell:
+        for done, ((number, _), found) in enumerate(results, 1):
+            tell("analysed", done, len(paths))
+            yield number, found
+
+
+def check_names(paths: Sequence[Path]) -> None:
+    """Raises InputError for two clips whose results would have one name."""
+    stems = [path.stem for path in paths]
+    double = sorted({stem for stem in stems if stems.count(stem) > 1})
+    if double:
+        raise InputError(f"two clips would be written as {double[0]}.json; name another folder for one of them")
 
 
 class Illustrated:
@@ -55,10 +81,7 @@ def there(paths: Sequence[Path], settings: vlad.Settings, out: Path, adopted: st
 
     Raises InputError for two clips whose results would have one name, and as `vlad.cluster.each` does.
     """
-    stems = [path.stem for path in paths]
-    double = sorted({stem for stem in stems if stems.count(stem) > 1})
-    if double:
-        raise InputError(f"two clips would be written as {double[0]}.json; name another folder for one of them")
+    check_names(paths)
     cluster, report = import_module("vlad.cluster"), import_module("vlad.report")
     manifest = import_module("vlad.manifest").Manifest(out, _made_with(settings, adopted))
     done = manifest.done()

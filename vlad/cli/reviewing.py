@@ -25,7 +25,11 @@ verdicts = typer.Typer(no_args_is_help=True, help="What reviewers decided.")
 Where = Annotated[
     str, typer.Option("--library", help="Folder, or URL of a database with --folder.", envvar="VLAD_LIBRARY")
 ]
-Folder = Annotated[Path | None, typer.Option("--folder", help="For clips, where the library is a URL.")]
+Folder = Annotated[
+    str | None,
+    typer.Option("--folder", help="For files, where the library is a URL: a folder, or a storage that machines share (s3://BUCKET/PLACE).", envvar="VLAD_FOLDER"),
+]  # fmt: skip
+Workers = Annotated[int, typer.Option(min=1, max=64, help="Processes that analyse clips.")]
 HERE = "vlad-library"
 
 
@@ -47,7 +51,7 @@ def app(
 ) -> None:
     """Start the reviewer's page: upload, timeline, verdict, search, evidence."""
     settings = vlad.make_settings(preset, **({"prompts": prompts} if prompts else {}), **read_changes(set_ or []))
-    proxy, place = _network(trusted_proxy), _folder(library, folder)
+    proxy, place = _network(trusted_proxy), _place(library, folder)
     if syslog:
         verb("vlad.library.seal", "place_of")(syslog)  # what is wrong with it is said at once
     verb("vlad.app.address", "check")(host, port, proxy, lambda: _there(library) and _open(library, folder).has_users())
@@ -62,6 +66,17 @@ def app(
         trusted_proxy=proxy,
         syslog=syslog,
     )
+
+
+def work(
+    library: Where = HERE, folder: Folder = None, workers: Workers = 1, preset: Preset = "nano",
+    prompts: Annotated[Path | None, typer.Option(help="Templates, the same as where the page runs.")] = None, set_: Changes = None,
+) -> None:  # fmt: skip
+    """Analyse clips of a library whose page runs on another machine: the same --library and --folder as there."""
+    settings = vlad.make_settings(preset, **({"prompts": prompts} if prompts else {}), **read_changes(set_ or []))
+    if not _there(library):
+        raise InputError(f"{library}: there is no library; start vlad app, and name the same one here")
+    _with_extra(lambda: verb("vlad.app.background", "work"))(_open(library, folder), library, settings, workers)
 
 
 def _there(library: str) -> bool:
@@ -83,23 +98,23 @@ def _with_extra(load: Callable[[], Any]) -> Any:
         raise VladError(f"{error.name} is not here, which the page needs: pip install 'vlad[app]'") from None
 
 
-def _folder(library: str, folder: Path | None) -> Path:
+def _place(library: str, folder: str | None) -> str:
     if re.match(r"[^/]+://[^/@]*:[^/@]+@", library) and any(library in argument for argument in sys.argv):
         print(
             "vlad: everybody on this machine sees the password in --library among its processes; put it into VLAD_LIBRARY instead", file=sys.stderr
         )  # fmt: skip
     if "://" not in library:
-        return folder or Path(library)
+        return folder or library
     if folder is None:
         raise InputError("a library by URL needs --folder for its clips too")
     return folder
 
 
-def _open(library: str, folder: Path | None) -> Any:
+def _open(library: str, folder: str | None) -> Any:
     quiet()
     from vlad.library import Library
 
-    return Library(library, _folder(library, folder))
+    return Library(library, _place(library, folder))
 
 
 def backup(out: Path, library: Where = HERE, folder: Folder = None) -> None:

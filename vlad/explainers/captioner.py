@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -73,7 +74,8 @@ class Captioner:
         return self.engine.tokenizer.decode(tokens, skip_special_tokens=True).strip(), min(sure, 1.0)
 
 
+@cache
 def load_captioner() -> Captioner:
-    """nano's LLaVA as it speaks of photos. Raises WeightsError for what does not fit."""
+    """nano's LLaVA as it speaks of photos, one for all who ask. Raises WeightsError for what does not fit."""
     settings = make_settings(device="cpu", precision="float32")
     return Captioner(load_llava(str(nano_part("llava")), "", settings, name="nano"))

@@ -16,13 +16,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import LargeBinary, Table, func, insert, select, text
+from sqlalchemy import LargeBinary, Select, Table, func, insert, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from vlad.errors import InputError, OutputError
 
 from .audit import verify
+from .database import OWN
+from .shelf import SHARED
 from .store import Library
 from .tables import Base
 
@@ -45,8 +47,8 @@ def backup(library: Library, out: Path, tell: Tell = lambda line: None) -> dict[
             rows = sum(_dump(session, table, out, sums) for table in _tables())
             tell(f"{rows} rows")
         files = 0
-        for name in _files(library.folder):
-            if _copied(library.folder / name, out / name, name, sums):
+        for name in _files(library):
+            if _copied(library.shelf.found(name), out / name, name, sums):
                 files += 1
         about = {"made": time.time(), "schema": version, "rows": rows, "files": files}
         _put(out, "about.json", json.dumps(about).encode(), sums)
@@ -69,7 +71,7 @@ def restore(source: Path, library: Library) -> dict[str, int]:
                 raise InputError(
                     f"{source}: was made by a library of version {about['schema']}, this is {here}; use the same vlad for both"
                 )
-            if any(session.scalar(select(func.count()).select_from(t)) for t in _tables()):
+            if any(session.scalar(select(func.count()).select_from(_rows(t).subquery())) for t in _tables()):
                 raise InputError(f"{library.folder}: is in use; restore into a new library")
             for table in _tables():
                 rows += _load(session, table, source)
@@ -80,6 +82,7 @@ def restore(source: Path, library: Library) -> dict[str, int]:
                 if name.split("/")[0] in FOLDERS:
                     (library.folder / name).parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(source / name, library.folder / name)
+                    library.shelf.put(name)
                     files += 1
     except OSError as error:
         raise OutputError(f"{library.folder}: cannot be written ({error.strerror})") from None
@@ -110,6 +113,11 @@ def _tables() -> list[Table]:
     return [t for t in Base.metadata.sorted_tables if t.name not in LEFT_OUT]
 
 
+def _rows(table: Table) -> Select[Any]:
+    """All of a table but the number that is this library's alone."""
+    return select(table).where(table.c.name != OWN) if table.name == "options" else select(table)
+
+
 def _one_snapshot(session: Session) -> None:
     """All reads of this session see one moment. SQLite's transactions do so by themselves."""
     if session.get_bind().dialect.name == "postgresql":
@@ -120,7 +128,7 @@ def _dump(session: Session, table: Table, out: Path, sums: dict[str, str]) -> in
     count, digest, name = 0, hashlib.sha256(), f"tables/{table.name}.jsonl"
     binary = {c.name for c in table.columns if isinstance(c.type, LargeBinary)}
     with open(out / name, "wb") as file:
-        for row in session.execute(select(table).execution_options(yield_per=500)).mappings():
+        for row in session.execute(_rows(table).execution_options(yield_per=500)).mappings():
             told = {k: base64.b64encode(v).decode() if k in binary and v is not None else v for k, v in row.items()}
             line = json.dumps(told, ensure_ascii=True).encode() + b"\n"
             digest.update(line)
@@ -147,11 +155,14 @@ def _load(session: Session, table: Table, source: Path) -> int:
     return count
 
 
-def _files(folder: Path) -> Iterator[str]:
+def _files(library: Library) -> Iterator[str]:
     for part in FOLDERS:
-        for path in sorted((folder / part).rglob("*")):
+        if library.shelf.storage and part in SHARED:
+            yield from (name for name in library.shelf.names(part) if ".part" not in name)
+            continue
+        for path in sorted((library.folder / part).rglob("*")):
             if path.is_file() and not path.is_symlink() and ".part" not in path.name:
-                yield str(path.relative_to(folder))
+                yield str(path.relative_to(library.folder))
 
 
 def _copied(source: Path, target: Path, name: str, sums: dict[str, str]) -> bool:

@@ -14,7 +14,7 @@ from vlad.errors import MissingError
 
 from . import asking, audit
 from .changes import tell
-from .clips import Clips
+from .clips import known
 from .database import Database, called
 from .findings import segment_of_id
 from .tables import ExportRow, SegmentRow, User, new_id
@@ -23,8 +23,8 @@ from .tables import ExportRow, SegmentRow, User, new_id
 class Cases:
     """Exports of a library."""
 
-    def __init__(self, database: Database, clips: Clips) -> None:
-        self.database, self.clips = database, clips
+    def __init__(self, database: Database) -> None:
+        self.database = database
 
     def order(self, user: User, segment_ids: Sequence[str], title: str, wanted: dict[str, Any]) -> ExportRow:
         """A case to be made. wanted: margin, undecided, originals."""
@@ -104,4 +104,12 @@ class Cases:
 
     def case(self, export_id: str) -> Path:
         """Where a case lies. Raises InputError for what is no id."""
-        return self.database.folder / "exports" / f"{self.clips.clip(export_id).name}.zip"
+        return self.database.shelf.found(f"exports/{known(export_id)}.zip")
+
+    def case_size(self, export_id: str) -> int:
+        """Bytes of a case, 0 where it is gone. Raises OutputError."""
+        return self.database.shelf.size(f"exports/{known(export_id)}.zip")
+
+    def put_case(self, export_id: str) -> None:
+        """A case that was made is there for other machines too. Raises OutputError."""
+        self.database.shelf.put(f"exports/{known(export_id)}.zip")

@@ -19,13 +19,13 @@ from sqlalchemy import func, or_, select
 from vlad.clock import checked, from_name, plausible, zone_of
 from vlad.errors import ConflictError, InputError, LimitError, MissingError, OutputError
 
-from . import audit
+from . import asking, audit
 from .asking import check_camera, everything
 from .changes import tell
 from .database import Database, called
 from .jobs import ask
 from .people import People
-from .tables import AnalysisRow, Job, RulesRow, SegmentRow, Upload, User, Video
+from .tables import AnalysisRow, CoverRow, Job, RulesRow, SegmentRow, Upload, User, Video
 
 FREE = 2 << 30  # bytes of disk that are never used up
 LARGEST = 4 << 30  # bytes of one clip
@@ -33,6 +33,13 @@ SILENT = 3600.0  # seconds after which no room is kept for an upload of which no
 OPEN = 200  # unfinished uploads of one person
 
 STRAY = re.compile(r"[0-9a-f]{32}(\.|$)")  # what this room calls its files
+
+
+def known(video_id: str) -> str:
+    """The id, which is a part of a path. Raises MissingError for what is none."""
+    if len(video_id) != 32 or not all(c in "0123456789abcdef" for c in video_id):
+        raise MissingError("video: no such id")
+    return video_id
 
 
 class Clips:
@@ -124,6 +131,7 @@ class Clips:
         zone_of(zone)
         if recorded is not None:
             checked(recorded)
+        self._send(user, upload_id)
         with self.database.write() as session:
             upload, there = session.get(Upload, upload_id), session.get(Video, upload_id)
             if there is not None and there.user_id == user.id:  # the first answer was lost on its way
@@ -139,10 +147,11 @@ class Clips:
             video.recorded_by = "typed" if recorded is not None else "name" if video.recorded is not None else ""
             session.add(video)
             session.flush()
+            here = self.database.shelf.path(f"clips/{video.id}")
             try:
                 if self.part(upload_id).exists():  # else it was moved before, and the database then went away
-                    os.replace(self.part(upload_id), self.clip(video.id))
-                elif not self.clip(video.id).exists():
+                    os.replace(self.part(upload_id), here)
+                elif not here.exists():
                     raise MissingError("upload: what was here of it is gone; begin again")
             except OSError as error:
                 raise OutputError(f"{video.name}: cannot be kept ({error.strerror})") from None
@@ -153,6 +162,18 @@ class Clips:
             audit.append(session, user.name, "uploaded", video.id, name=video.name, size=video.size)
             tell(session, "video", video.id, video=video.id, by=user.name)
         return video, job
+
+    def _send(self, user: User, upload_id: str) -> None:
+        """A whole upload into the storage, where there is one, before anybody hears of it; nobody waits for the database meanwhile."""
+        if not self.database.shelf.storage:
+            return
+        with self.database.read() as session:
+            upload = session.get(Upload, upload_id)
+        if upload is not None and upload.user_id == user.id and upload.received == upload.size:
+            for here in (self.part(upload_id), self.database.shelf.path(f"clips/{upload_id}")):
+                if here.exists():
+                    self.database.shelf.put_from(here, f"clips/{upload_id}")
+                    return
 
     def uploads(self, user: User) -> list[Upload]:
         """A user's uploads that are not whole yet, newest first."""
@@ -215,10 +236,14 @@ class Clips:
                 tell(session, "video", video_id, video=video_id)
 
     def clip(self, video_id: str) -> Path:
-        """Where a clip lies. Raises InputError for what is no id."""
-        if len(video_id) != 32 or not all(c in "0123456789abcdef" for c in video_id):
-            raise MissingError("video: no such id")
-        return self.database.folder / "clips" / video_id
+        """Where a clip lies. Raises InputError for what is no id, OutputError while a storage brings it."""
+        return self.found("clips", video_id)
+
+    def found(self, part: str, video_id: str, suffix: str = "") -> Path:
+        """Where a file of a clip lies, brought here where only the storage has it. Raises MissingError for what is no id, OutputError."""
+        who = asking.now()
+        name = f"{part}/{known(video_id)}{suffix}"
+        return self.database.shelf.found(name, who.patience if who.user else None)  # a worker waits
 
     def by_name(self, words: str) -> str:
         """An error's words with each clip's own name instead of where it lies here, and no other path of the library."""
@@ -234,11 +259,11 @@ class Clips:
 
     def embeddings(self, video_id: str) -> Path:
         """Where the embeddings of a clip's snippets lie, if there are any. Raises InputError for what is no id."""
-        return self.database.folder / "embeddings" / f"{self.clip(video_id).name}.npy"
+        return self.found("embeddings", video_id, ".npy")
 
     def features(self, video_id: str) -> Path:
         """The folder of what was computed of a clip, to be taken up again by another analysis. Raises InputError for what is no id."""
-        return self.database.folder / "features" / self.clip(video_id).name
+        return self.database.shelf.path(f"features/{known(video_id)}")
 
     def videos(self) -> list[Video]:
         """Every clip that was not removed, newest first."""
@@ -266,28 +291,35 @@ class Clips:
                 tell(session, "job", job.id, video=video_id, by=user.name)
             audit.append(session, user.name, "removed", video_id, name=video.name)
             tell(session, "video", video_id, video=video_id, by=user.name)
-        pictures = (p for f in ("sheets", "covered") for p in (self.database.folder / f).glob(f"{video_id}.*"))
-        for file in (self.clip(video_id), *pictures, self.embeddings(video_id)):
-            with suppress(OSError):  # what cannot be removed now is a stray, which the next sweep takes
-                file.unlink(missing_ok=True)
-        shutil.rmtree(self.features(video_id), ignore_errors=True)
+            cover = session.scalar(select(CoverRow.version).where(CoverRow.video_id == video_id))
+        own = ["clips/{}", "sheets/{}.jpg", "sheets/{}.json", "embeddings/{}.npy", "features/{}"]
+        if cover is not None:
+            own += [f"covered/{{}}.c{cover}.mp4", f"sheets/{{}}.c{cover}.jpg", f"sheets/{{}}.c{cover}.json"]
+        for name in own:
+            with suppress(OSError, OutputError):  # what cannot be removed now is a stray, which the next sweep takes
+                self.database.shelf.remove(name.format(video_id))
 
     def sweep(self) -> tuple[int, int]:
         """Remove files that no clip that is here and no upload under way owns; how many went, and how many could not be removed."""
         gone = left = 0
-        with self.database.write() as session:  # alone among writers: a clip's file and row come together
+        shelf = self.database.shelf
+        parts = ("clips", "sheets", "covered", "embeddings", "features", "uploads")
+        names = [name for part in parts for name in shelf.names(part)]
+        with (
+            self.database.write() as session
+        ):  # after them, and alone among writers: whatever was there by now has its row
             live = set(session.scalars(select(Video.id).where(Video.removed.is_(None))))
             coming = set(session.scalars(select(Upload.id)))
-            for folder in ("clips", "sheets", "covered", "embeddings", "features", "uploads"):
-                kept = coming if folder == "uploads" else live
-                for path in sorted((self.database.folder / folder).glob("*")):
-                    if not STRAY.match(path.name) or path.name[:32] in kept:
-                        continue
-                    try:
-                        shutil.rmtree(path) if path.is_dir() else path.unlink()
-                        gone += 1
-                    except OSError:
-                        left += 1
+        for name in names:
+            part, _, own = name.partition("/")
+            kept = coming if part == "uploads" else live | coming if part == "clips" else live
+            if not STRAY.match(own) or own[:32] in kept:
+                continue
+            try:
+                shelf.remove(name)
+                gone += 1
+            except (OSError, OutputError):
+                left += 1
         return gone, left
 
     def forget_uploads(self, days: float) -> None:

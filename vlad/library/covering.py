@@ -7,7 +7,7 @@ people are to be covered, nothing is shown of a clip whose covered file is not t
 from __future__ import annotations
 
 import json
-import os
+import secrets
 import time
 import zlib
 from collections.abc import Iterable, Sequence
@@ -23,10 +23,10 @@ from vlad.errors import ConflictError, InputError, MissingError, OutputError
 
 from . import audit
 from .changes import tell
-from .clips import Clips
+from .clips import Clips, known
 from .database import Database
 from .jobs import ask
-from .tables import AnalysisRow, CoverMark, CoverRow, Job, Option, User, Video, new_id
+from .tables import AnalysisRow, CoverMark, CoverRow, Job, Option, User, Video
 
 WHAT, HOW = ("none", "faces", "people"), ("mosaic", "blur", "silhouette")
 
@@ -46,7 +46,7 @@ class Privacy:
 
 @dataclass(frozen=True)
 class Covered:
-    """How far a clip is. state: ready, waiting or failed; why it failed; version: of the covered file, 0 before the first; doubtful: moments nobody looked at yet."""
+    """How far a clip is. state: ready, waiting or failed; why it failed; version: a number of the covered file's own, 0 before the first; doubtful: moments nobody looked at yet."""
 
     state: str
     why: str = ""
@@ -89,22 +89,29 @@ class Covering:
             return self.clips.clip(video_id)
         if row is None or not _fits(row, wish):
             raise ConflictError(f"{wish.what} in this clip are still being covered; nothing of it is shown before")
-        path = self.covered(video_id, row.version)
-        if not path.is_file():  # of a library that was restored
+        path = self.clips.found("covered", video_id, f".c{row.version}.mp4")
+        if not path.is_file():  # somebody took it away
             with self.database.write() as session:
                 ask(session, video_id, "cover")
             raise ConflictError(f"{wish.what} in this clip are being covered again; nothing of it is shown before")
         return path
 
-    def covered(self, video_id: str, version: int) -> Path:
-        """Where a version of a covered clip lies. Raises InputError for what is no id."""
-        return self.database.folder / "covered" / f"{self.clips.clip(video_id).name}.c{version}.mp4"
+    def _sheet(self, video_id: str) -> str:
+        """What a sheet of what may be shown of a clip is called after its id: pictures of another version of it lie elsewhere. Raises as `shown`."""
+        path = self.shown(video_id)
+        return path.name.removeprefix(known(video_id)).removesuffix(".mp4")
 
     def sheet(self, video_id: str) -> Path:
-        """Where thumbnails of what may be shown of a clip lie, if there are any; those of another version of it lie elsewhere. Raises as `shown`."""
-        path = self.shown(video_id)
-        name = path.name if path == self.clips.clip(video_id) else path.name.removesuffix(".mp4")
-        return self.database.folder / "sheets" / f"{name}.jpg"
+        """Where thumbnails of what may be shown of a clip lie, if there are any. Raises as `shown`."""
+        called = self._sheet(video_id)
+        self.clips.found("sheets", video_id, f"{called}.json")  # its facts lie beside it
+        return self.clips.found("sheets", video_id, f"{called}.jpg")
+
+    def put_sheet(self, video_id: str) -> None:
+        """A sheet that was made is there for other machines too. Raises as `shown`, OutputError."""
+        called = self._sheet(video_id)
+        for suffix in (".jpg", ".json"):
+            self.database.shelf.put(f"sheets/{known(video_id)}{called}{suffix}")
 
     def covered_of(self, video_ids: Sequence[str]) -> dict[str, Covered]:
         """How far clips are, by id; {} where nobody is covered."""
@@ -144,43 +151,43 @@ class Covering:
         marks: Sequence[CoverMark],
     ) -> None:  # fmt: skip
         """A covered file and what it covers. made: as it was wished when it was begun; marks: what it heeds. Raises MissingError, OutputError."""
-        folder, name = self.database.folder / "covered", self.clips.clip(video_id).name
-        part = folder / f"{name}.{new_id()[:8]}.part"
+        version, shelf = (
+            secrets.randbits(31),
+            self.database.shelf,
+        )  # a name of its own: of two workers none overwrites the other's
+        name = f"covered/{known(video_id)}.c{version}.mp4"
         try:
-            folder.mkdir(exist_ok=True)
-            part.write_bytes(clip)
-            version = self._covered(part, video_id, made, places, doubtful, marks)
+            shelf.path(name).parent.mkdir(exist_ok=True)
+            shelf.path(name).write_bytes(clip)
         except OSError as error:
+            shelf.path(name).unlink(missing_ok=True)
             raise OutputError(f"the covered clip cannot be kept ({error.strerror})") from None
-        finally:
-            part.unlink(missing_ok=True)
-        for other in ("covered", "sheets"):
-            for old in (self.database.folder / other).glob(f"{name}.c*"):
-                if not old.name.startswith(f"{name}.c{version}."):
-                    with suppress(OSError):  # a stray, which the sweep takes with its clip
-                        old.unlink()
-
-    def _covered(
-        self, part: Path, video_id: str, made: Privacy, places: Sequence[Sequence[float]], doubtful: list[dict[str, Any]],
-        marks: Sequence[CoverMark],
-    ) -> int:  # fmt: skip
-        """A file becomes the next version in the transaction that tells of it: of two workers none shows the other's."""
+        shelf.put(name)
         with self.database.write() as session:
             video = session.get(Video, video_id)
-            if video is None or video.removed is not None:  # meanwhile
-                raise MissingError("video: no such id")
             row = session.scalars(select(CoverRow).where(CoverRow.video_id == video_id)).first()
-            row = row or CoverRow(video_id=video_id, version=0)
-            row.what, row.how, row.version, row.created = made.what, made.how, row.version + 1, time.time()
-            row.places, row.doubtful = zlib.compress(json.dumps([list(p) for p in places]).encode()), doubtful
-            now = {m.id for m in marks_in(session, [video_id]).get(video_id, []) if m.box}
-            row.stale = now != {m.id for m in marks if m.box}
-            session.add(row)
-            os.replace(part, self.covered(video_id, row.version))
-            if row.stale or made != privacy_in(session):
-                ask(session, video_id, "cover")
-            tell(session, "video", video_id, video=video_id)
-            return row.version
+            before = row.version if row else 0
+            there = video is not None and video.removed is None
+            if there:
+                row = row or CoverRow(video_id=video_id)
+                row.what, row.how, row.version, row.created = made.what, made.how, version, time.time()
+                row.places, row.doubtful = zlib.compress(json.dumps([list(p) for p in places]).encode()), doubtful
+                now = {m.id for m in marks_in(session, [video_id]).get(video_id, []) if m.box}
+                row.stale = now != {m.id for m in marks if m.box}
+                session.add(row)
+                if row.stale or made != privacy_in(session):
+                    ask(session, video_id, "cover")
+                tell(session, "video", video_id, video=video_id)
+        old = before if there else version
+        for gone in (
+            f"covered/{video_id}.c{old}.mp4",
+            f"sheets/{video_id}.c{old}.jpg",
+            f"sheets/{video_id}.c{old}.json",
+        ):
+            with suppress(OSError, OutputError):  # a stray, which the sweep takes with its clip
+                shelf.remove(gone)
+        if not there:  # removed meanwhile
+            raise MissingError("video: no such id")
 
     def cover_again(self, user: User, video_id: str) -> None:
         """Look for people in a clip anew."""

@@ -7,6 +7,8 @@ log stays one chain, and changes are numbered in the order in which they were co
 from __future__ import annotations
 
 import os
+import secrets
+import time
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +28,8 @@ from sqlalchemy.orm import ORMExecuteState, Session
 from vlad.errors import InputError, OutputError
 
 from . import asking, audit
+from .shelf import Shelf, copies_of
+from .tables import Option
 
 LOCK = 0x76_6C_61_64  # PostgreSQL's advisory lock of writers
 POOL = 48  # connections: as many as a server has threads, and some for what goes on behind
@@ -34,6 +38,7 @@ TURNS = frozenset(
     "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 )  # letters that turn the direction
 PARTS = ("clips", "uploads", "embeddings", "exports", "covered")
+OWN = "library"  # the option that holds a number of the library's own, by which a storage knows whose it is
 
 
 AWAY = (
@@ -55,22 +60,31 @@ def _theirs(state: ORMExecuteState) -> None:
 
 
 class Database:
-    """url: SQLAlchemy's, or a folder that holds library.sqlite. Raises InputError where it cannot be opened."""
+    """url: SQLAlchemy's, or a folder that holds library.sqlite. place: of its files, a folder, or the URL of a storage that several machines share;
+    copies: then this machine's own folder. Raises InputError where it cannot be opened.
+    """
 
-    def __init__(self, url: str | Path, folder: Path | None = None) -> None:
-        named = str(url)
+    def __init__(self, url: str | Path, place: str | Path | None = None, copies: Path | None = None) -> None:
+        named, place = str(url), str(place) if place is not None else None
         if "://" not in named:
-            folder = folder or Path(named)
-            named = f"sqlite:///{(folder / 'library.sqlite').absolute()}"
-        if folder is None:
+            place = place or named
+        if place is None:
             raise InputError("a library by URL needs a folder for its clips too")
-        self.folder = folder
+        storage = place if "://" in place else ""
+        folder = (copies or copies_of(storage)) if storage else Path(place)
+        if "://" not in named:
+            named = f"sqlite:///{((Path(named) if storage else folder) / 'library.sqlite').absolute()}"
+        self.shelf, self.folder = Shelf(folder, storage), folder
         self._sqlite = named.startswith("sqlite")
         try:
             for part in PARTS:
                 (folder / part).mkdir(parents=True, exist_ok=True)
+            if storage and "://" not in str(url):
+                Path(url).mkdir(parents=True, exist_ok=True)
             self.engine = _open(named)
             self._migrate()
+            if storage:
+                self._claim()
         except OSError as error:
             raise InputError(f"library {folder}: cannot be made ({error.strerror}); name another folder") from None
         except CommandError:
@@ -78,6 +92,16 @@ class Database:
         except (SQLAlchemyError, ModuleNotFoundError) as error:
             line = str(error).splitlines()[0][:200]
             raise InputError(f"library: cannot be opened ({line}); check the URL, and that its server runs") from None
+
+    def _claim(self) -> None:
+        """Raises InputError where the storage is another library's: each would sweep away the other's files."""
+        with self.write() as session:
+            row = session.get(Option, OWN)
+            if row is None or row.value is None:
+                row = session.merge(Option(name=OWN, value=float(secrets.randbits(52))))
+            own = f"{row.value:.0f}"
+        if self.shelf.claim(own) != own:
+            raise InputError(f"{self.shelf.storage}: holds another library's files; name another place in it")
 
     def _migrate(self) -> None:
         config = Config()
@@ -116,6 +140,12 @@ class Database:
             if type(error) is not DatabaseError:  # what is no kind of it is SQLite's word for a damaged file
                 raise
             raise OutputError(f"library: is damaged ({_line(error)}); restore a backup") from None
+
+    def clock(self, session: Session) -> float:
+        """The time (s since 1970) by which workers are told alive: the database server's, since machines that share a library differ; SQLite's is this machine's."""
+        if self._sqlite:
+            return time.time()
+        return float(session.scalar(text("select extract(epoch from clock_timestamp())")) or 0)
 
     def log(self, user: str, action: str, target: str = "", **detail: Any) -> None:
         """A row of the audit log by itself, for what only looks."""

@@ -25,7 +25,7 @@ from vlad.wording import reading
 
 from . import audit
 from .changes import tell
-from .clips import Clips
+from .clips import known
 from .covering import want
 from .database import Database
 from .tables import AnalysisRow, ExplanationRow, NoteRow, SegmentRow, SpanRow, TagRow, VerdictRow, Video, WrongRow
@@ -38,8 +38,8 @@ SAME = 0.5  # of two spans' union that they share to be one moment
 class Findings:
     """Analyses of clips, and what is said of their segments."""
 
-    def __init__(self, database: Database, clips: Clips) -> None:
-        self.database, self.clips = database, clips
+    def __init__(self, database: Database) -> None:
+        self.database = database
 
     def keep(
         self, video_id: str, analysis: Analysis, embeddings: Floats | None = None, embedder: str = "", rules: Ruled | None = None
@@ -69,9 +69,12 @@ class Findings:
             want(session, video_id)
             tell(session, "video", video_id, video=video_id)
         if embeddings is not None:
-            part = self.clips.embeddings(video_id).with_suffix(".part.npy")
+            name = f"embeddings/{known(video_id)}.npy"
+            here = self.database.shelf.path(name)
+            part = here.with_suffix(".part.npy")
             np.save(part, embeddings.astype(np.float16), allow_pickle=False)
-            os.replace(part, self.clips.embeddings(video_id))
+            os.replace(part, here)
+            self.database.shelf.put(name)
         return ids
 
     def checked(self, video_id: str, segments: Sequence[Segment], rules: Ruled | None, seen: float) -> bool:

@@ -44,7 +44,7 @@ class Jobs:
             if job is None or (under_way and job.attempts >= last):
                 return None
             job.status, job.worker = "running", worker
-            job.started = job.heartbeat = time.time()
+            job.started, job.heartbeat = time.time(), self.database.clock(session)
             job.stage, job.done, job.total, job.error = "decoding", 0.0, None, ""
             _ = job.video.name
             tell(session, "job", job.id, video=job.video_id)
@@ -56,7 +56,7 @@ class Jobs:
             changed = session.execute(
                 update(Job)
                 .where(Job.id == job_id, Job.worker == worker, Job.status == "running")
-                .values(stage=stage, done=done, total=total, heartbeat=time.time())
+                .values(stage=stage, done=done, total=total, heartbeat=self.database.clock(session))
             )
             _tell(session, job_id)
             return bool(changed.rowcount)  # type: ignore[attr-defined]
@@ -128,7 +128,9 @@ class Jobs:
     def revive(self, silence: float = SILENCE) -> int:
         """Put jobs of workers that fell silent back into the queue; how many were found."""
         with self.database.write() as session:
-            found = _running(session, or_(Job.heartbeat.is_(None), Job.heartbeat < time.time() - silence))
+            found = _running(
+                session, or_(Job.heartbeat.is_(None), Job.heartbeat < self.database.clock(session) - silence)
+            )
             for job in found:
                 job.lost += 1
                 _back(session, job, f"its worker fell silent {job.lost} times" if job.lost >= LOST else "")

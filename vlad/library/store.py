@@ -5,6 +5,7 @@
     guesses.py    wrong passwords, slowed down
     groups.py     who sees which cameras                                   asking.py    on whose behalf it is asked, what is there for them
     clips.py      uploads, files, retention                                jobs.py      analyses that wait or are under way
+    shelf.py      where files lie: here, or in a storage
     findings.py   scores, segments, what models said of them               queue.py     segments by filters, in pages
     review.py     verdicts and undo       spans.py  spans by people        remarks.py   notes, tags, marks, sentences, assignments
     listing.py    clips in pages, with what was found; days
@@ -39,11 +40,16 @@ from .spans import Spans
 
 
 class Library:
-    """A database and a folder. url: SQLAlchemy's, or a folder that holds library.sqlite. Raises InputError where it cannot be opened."""
+    """A database and its files. url: SQLAlchemy's, or a folder that holds library.sqlite. place, copies: see `Database`. Raises InputError where it cannot be opened."""
 
-    def __init__(self, url: str | Path, folder: Path | None = None) -> None:
-        database = Database(url, folder)
-        self.database, self.folder, self.engine = database, database.folder, database.engine
+    def __init__(self, url: str | Path, place: str | Path | None = None, copies: Path | None = None) -> None:
+        database = Database(url, place, copies)
+        self.database, self.folder, self.engine, self.shelf = (
+            database,
+            database.folder,
+            database.engine,
+            database.shelf,
+        )
         self.read, self.write, self.log = database.read, database.write, database.log
 
         people = People(database)
@@ -86,7 +92,7 @@ class Library:
         self.cancel, self.again, self.revive = jobs.cancel, jobs.again, jobs.revive
         self.died, self.release = jobs.died, jobs.release
 
-        findings = Findings(database, clips)
+        findings = Findings(database)
         self.keep, self.track, self.embedder = findings.keep, findings.track, findings.embedder
         self.tracks = findings.tracks
         self.explain, self.explained, self.explanations = findings.explain, findings.explained, findings.explanations
@@ -103,7 +109,8 @@ class Library:
             covering.set_privacy,
             covering.set_originals,
         )
-        self.shown, self.sheet, self.covered_of = covering.shown, covering.sheet, covering.covered_of
+        self.shown, self.covered_of = covering.shown, covering.covered_of
+        self.sheet, self.put_sheet = covering.sheet, covering.put_sheet
         self.cover, self.keep_cover, self.cover_again = covering.cover, covering.keep_cover, covering.cover_again
         self.mark_cover, self.undo_cover, self.doubtful = (
             covering.mark_cover,
@@ -161,10 +168,11 @@ class Library:
         )
         self.keys, self.revoke, self.change_password = people.keys, people.revoke, people.change_password
 
-        cases = Cases(database, clips)
+        cases = Cases(database)
         self.order, self.next_case, self.revive_cases = cases.order, cases.next_case, cases.revive_cases
         self.case_goes_on, self.case_failed = cases.case_goes_on, cases.case_failed
         self.exported, self.exports, self.case, self.export = cases.exported, cases.exports, cases.case, cases.export
+        self.put_case, self.case_size = cases.put_case, cases.case_size
 
         log = Log(database)
         self.audit_rows, self.audit_page, self.audit_state = log.audit_rows, log.audit_page, log.audit_state

@@ -325,7 +325,7 @@ class RulesRow(Base):
 
 
 class CoverRow(Base):
-    """What is covered in a clip. what, how: see `covering`. version: of the covered file, which grows. places: JSON rows of start, end (s), x, y, width, height
+    """What is covered in a clip. what, how: see `covering`. version: a number of the covered file's own. places: JSON rows of start, end (s), x, y, width, height
     (shares), by zlib; found by looking, without what people drew. doubtful: [{start, end, score, box}] that a person has to look at. stale: people drew since.
     """
 
