@@ -150,11 +150,13 @@ def _fill(
                 manifest[name] = hashlib.file_digest(written, "sha256").hexdigest()  # type: ignore[arg-type]
             if manifest[name] != video.sha256:
                 raise InputError(f"{video.name}: its file is not the one that was analysed; it is no evidence")
+    wish = library.privacy()
+    covered = wish.what if wish.on and not wanted.uncovered else "nobody"
     facts = {
         "title": wanted.title, "made": iso(time.time()), "by": user.name, "segments": told,
-        "covered": "nobody" if wanted.uncovered or not library.privacy().on else library.privacy().what,
-        "note": "Clips were cut from the originals and encoded anew, without sound. Scores are a model's; verdicts are people's. "
-                "A model's sentence stands here only where a person adopted or edited it, and says so.",
+        "covered": covered,
+        "note": f"Clips were cut {'from the originals' if covered == 'nobody' else f'after {covered} that were found had been covered'} and encoded anew, without sound. "
+                "Scores are a model's; verdicts are people's. A model's sentence stands here only where a person adopted or edited it, and says so.",
     }  # fmt: skip
     put("case.json", json.dumps(facts, ensure_ascii=False, indent=1).encode("utf-8", "replace"))
     put("segments.csv", _table(told).encode("utf-8", "replace"))

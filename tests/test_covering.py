@@ -373,6 +373,21 @@ def test_files_go_with_their_clip_and_come_again(house: House) -> None:
     assert list(path.parent.iterdir()) == []
 
 
+def test_covers_wait_for_all_other_work_and_the_newest_clip_comes_first(house: House) -> None:
+    user = house.root.user
+    later, _ = add_clip(house.library, house.clip, spans(1, length=LENGTH), duration=LENGTH, user=user)
+    house.cover()
+    begun = house.library.begin_upload(user, "b.mp4", 4, "door")
+    house.library.append(user, begun.id, 0, b"clip")
+    fresh, _ = house.library.finish_upload(user, begun.id)
+    claimed = [house.library.claim("worker") for _ in range(4)]
+    assert [(j.kind, j.video_id) for j in claimed if j] == [
+        ("analysis", fresh.id),
+        ("cover", later),
+        ("cover", house.video),
+    ]
+
+
 def test_only_admins_say_who_is_covered(house: House) -> None:
     house.ann.ask("PUT", "/privacy", {"cover": "none"}, 403)
     house.root.ask("PUT", "/privacy", {"cover": "dogs"}, 422)
