@@ -158,6 +158,7 @@ def test_nothing_is_shown_before_it_is_covered_and_then_only_covered(house: Hous
     assert house.looked == 1
 
 
+@pytest.mark.slow
 def test_another_way_of_covering_looks_for_nobody_again(house: House) -> None:
     house.cover()
     house.work()
@@ -250,6 +251,7 @@ def test_evidence_is_covered_unless_who_may_orders_it_otherwise(house: House, tm
     assert {e["id"]: e["covered"] for e in house.ann.ask("GET", "/exports")}[order] is False
 
 
+@pytest.mark.slow
 def test_a_case_keeps_the_promise_it_was_ordered_under(house: House) -> None:
     house.cover()
     house.work()
@@ -271,6 +273,7 @@ def test_what_goes_to_another_machine_is_covered(house: House) -> None:
     assert facts.sha256 == sha256_file(facts.path)
 
 
+@pytest.mark.slow
 def test_a_worker_covers_before_another_machine_explains(house: House) -> None:
     from test_worker import Line
 
@@ -294,6 +297,7 @@ def test_a_worker_covers_before_another_machine_explains(house: House) -> None:
     assert set(seen) == {str(house.library.shown(video.id))}
 
 
+@pytest.mark.slow
 def test_exported_verdicts_are_covered(house: House, tmp_path: Path) -> None:
     house.cover()
     house.work()
@@ -357,6 +361,7 @@ def test_what_cannot_be_covered_stays_closed_and_says_why(house: House, monkeypa
     assert house.get(f"/videos/{house.video}/media").status_code == 409
 
 
+@pytest.mark.slow
 def test_files_go_with_their_clip_and_come_again(house: House) -> None:
     house.cover()
     house.work()

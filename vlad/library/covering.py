@@ -78,6 +78,8 @@ class Covering:
             )  # the newest clip is the first to be covered
             for video_id in ids:
                 ask(session, video_id, "cover", user.name)
+            for video_id in session.scalars(select(CoverRow.video_id).join(Video).where(Video.removed.is_(None))):
+                tell(session, "video", video_id, video=video_id, by=user.name)  # pages that show it take the other file
             return len(ids)
 
     def shown(self, video_id: str) -> Path:
