@@ -40,7 +40,7 @@ class Places {
     this.apply = button("", () => this.check(), { picture: "refresh-cw" });
     this.back = button("Discard", () => this.discard(), { picture: "undo-2" });
     this.versions = el("ul", { class: "versions" });
-    this.text = el("textarea", { class: "code", rows: 10, spellcheck: false, "aria-label": "The same as text" });
+    this.text = el("textarea", { class: "yaml", rows: 10, spellcheck: false, "aria-label": "The same as text" });
     this.ways = el("datalist", { id: "rule-ways" });
     this.look = calmly(() => this.lint(), 350);
     this.build();

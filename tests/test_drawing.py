@@ -154,10 +154,10 @@ def test_versions_conflicts_drafts_and_faults(place: tuple[str, Library], visit:
     page.click("text=Discard")
     page.wait_for_function("document.querySelector('.sentence').value.includes('court')")
     page.click("text=As text")
-    page.fill("textarea.code", "zones: {bow: [[0, 0], [1, 1], [1, 0], [0, 1]]}\nrules: {}")
+    page.fill("textarea.yaml", "zones: {bow: [[0, 0], [1, 1], [1, 0], [0, 1]]}\nrules: {}")
     page.click("text=Take this text")
     page.wait_for_selector(".places .fault >> text=its sides cross each other")
-    page.fill("textarea.code", "zones: {'<b>x</b>': [[0, 0], [1, 0], [1, 1]]}\nrules: {}")
+    page.fill("textarea.yaml", "zones: {'<b>x</b>': [[0, 0], [1, 0], [1, 1]]}\nrules: {}")
     page.click("text=Take this text")
     page.wait_for_selector(".sketch .name >> text=<b>x</b>")
 
