@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
-from vlad.activity import Calm, blurred, size_of
+from vlad.activity import Calm, averaged, blurred, size_of
 from vlad.config import Settings, make_settings
 from vlad.objects import Watch
 from vlad.pipeline import Analyzer, fingerprint
+from vlad.readers import PyAvFile
 from vlad.types import Box, Features, ScoreTrack, Snippet
 from vlad.video import checked_message, open_video
 
@@ -84,6 +85,30 @@ def test_means_are_cut_at_the_edge() -> None:
     assert found[3, 4] == pytest.approx(values[1:6, 2:7].mean(), abs=1e-6)
     assert found[0, 8] == pytest.approx(values[:3, 6:].mean(), abs=1e-6)
     assert (size_of(1920, 1080), size_of(360, 640)) == ((64, 36), (36, 64))
+
+
+def test_a_small_picture_is_the_mean_of_the_large_one() -> None:
+    picture = RNG.integers(0, 256, (360, 640), np.uint8)
+    assert averaged(picture, 64, 36) == pytest.approx(picture.reshape(36, 10, 64, 10).mean((1, 3)), abs=1e-3)
+    odd = averaged(picture[:355, :631], 64, 36)
+    assert odd[0, 0] == pytest.approx(picture[:9, :9].mean(), abs=1e-3)
+    assert odd[-1, -1] == pytest.approx(picture[345:355, 621:631].mean(), abs=1e-3)
+    assert averaged(np.full((20000, 8), 255, np.uint8), 8, 64).max() == 255  # many rows in one part
+
+
+@pytest.mark.parametrize(
+    ("name", "jpeg"),
+    [("yuv420p", False), ("yuvj420p", True), ("nv12", False), ("rgb24", False), ("yuv420p10le", False)],
+)
+def test_brightness_is_told_alike_of_every_kind_of_picture(name: str, jpeg: bool) -> None:
+    """In 0..255, though it lies in 16..235 in most kinds."""
+    shade = np.repeat(np.linspace(10, 240, 64)[:, None], 96, 1).astype(np.uint8)
+    frame = av.VideoFrame.from_ndarray(np.stack([shade] * 3, -1), format="rgb24")
+    made = frame if name == "rgb24" else frame.reformat(format=name, dst_color_range="JPEG" if jpeg else "MPEG")
+    found = PyAvFile.small(None, made)  # type: ignore[arg-type]
+    assert found.shape == size_of(96, 64)[::-1]
+    assert found.mean() == pytest.approx(shade.mean(), abs=2)
+    assert found[-1].mean() - found[0].mean() == pytest.approx(230, rel=0.05)
 
 
 def film(path: Path, *, seconds: float = 30.0, moves: tuple[float, float] = (0.0, 0.0), noise: float = 3.0) -> Path:

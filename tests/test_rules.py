@@ -273,3 +273,13 @@ def test_who_is_cut_off_by_the_picture_is_in_its_zone_and_crosses_its_line() -> 
     near = walker(1, (0.1, 0.9), (0, 10), y=1.0)
     assert len(told('a person in "yard" for 3 s', [near])) == 1
     assert len(told('a person crosses "gate" outwards', [near])) == 1
+
+
+def test_who_stops_on_a_line_crosses_it_once() -> None:
+    when = np.arange(0, 20, 0.5)
+    shaking = np.where(np.arange(len(when)) % 2, 0.51, 0.49)  # a tenth of the box to either side
+    x = np.where(when < 5, 0.1 + 0.08 * when, np.where(when < 15, shaking, 0.5 + 0.08 * (when - 15)))
+    boxes = np.stack([x - 0.05, np.full(len(when), 0.3), np.full(len(when), 0.1), np.full(len(when), 0.2)], 1)
+    stopper = Track(1, "car", when, boxes.astype(np.float32), 0.9)
+    assert len(told('a vehicle crosses "gate" outwards', [stopper])) == 1
+    assert told('a vehicle crosses "gate" inwards', [stopper]) == []

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-VERSION = 1  # part of the features' fingerprint
+VERSION = 2  # part of the features' fingerprint
 SIDE = 64  # pixels of the longer side
 LEAST, MOST = 4.0, 12.0  # grey levels from which a pixel differs where there is no noise, and where there is any
 SURE = 5.0  # standard deviations of the picture's noise,
@@ -32,6 +32,18 @@ def size_of(width: int, height: int) -> tuple[int, int]:
     """Width and height of the small picture of one of `width` x `height` pixels."""
     scale = SIDE / max(width, height)
     return max(8, round(width * scale)), max(8, round(height * scale))
+
+
+def averaged(picture: npt.NDArray[np.uint8], width: int, height: int) -> Floats:
+    """Means over a grid of `width` x `height` parts of a picture [H, W] that has as many pixels or more: float32 [height, width]. Row by row, which takes a third of what FFmpeg's scaler does."""
+    tall, wide = picture.shape
+    rows, columns = np.arange(height + 1) * tall // height, np.arange(width + 1) * wide // width
+    sums = np.empty((height, wide), np.uint16 if tall // height < 256 else np.uint32)
+    for i in range(height):
+        np.add.reduce(picture[rows[i] : rows[i + 1]], axis=0, dtype=sums.dtype, out=sums[i])
+    found = np.add.reduceat(sums, columns[:-1], axis=1, dtype=np.uint32)
+    means: Floats = (found / (np.diff(rows)[:, None] * np.diff(columns))).astype(np.float32)
+    return means
 
 
 def blurred(values: Floats, reach: int) -> Floats:

@@ -26,7 +26,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from vlad.activity import Calm, size_of
+from vlad.activity import Calm, averaged, size_of
 from vlad.ahead import CODECS as CODECS_AHEAD
 from vlad.ahead import Ahead
 from vlad.confine import confine
@@ -102,6 +102,10 @@ LEAN = {
 LARGE = 4096 * 2304  # pixels from which it is
 DEVICES = ("cuda", "videotoolbox", "vaapi", "qsv", "d3d11va")  # in which order `auto` tries them
 ALIKE = 2.0  # grey levels, on average, by which a device's picture may differ from the software's
+LUMA = frozenset(
+    {"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "nv12", "nv21"}
+)  # begin with a plane of bytes that is the brightness
+WHOLE_RANGE = 2  # FFmpeg's name of brightness in 0..255, else it is in 16..235
 REST, AGE = 2, 8.0  # snippets without movement that are shown before one is not; seconds after which one is again
 NEAR = 5.0  # seconds; less costs less by decoding on than by seeking
 JUMP_BACK = 0.5  # seconds; timestamps that fall further start a new run of time (a recorder was restarted)
@@ -416,10 +420,16 @@ class PyAvFile:
         return np.ascontiguousarray(np.rot90(image, turns))
 
     def small(self, frame: Any) -> npt.NDArray[np.float32]:
-        """Grey, for a first look: float32 [H, W], not turned."""
+        """Grey in 0..255, for a first look: float32 [H, W], not turned."""
         width, height = size_of(frame.width, frame.height)
-        made = frame.reformat(width=width, height=height, format="gray", interpolation="AREA")
-        return made.to_ndarray().astype(np.float32)  # type: ignore[no-any-return]
+        if frame.format.name not in LUMA or width > frame.width or height > frame.height:
+            made = frame.reformat(width=width, height=height, format="gray", interpolation="AREA")
+            return made.to_ndarray().astype(np.float32)  # type: ignore[no-any-return]
+        plane = frame.planes[0]
+        bright = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
+        whole = frame.format.name.startswith("yuvj") or frame.color_range == WHOLE_RANGE
+        found = averaged(bright, width, height)
+        return found if whole else (found - 16) * np.float32(255 / 219)
 
     def seek(self, seconds: float) -> None:
         """To the last key frame at or before `seconds`; the clock keeps the first frame as its zero."""

@@ -23,7 +23,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +38,7 @@ from vlad.types import ScoreTrack, Segment, Track
 
 STEP = 0.25  # seconds between two looks at the tracks
 EDGE = 1e-3  # of the picture: whom its lower side cuts off is in a zone, and crosses a line, that reaches to it
+SLACK = 0.15  # widths of a box: as much as the box of one who stands still may tremble
 STILL = 0.1  # own lengths a second below which a thing stands still
 BREAK = 1.0  # seconds for which a rule may not hold without its span ending
 NUMBERS = {
@@ -449,13 +449,23 @@ def _runs(holds: npt.NDArray[np.bool_], most: int) -> list[tuple[int, int]]:
 
 
 def crossings(line: Points, seen: _Looks, place: int) -> list[tuple[int, bool]]:
-    """(look of the track's own, whether inwards: to the right of the line) of each time that a track crosses a line."""
-    feet = seen.feet[place]
-    return [
-        (b, _turn(line[0], line[1], feet[b]) > 0)
-        for a, b in pairwise(range(len(feet)))
-        if _meet(line[0], line[1], feet[a], feet[b])
-    ]
+    """(look of the track's own, whether inwards: to the right of the line) of each time that a track crosses a line.
+
+    It has crossed once its feet are SLACK of its width beyond the line, else one who stops on it would cross with every trembling of the box.
+    """
+    feet, found = seen.feet[place], []
+    scale = np.array([seen.aspect, 1.0])
+    length = float(np.hypot(*((line[1] - line[0]) * scale)))
+    slack = SLACK * seen.heights[place] / seen.shapes[place]
+    last: int | None = None
+    for k in range(len(feet)):
+        beyond = _turn(line[0] * scale, line[1] * scale, feet[k] * scale) / length
+        if abs(beyond) <= slack[k]:
+            continue
+        if last is not None and _meet(line[0], line[1], feet[last], feet[k]):
+            found.append((k, beyond > 0))
+        last = k
+    return found
 
 
 def _crossings(rule: Rule, rules: Rules, seen: _Looks, allowed: npt.NDArray[np.bool_]) -> list[Held]:
