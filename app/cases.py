@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import FileResponse
 from pydantic import Field
 
@@ -17,9 +17,10 @@ from vlad.library import Library
 from vlad.library.tables import ExportRow
 
 from . import evidence, view
-from .auth import Reader, Writer
+from .auth import Caller, Reader, Writer
 from .common import Body, Id, library
 from .limits import ORDERS, refusal
+from .privacy import may_see
 
 log = logging.getLogger("vlad.app")
 router = APIRouter(prefix="/api/exports")
@@ -86,13 +87,26 @@ class Maker:
 
 
 class NewCase(Body):
-    """Which segments, and how. margin: seconds around each. undecided: also those nobody confirmed. originals: the whole clips too."""
+    """Which segments, and how. margin: seconds around each. undecided: also those nobody confirmed. originals: the whole clips too.
+
+    uncovered: people are not covered; that and originals need the right to see them, and a reason, where people are covered.
+    """
 
     segments: list[Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]] = Field(min_length=1, max_length=evidence.MOST)
     title: str = Field("", max_length=300)
     margin: float = Field(2.0, ge=0, le=60, allow_inf_nan=False)
     undecided: bool = False
     originals: bool = False
+    uncovered: bool = False
+    reason: str = Field("", max_length=500)
+
+
+def _open(request: Request, caller: Caller, what: str, reason: str) -> None:
+    """Somebody takes out what is not covered, for a reason that goes into the log. Raises HTTPException 403, 422."""
+    may_see(request, caller)
+    if len(reason.strip()) < 3:
+        raise HTTPException(422, "reason: say why people in it are not to be covered")
+    library(request).log(caller.user.name, "original opened", what, reason=reason.strip())
 
 
 @router.post("", status_code=202)
@@ -105,25 +119,51 @@ def make(request: Request, caller: Writer, body: NewCase) -> dict[str, str]:
     ]
     if len(waiting) >= ORDERS:
         raise refusal(429, f"{ORDERS} cases of yours are not made yet; order this one once they are", 30)
-    how = {"margin": body.margin, "undecided": body.undecided, "originals": body.originals}
+    covered = (
+        library(request).privacy().what
+        if library(request).privacy().on and not (body.uncovered or body.originals)
+        else ""
+    )
+    if library(request).privacy().on and not covered:
+        for video_id in dict.fromkeys(v.id for _, v in rows):
+            _open(request, caller, video_id, body.reason)
+    if not body.uncovered:
+        for _, video in rows:
+            library(request).shown(video.id)  # or it is said now, and not after an hour
+    how = {
+        "margin": body.margin, "undecided": body.undecided, "originals": body.originals, "uncovered": body.uncovered, "covered": covered,
+    }  # fmt: skip
     row = library(request).order(caller.user, [s.id for s, _ in rows], body.title, how)
     maker: Maker = request.app.state.maker
     maker.wake()
     return {"id": row.id, "status": row.status}
 
 
+def _is_covered(request: Request, row: ExportRow) -> bool:
+    """Whether a case shows no more than may be shown now: who is covered as people shows no face either."""
+    wish = library(request).privacy()
+    return not wish.on or (row.wanted or {}).get("covered", "") in (wish.what, "people")
+
+
 @router.get("")
 def cases(request: Request, caller: Reader) -> list[dict[str, Any]]:
     """Every case, newest first, with how far it is and the SHA-256 of each of its files."""
-    return [view.export(row, library(request).case_size(row.id)) for row in library(request).exports()]
+    return [
+        {**view.export(row, library(request).case_size(row.id)), "covered": _is_covered(request, row)}
+        for row in library(request).exports()
+    ]
 
 
 @router.get("/{export_id}/file")
-def file(request: Request, caller: Reader, export_id: Id) -> FileResponse:
-    """The case itself, a zip under its title and date."""
+def file(
+    request: Request, caller: Reader, export_id: Id, reason: Annotated[str, Query(max_length=500)] = ""
+) -> FileResponse:
+    """The case itself, a zip under its title and date. Where people are covered by now and in it are not, it takes the right to see originals, and a reason."""
     row, path = library(request).export(export_id), library(request).case(export_id)
     if not path.is_file():
         raise HTTPException(404, "case: no such id")
+    if not _is_covered(request, row):
+        _open(request, caller, export_id, reason)
     words = ["vlad", evidence.file_part(row.title), time.strftime("%Y-%m-%d", time.localtime(row.created))]
     library(request).log(caller.user.name, "fetched case", export_id)
     return FileResponse(path, media_type="application/zip", filename=" ".join(filter(None, words)) + ".zip")

@@ -8,7 +8,7 @@ import { clock, wall } from "./times.js";
 const SIGNS = { queued: "ellipsis", running: "play", done: "check", failed: "circle-alert", cancelled: "ban" };
 
 /** How far a clip is, and what went wrong with it. */
-export function stateOf({ job, name, warnings, unseen }) {
+export function stateOf({ job, name, warnings, unseen, covered }) {
   if (!job) return "";
   return [
     el(
@@ -28,6 +28,13 @@ export function stateOf({ job, name, warnings, unseen }) {
         : null,
     ),
     job.error ? el("div", { class: "why" }, job.error) : null,
+    job.status === "done" && covered && covered.state !== "ready"
+      ? el(
+          "div",
+          { class: covered.state === "failed" ? "why" : "small" },
+          covered.state === "failed" ? `not covered: ${covered.why}` : "being covered",
+        )
+      : null,
     unseen >= 0.01 ? el("div", { class: "warn" }, `${Math.round(unseen * 100)} % could not be seen`) : null,
     warnings.length ? el("div", { class: "warn small", title: warnings.join("\n") }, warnings[0]) : null,
   ];

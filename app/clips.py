@@ -9,6 +9,7 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse
 from pydantic import Field
 from sqlalchemy import select
+from sqlalchemy.orm import undefer
 from starlette.requests import ClientDisconnect
 
 from vlad import clock
@@ -18,6 +19,7 @@ from . import media, samples, sheets, view
 from .auth import Admin, Reader, Writer, may
 from .common import Body, Count, First, Id, Name, Second, library, listed, pictured, turn, video_of, viewed
 from .limits import PICTURES, UPLOADS
+from .privacy import Look, Version, file_of
 
 PIECE = 8 << 20  # bytes of one piece of an upload
 router = APIRouter(prefix="/api")
@@ -130,7 +132,9 @@ def sample(request: Request, caller: Writer) -> dict[str, Any]:
 def shown(request: Request, video_id: str) -> dict[str, Any]:
     """A clip as the list has it."""
     row = library(request).listed([video_id])[video_id]
-    return view.video(row.video, row.job, row.found, row.warnings)
+    return view.video(
+        row.video, row.job, row.found, row.warnings, library(request).covered_of([video_id]).get(video_id)
+    )
 
 
 @router.get("/videos")
@@ -144,7 +148,9 @@ def videos(
         first=first, count=count, sort=sort, down=down, words=words, camera=camera, state=state
     )
     listed(request, caller.user.name, [r.video.id for r in rows if r.found is not None])
-    return {"total": total, "busy": busy, "videos": [view.video(r.video, r.job, r.found, r.warnings) for r in rows]}
+    covered = library(request).covered_of([r.video.id for r in rows])
+    told = [view.video(r.video, r.job, r.found, r.warnings, covered.get(r.video.id)) for r in rows]
+    return {"total": total, "busy": busy, "videos": told}
 
 
 @router.get("/videos/{video_id}")
@@ -152,12 +158,14 @@ def video(request: Request, caller: Reader, video_id: Id) -> dict[str, Any]:
     """A clip with its newest job, and what made its analysis."""
     video_of(request, video_id)
     with library(request).read() as session:
-        made = session.scalars(select(AnalysisRow).where(AnalysisRow.video_id == video_id)).first()
+        made = session.scalars(
+            select(AnalysisRow).where(AnalysisRow.video_id == video_id).options(undefer(AnalysisRow.rules))
+        ).first()
     viewed(request, caller.user.name, video_id)
     settings = made.made_by.get("settings", {}) if made else {}
     return {
         **shown(request, video_id), "analysed": made is not None, "analysed_at": made.created if made else None, "labels": made.labels if made else [],
-        "threshold": settings.get("enter"), "summary": (made.summary or {}).get("text", "") if made else "",
+        "threshold": settings.get("enter"), "rules": (made.rules or {}).get("version", 0) if made else 0, "summary": (made.summary or {}).get("text", "") if made else "",
     }  # fmt: skip
 
 
@@ -206,28 +214,32 @@ def tracks(request: Request, caller: Reader, video_id: Id) -> list[dict[str, Any
 
 
 @router.get("/videos/{video_id}/media")
-def clip(request: Request, caller: Reader, video_id: Id) -> Response:
-    """The clip itself, or a range of it."""
+def clip(request: Request, caller: Reader, video_id: Id, v: Version = "", look: Look = "") -> Response:
+    """The clip itself, or a range of it: where people are covered the covered one, 409 until it is there. look: see POST original. v: to be kept by."""
     viewed(request, caller.user.name, video_of(request, video_id).id)
-    return media.clip_response(library(request).clip(video_id), request.headers.get("range"))
+    return media.clip_response(file_of(request, video_id, look), request.headers.get("range"), kept=not look)
 
 
 @router.get("/videos/{video_id}/frame")
-def frame(request: Request, caller: Reader, video_id: Id, t: Annotated[Second, Query()]) -> Response:
-    """The frame at t seconds, a JPEG."""
+def frame(
+    request: Request, caller: Reader, video_id: Id, t: Annotated[Second, Query()], v: Version = "", look: Look = ""
+) -> Response:
+    """The frame at t seconds, a JPEG. v, look: as for the clip."""
     viewed(request, caller.user.name, video_of(request, video_id).id)
+    path = file_of(request, video_id, look)
     with turn(request, PICTURES):
-        return media.frame_response(library(request).clip(video_id), t, request.app.state.settings)
+        return media.frame_response(path, t, request.app.state.settings, kept=not look)
 
 
 @router.get("/videos/{video_id}/strip")
 def strip(
-    request: Request, caller: Reader, video_id: Id, t: Annotated[list[Second], Query(min_length=1, max_length=64)]
-) -> Response:
+    request: Request, caller: Reader, video_id: Id, t: Annotated[list[Second], Query(min_length=1, max_length=64)], v: Version = "",
+) -> Response:  # fmt: skip
     """The frames at several times as one JPEG, side by side in the order given, each 160 pixels wide: one decoder for all."""
     viewed(request, caller.user.name, video_of(request, video_id).id)
+    path = library(request).shown(video_id)
     with turn(request, PICTURES):
-        return media.strip_response(library(request).clip(video_id), t, request.app.state.settings)
+        return media.strip_response(path, t, request.app.state.settings)
 
 
 def _sheet(request: Request, video_id: str) -> sheets.Sheet:

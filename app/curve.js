@@ -72,6 +72,7 @@ export function draw(t) {
   spans(t, pen, colours);
   counts(t, pen, colours);
   curve(t, pen, colours);
+  held(t, pen, colours);
   marks(t, pen, colours);
   lines(t, pen, colours);
 }
@@ -179,6 +180,22 @@ function curve(t, pen, colours) {
   pen.strokeStyle = colours.line;
   pen.lineWidth = 1.5;
   pen.stroke();
+}
+
+/** Where rules of the camera held: a bar at the foot, with the rule's name where there is room. */
+function held(t, pen, colours) {
+  const y = t.height - FOOT - 5;
+  let free = -1;
+  pen.fillStyle = colours.mark;
+  for (const { rule, start, end } of t.held) {
+    if (end < t.view[0] || start > t.view[1]) continue;
+    const left = Math.max(0, t.x(start));
+    pen.fillRect(left, y, Math.max(3, t.x(end) - left), 5);
+    if (left < free) continue;
+    const name = rule.slice(0, 30);
+    pen.fillText(name, left, y - 3);
+    free = left + pen.measureText(name).width + 8;
+  }
 }
 
 /** What I and O marked. */

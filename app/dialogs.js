@@ -18,6 +18,7 @@ const KEYS = [
   ["F", "play from two seconds before the segment"],
   ["R", "repeat the segment"],
   ["B", "boxes around people and things"],
+  ["V, Z", "where they came from; zones and lines"],
   ["N, P, ↓, ↑", "next, previous segment"],
   ["C", "confirm"],
   ["X", "dismiss, with a reason"],

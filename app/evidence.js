@@ -2,6 +2,7 @@
 import { api, post } from "./api.js";
 import { button, check, el, fill, icon, labelled, say, shown, status, tried } from "./dom.js";
 import { calmly, listen } from "./live.js";
+import { privacy, reason } from "./originals.js";
 import { called } from "./queue.js";
 import { to } from "./rooms.js";
 import { picture } from "./sprites.js";
@@ -23,6 +24,8 @@ class Evidence {
     const load = () => tried(() => this.load());
     this.undecided = el("input", { type: "checkbox", onchange: load });
     this.originals = el("input", { type: "checkbox" });
+    this.uncovered = el("input", { type: "checkbox" });
+    this.open = check("people uncovered", this.uncovered);
     this.before = el("input", { type: "checkbox", checked: true, onchange: load });
     this.rows = el("tbody", {});
     this.told = el("span", { class: "small", role: "status" });
@@ -48,6 +51,7 @@ class Evidence {
           labelled("Title of the case", this.title),
           labelled("Seconds before and after", this.margin),
           check("the whole clips too", this.originals),
+          this.open,
           check("also what nobody confirmed", this.undecided),
           check("also what was exported before", this.before),
         ),
@@ -91,6 +95,10 @@ class Evidence {
 
   async arrive(params) {
     this.params = params;
+    privacy().then(({ cover, originals }) => {
+      this.open.hidden = cover === "none" || !originals;
+      this.originals.parentElement.hidden = cover !== "none" && !originals;
+    });
     if (params.segment) this.chosen = new Set([params.segment]);
     await tried(() => this.load(), this.root);
   }
@@ -204,7 +212,7 @@ class Evidence {
     for (const c of made.filter((c) => c.id === this.awaited && c.status === "done")) {
       this.awaited = null;
       say("The case is ready.");
-      el("a", { href: `/api/exports/${c.id}/file`, download: "" }).click();
+      fetched(c, this.reason);
       this.load().catch(() => {}); // what was exported is marked so
     }
     const text = JSON.stringify(made);
@@ -225,9 +233,11 @@ class Evidence {
       el(
         "td",
         { "data-label": "Case" },
-        c.status === "done" && c.size
-          ? el("a", { href: `/api/exports/${c.id}/file`, download: "" }, icon("download"), ` ${title}`)
-          : title,
+        c.status !== "done" || !c.size
+          ? title
+          : c.covered
+            ? el("a", { href: `/api/exports/${c.id}/file`, download: "" }, icon("download"), ` ${title}`)
+            : button(`${title}, uncovered`, () => this.fetchOpen(c), { picture: "eye" }),
         c.status === "failed" ? el("div", { class: "why" }, c.error) : null,
         c.status === "queued" || c.status === "running"
           ? [" ", el("progress", { max: c.total || 1, value: c.done || 0, "aria-label": `making ${title}` })]
@@ -258,17 +268,46 @@ class Evidence {
     );
   }
 
+  /** A case in which people are not covered, by who may, with a reason. */
+  async fetchOpen(c) {
+    const { originals } = await privacy();
+    if (!originals) {
+      say("People in this case are not covered; it is open to those who may see originals.", { wrong: true });
+      return;
+    }
+    const why = await reason("Fetch a case in which people can be seen?");
+    if (why !== null) fetched(c, why);
+  }
+
+  /** Why a case shows people uncovered; "" where it does not, null where somebody thinks better of it. */
+  async why() {
+    const { cover } = await privacy();
+    if (cover === "none" || !(this.uncovered.checked || this.originals.checked)) return "";
+    return reason("A case in which people can be seen?");
+  }
+
   async create() {
+    const why = await this.why();
+    if (why === null) return;
+    this.reason = why;
     const asked = await post("/exports", {
       segments: this.found.map((s) => s.id).filter((id) => this.chosen.has(id)),
       title: this.title.value,
       margin: Number(this.margin.value) || 0,
       undecided: this.undecided.checked,
       originals: this.originals.checked,
+      uncovered: this.uncovered.checked,
+      reason: why,
     });
     this.awaited = asked.id;
     this.busy = true;
     say("The case is being made; you may leave this room.");
     await this.loadCases();
   }
+}
+
+/** A case as a file; reason: why, where people in it are not covered. */
+function fetched(c, reason) {
+  const why = reason ? "?" + new URLSearchParams({ reason }) : "";
+  el("a", { href: `/api/exports/${c.id}/file${why}`, download: "" }).click();
 }

@@ -16,6 +16,7 @@ import time
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ import numpy.typing as npt
 
 from vlad.clock import iso
 from vlad.config import Settings
-from vlad.errors import InputError, LimitError, OutputError, VladError
+from vlad.errors import ConflictError, InputError, LimitError, OutputError, VladError
 from vlad.library import Library
 from vlad.library.clips import FREE
 from vlad.library.findings import scorers_label
@@ -44,13 +45,20 @@ MODELS = ("explanation", "reading")  # a model's words, which a person has to st
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a case holds. margin: seconds before and after each segment. originals: the whole clips too."""
+    """What a case holds. margin: seconds before and after each segment. originals: the whole clips too. uncovered: people in it are not covered, see privacy.
+    covered: who was promised to be, when it was ordered."""
 
     segments: Sequence[str]
     title: str = ""
     margin: float = 2.0
     undecided: bool = False
     originals: bool = False
+    uncovered: bool = False
+    covered: str = ""
+
+    def file(self, library: Library, video_id: str) -> Path:
+        """Of a clip, that pictures are taken from. Raises ConflictError while people in it are still to be covered."""
+        return library.clip(video_id) if self.uncovered else library.shown(video_id)
 
 
 def rows_of(library: Library, wanted: Wanted) -> list[tuple[SegmentRow, Video]]:
@@ -83,6 +91,8 @@ def make_case(
 ) -> ExportRow:
     """A case in the library's folder; tell(done, total) of its segments. export_id: of the order. Raises VladError; nothing half-made stays."""
     rows, export_id = rows_of(library, wanted), export_id or new_id()
+    if wanted.covered and library.privacy().what != wanted.covered:
+        raise ConflictError("who is covered was changed since this case was ordered; order it again")
     path = library.case(export_id)
     part = path.with_suffix(".part")
     coming = sum({v.id: v.size for _, v in rows}.values()) if wanted.originals else 0
@@ -118,7 +128,7 @@ def _fill(
         name, note = f"clips/{_name(number, row)}.mp4", ""
         start, end = max(0.0, row.start - wanted.margin), min(video.duration or row.end, row.end + wanted.margin)
         try:
-            put(name, cut(library.clip(video.id), start, end, settings))
+            put(name, cut(wanted.file(library, video.id), start, end, settings))
         except VladError as error:
             name, note = "", library.by_name(str(error))
         told.append(
@@ -131,7 +141,7 @@ def _fill(
                 "clip_note": note,
             }
         )
-        pictures.append(_pictures(library, row, settings))
+        pictures.append(_pictures(wanted.file(library, video.id), row, settings))
     if wanted.originals:
         for video in {v.id: v for _, v in rows}.values():
             name = f"originals/{video.id}"
@@ -140,10 +150,13 @@ def _fill(
                 manifest[name] = hashlib.file_digest(written, "sha256").hexdigest()  # type: ignore[arg-type]
             if manifest[name] != video.sha256:
                 raise InputError(f"{video.name}: its file is not the one that was analysed; it is no evidence")
+    wish = library.privacy()
+    covered = wish.what if wish.on and not wanted.uncovered else "nobody"
     facts = {
         "title": wanted.title, "made": iso(time.time()), "by": user.name, "segments": told,
-        "note": "Clips were cut from the originals and encoded anew, without sound. Scores are a model's; verdicts are people's. "
-                "A model's sentence stands here only where a person adopted or edited it, and says so.",
+        "covered": covered,
+        "note": f"Clips were cut {'from the originals' if covered == 'nobody' else f'after {covered} that were found had been covered'} and encoded anew, without sound. "
+                "Scores are a model's; verdicts are people's. A model's sentence stands here only where a person adopted or edited it, and says so.",
     }  # fmt: skip
     put("case.json", json.dumps(facts, ensure_ascii=False, indent=1).encode("utf-8", "replace"))
     put("segments.csv", _table(told).encode("utf-8", "replace"))
@@ -200,10 +213,10 @@ def said_by(row: SegmentRow) -> str:
     return f"{how} by {adopted['by']}"
 
 
-def _pictures(library: Library, row: SegmentRow, settings: Settings) -> list[tuple[float, npt.NDArray[np.uint8]]]:
+def _pictures(path: Path, row: SegmentRow, settings: Settings) -> list[tuple[float, npt.NDArray[np.uint8]]]:
     times = sorted({row.peak_time, *(row.explanation or {}).get("times", ())})[:6]
     try:
-        return list(zip(times, frames_at(library.clip(row.video_id), times, settings, size=SHOWN), strict=True))
+        return list(zip(times, frames_at(path, times, settings, size=SHOWN), strict=True))
     except VladError:
         return []
 

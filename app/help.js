@@ -16,6 +16,15 @@ export const HELP = {
     "Every camera is a lane over the hours of a day; marks are segments, their shape is their status. Click one to review it. Hatched stretches could not be decoded, and where a lane is empty nothing was recorded.",
     "Clips without a known time stand below; give them one under Analyse.",
   ],
+  places: [
+    "Draw zones and lines over a camera's picture, name them, and say in sentences what must not happen there. Every fault is told beside its line.",
+    "What you save is a new version; those before it stay, and one can return to them. New clips are checked with the newest version; clips from before when you ask for it, without being decoded again.",
+    "A rule that holds raises or lowers scores, and its name stands with the segment. What people decided is never changed by a rule.",
+  ],
+  covers: [
+    "Where faces or people are covered, the detector is not always sure. Here are the moments that somebody has to look at: draw a box over whoever can still be seen, or say that it is fine.",
+    "Nothing of a clip is shown before it is covered, also what you draw. What no look found is covered nowhere, so that a person has to watch a clip before it leaves the house.",
+  ],
   search: [
     "Words find the moments that look like them, over all clips. It compares how pictures look, so it knows things and places better than deeds.",
     "“More like this” beside a segment finds moments that look like it.",

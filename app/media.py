@@ -30,6 +30,7 @@ PRIVATE = {
     "X-Content-Type-Options": "nosniff",
     "Content-Disposition": "inline",
 }
+UNKEPT = {**PRIVATE, "Cache-Control": "no-store"}
 
 
 def kind_of(path: Path) -> str:
@@ -57,8 +58,8 @@ def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
     return first, last
 
 
-def clip_response(path: Path, header: str | None) -> Response:
-    """A clip, or a part of it. Raises HTTPException 404, 416."""
+def clip_response(path: Path, header: str | None, *, kept: bool = True) -> Response:
+    """A clip, or a part of it. kept: a browser may keep it. Raises HTTPException 404, 416."""
     try:
         size = path.stat().st_size
     except OSError:
@@ -74,17 +75,17 @@ def clip_response(path: Path, header: str | None) -> Response:
                 left -= len(data)
                 yield data
 
-    headers = {**PRIVATE, "Accept-Ranges": "bytes", "Content-Length": str(last - first + 1)}
+    headers = {**(PRIVATE if kept else UNKEPT), "Accept-Ranges": "bytes", "Content-Length": str(last - first + 1)}
     if part:
         headers["Content-Range"] = f"bytes {first}-{last}/{size}"
     return StreamingResponse(pieces(), 206 if part else 200, headers, kind_of(path))
 
 
-def jpeg(image: Image.Image, quality: int = 80) -> Response:
-    """A picture as a response."""
+def jpeg(image: Image.Image, quality: int = 80, *, kept: bool = True) -> Response:
+    """A picture as a response. kept: a browser may keep it."""
     data = io.BytesIO()
     image.save(data, "JPEG", quality=quality)
-    return Response(data.getvalue(), headers=PRIVATE, media_type="image/jpeg")
+    return Response(data.getvalue(), headers=PRIVATE if kept else UNKEPT, media_type="image/jpeg")
 
 
 def _turn() -> AbstractContextManager[None]:
@@ -92,14 +93,14 @@ def _turn() -> AbstractContextManager[None]:
     return one_of(_TURNS, refusal(503, "pictures are being made for others; try again in a moment", 3))
 
 
-def frame_response(path: Path, time: float, settings: Settings, size: int = 360) -> Response:
+def frame_response(path: Path, time: float, settings: Settings, size: int = 360, *, kept: bool = True) -> Response:
     """The frame at a time (s). Raises HTTPException 404 where it cannot be read."""
     try:
         with _turn():
             (frame,) = frames_at(str(path), [time], settings, size=size)
     except (VladError, ValueError):
         raise HTTPException(404, "this frame cannot be read") from None
-    return jpeg(Image.fromarray(frame))
+    return jpeg(Image.fromarray(frame), kept=kept)
 
 
 def strip_response(path: Path, times: Sequence[float], settings: Settings) -> Response:

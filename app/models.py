@@ -21,6 +21,7 @@ from vlad.pipeline import Analyzer
 from vlad.prompting import Prompt, Templates
 from vlad.types import Analysis, Explanation
 from vlad.types import Video as VideoFacts
+from vlad.video import sha256_file
 
 from .limits import one_of, refusal
 from .search import EVERYDAY
@@ -57,7 +58,7 @@ class Models:
     def explain(self, library: Library, video: Video, row: SegmentRow, prompt: Prompt) -> Explanation:
         """Other words for a segment, by a template. Raises VladError."""
         said = {"said": str((row.explanation or {}).get("text", ""))}
-        facts = facts_of_video(library, video)
+        facts = facts_of_video(library, video, leaves=bool(self.settings.server))
         with self._turn():
             explainer = PromptedExplainer(self.analyzer.engine(), prompt, self.settings)
             (found,) = explainer(facts, library.track(video.id), [segment_of(row)], values=[said])
@@ -68,7 +69,7 @@ class Models:
         on_piece: Callable[[str], None] | None = None,
     ) -> str:  # fmt: skip
         """An answer to a question about a segment; on_piece gets its words as they come. Raises VladError."""
-        analysis = analysis_of(library, video, row)
+        analysis = analysis_of(library, video, row, leaves=bool(self.settings.server))
         with self._turn():
             return self.analyzer.chat(analysis, segment_of(row), turns=turns).ask(question, on_piece)
 
@@ -86,23 +87,27 @@ class Models:
             return self._count
 
 
-def analysis_of(library: Library, video: Video, row: SegmentRow) -> Analysis:
-    """A clip's analysis with one segment of it and what was said of that. Raises InputError before it was analysed."""
+def analysis_of(library: Library, video: Video, row: SegmentRow, *, leaves: bool = False) -> Analysis:
+    """A clip's analysis with one segment of it and what was said of that. leaves: see facts_of_video. Raises InputError before it was analysed."""
     segment = segment_of(row)
     said = row.explanation or {}
     told = Explanation(
         segment, said.get("verdict", "unclear"), str(said.get("text", "")), dict(said.get("fields") or {}),
         times=tuple(said.get("times", ())),
     )  # fmt: skip
-    return Analysis(facts_of_video(library, video), library.track(video.id), (segment,), (told,))
+    return Analysis(facts_of_video(library, video, leaves=leaves), library.track(video.id), (segment,), (told,))
 
 
-def facts_of_video(library: Library, video: Video) -> VideoFacts:
-    """A clip's facts with where it lies. Raises InputError before it was analysed."""
+def facts_of_video(library: Library, video: Video, *, leaves: bool = False) -> VideoFacts:
+    """A clip's facts with where it lies. leaves: its pictures go to another machine, so that it is the covered one where people are covered.
+
+    Raises InputError before it was analysed, or covered.
+    """
     if not video.facts:
         raise InputError("video: not analysed yet")
-    facts = {**video.facts, "gaps": tuple((a, b) for a, b in video.facts["gaps"])}
-    return replace(VideoFacts(**facts), path=str(library.clip(video.id)))
+    facts = VideoFacts(**{**video.facts, "gaps": tuple((a, b) for a, b in video.facts["gaps"])})
+    path = library.shown(video.id) if leaves else library.clip(video.id)
+    return replace(facts, path=str(path), sha256=facts.sha256 if path == library.clip(video.id) else sha256_file(path))
 
 
 def cannot(settings: Settings) -> dict[str, str]:

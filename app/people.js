@@ -136,6 +136,31 @@ export class People {
             "li",
             {},
             `${u.name}, ${u.role} `,
+            el(
+              "label",
+              { class: "check" },
+              el("input", {
+                type: "checkbox",
+                checked: u.originals,
+                "aria-label": `${u.name} may see originals`,
+                onchange: (event) =>
+                  tried(async () => {
+                    const on = event.target.checked;
+                    try {
+                      await put("/users/originals", { name: u.name, on });
+                      say(
+                        on
+                          ? `${u.name} may see originals, with a reason each time.`
+                          : `${u.name} sees no originals any more.`,
+                      );
+                    } finally {
+                      await this.loadUsers();
+                    }
+                  }),
+              }),
+              " originals",
+            ),
+            " ",
             u.name === this.user.name
               ? el("span", { class: "small" }, "you")
               : button(

@@ -33,15 +33,19 @@ export class Player {
     this._watch();
   }
 
-  load(id, fps) {
-    Object.assign(this, { id, fps: fps || 25, frames: false, place: 0, loop: null, frame: null, due: 0 });
-    this.video.hidden = false;
+  /** query: which of the clip's files, such as v=3; null: none may be shown, and nothing is asked for. */
+  load(id, fps, query = "") {
+    Object.assign(this, { id, query, fps: fps || 25, frames: false, place: 0, loop: null, frame: null, due: 0 });
     this.still.hidden = this.words.hidden = true;
-    this.video.src = `/api/videos/${id}/media`;
+    this.video.hidden = query === null;
+    if (query === null) {
+      this.video.removeAttribute("src");
+      this.video.load();
+    } else this.video.src = `/api/videos/${id}/media?${query}`;
   }
 
   unload() {
-    Object.assign(this, { id: null, frames: false, place: 0, loop: null, frame: null, due: 0 });
+    Object.assign(this, { id: null, query: "", frames: false, place: 0, loop: null, frame: null, due: 0 });
     clearTimeout(this.later);
     this.video.hidden = false;
     this.still.hidden = this.words.hidden = true;
@@ -86,7 +90,10 @@ export class Player {
       return;
     }
     clearTimeout(this.later);
-    this.later = setTimeout(() => (this.still.src = `/api/videos/${this.id}/frame?t=${this.place.toFixed(3)}`), 120);
+    this.later = setTimeout(
+      () => (this.still.src = `/api/videos/${this.id}/frame?t=${this.place.toFixed(3)}&${this.query}`),
+      120,
+    );
     this.ontime(this.place);
   }
 

@@ -12,7 +12,9 @@ import { go, to } from "./rooms.js";
 import { build, shortcuts } from "./screen.js";
 import { Said } from "./said.js";
 import { Marks } from "./marks.js";
-import { forget } from "./sprites.js";
+import { Original, closed } from "./originals.js";
+import { forget, shownAs } from "./sprites.js";
+import { Tally } from "./tally.js";
 import { Timeline } from "./timeline.js";
 import { ago, clock } from "./times.js";
 import { NEWS, Verdicts } from "./verdicts.js";
@@ -23,6 +25,12 @@ export async function start(root) {
   const user = await me();
   const review = new Review(root, user);
   return { arrive: (params) => review.arrive(params), leave: () => review.leave() };
+}
+
+/** Which file of a clip the player asks for, see Player.load. */
+function fileOf(clip) {
+  if (!clip.covered) return "";
+  return closed(clip) ? null : `v=${clip.covered.version}`;
 }
 
 class Review {
@@ -54,8 +62,14 @@ class Review {
     this.marks = new Marks(this);
     this.reasons = new Reasons();
     this.help = new Help();
+    this.tally = new Tally();
+    this.original = new Original((query) => this.look(query));
+    this.layers = [
+      ["boxes", "Boxes around people and things", "brackets", "B"],
+      ["tails", "Tails: where they came from", "ellipsis", "V"],
+      ["zones", "Zones and lines", "map-pin", "Z"],
+    ];
     build(this);
-    this.boxesButton.setAttribute("aria-pressed", String(this.boxes.on));
     this.keys = new Keys(shortcuts(this), () => shown(this.root));
     this.refresh = calmly(() => this.anew());
     listen((change) => this.hear(change));
@@ -154,9 +168,13 @@ class Review {
       this.boxes.load(null);
       return;
     }
-    if (this.player.id !== id) {
-      this.player.load(id, clip.fps);
-      this.player.seek(at);
+    this.original.show(clip);
+    this.tally.show(clip);
+    if (this.player.id !== id || (!this.original.open && this.player.query !== fileOf(clip))) {
+      shownAs(id, clip.covered?.version ?? "");
+      const place = this.player.id === id ? this.player.time : at;
+      this.player.load(id, clip.fps, fileOf(clip));
+      this.player.seek(place);
     }
     const floats = new Float32Array(await api(`/videos/${id}/scores`)),
       count = (floats.length - 1) / 2;
@@ -172,7 +190,11 @@ class Review {
       starts: clip.starts_at,
     });
     Object.assign(this.timeline, kept);
-    this.boxes.load(id, clip.duration);
+    this.boxes.load(id, clip.duration, clip.camera);
+    tried(async () => {
+      const { held } = await api(`/videos/${id}/rules`);
+      if (this.clip === clip) Object.assign(this.timeline, { held }).draw();
+    });
     if (!same) {
       this.marks.clear();
       this.timeline.setThreshold(clip.threshold ?? 0.5);
@@ -317,7 +339,8 @@ class Review {
         await this.empty();
         return;
       }
-      if (fresh.analysed && (!clip.analysed || fresh.analysed_at !== clip.analysed_at))
+      const other = fresh.analysed_at !== clip.analysed_at || fresh.rules !== clip.rules;
+      if (fresh.analysed && (other || JSON.stringify(fresh.covered) !== JSON.stringify(clip.covered)))
         await this.open(clip.id, { fresh: true });
       else {
         this.clip = fresh;
@@ -399,8 +422,18 @@ class Review {
     } else await this.open(this.clip.id, { fresh: true });
   }
 
-  showBoxes() {
-    this.boxesButton.setAttribute("aria-pressed", String(this.boxes.toggle()));
+  showLayer(layer) {
+    const on = this.boxes.toggle(layer);
+    this.root.querySelector(`[data-layer=${layer}]`).setAttribute("aria-pressed", String(on));
+    if (layer === "zones" && on && !this.boxes.shapes.length)
+      say("This camera has no zones and no lines; draw some under Places.");
+  }
+
+  /** Another file of the clip that is open, at the same place: the original, or the covered one again. */
+  look(query) {
+    const at = this.player.time;
+    this.player.load(this.clip.id, this.clip.fps, query || fileOf(this.clip));
+    this.player.seek(at);
   }
 
   assign() {

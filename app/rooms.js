@@ -4,6 +4,8 @@ export const ROOMS = [
   ["analyse", "Analyse", "upload"],
   ["review", "Review", "list-checks"],
   ["day", "Day", "calendar-days"],
+  ["places", "Places", "map-pin"],
+  ["covers", "Covers", "eye-off"],
   ["search", "Search", "search"],
   ["evidence", "Evidence", "shield-check"],
   ["prompts", "Prompts", "message-square"],

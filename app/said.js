@@ -33,6 +33,7 @@ export class Said {
         s.reading,
         s.origin,
         s.assigned,
+        s.rules,
       ],
       (s) => this.headOf(s),
     );
@@ -111,6 +112,15 @@ export class Said {
           : `To the scorer it looks most like ${looked}.`,
         s.assigned ? ` ${s.assigned} takes care of it.` : "",
       ),
+      s.rules?.length
+        ? el(
+            "p",
+            { class: "small" },
+            s.rules.length > 1 ? "Rules of the camera held: " : "A rule of the camera held: ",
+            s.rules.map((name, i) => [i ? ", " : "", el("strong", {}, name)]).flat(),
+            ".",
+          )
+        : null,
     ];
   }
 

@@ -61,7 +61,12 @@ export function build(review) {
     el("span", { class: "gap" }),
     ...review.marks.buttons(),
     el("span", { class: "gap" }),
-    (review.boxesButton = small("Boxes around people and things", "brackets", () => review.showBoxes(), "B")),
+    ...review.layers.map(([layer, words, picture, key]) => {
+      const one = small(words, picture, () => review.showLayer(layer), key);
+      one.setAttribute("aria-pressed", String(review.boxes.on[layer]));
+      one.dataset.layer = layer;
+      return one;
+    }),
     small("Zoom in", "zoom-in", () => review.timeline.zoom(1.6), "+"),
     small("Zoom out", "zoom-out", () => review.timeline.zoom(1 / 1.6), "-"),
     small("Whole clip", "maximize-2", () => review.timeline.whole(), "0"),
@@ -99,11 +104,13 @@ export function build(review) {
         (review.bench = el(
           "div",
           { class: "bench" },
+          review.original.element,
           review.player.element,
           review.timeline.element,
           acts,
           tools,
           more,
+          review.tally.element,
         )),
       ),
       review.said.element,
@@ -125,7 +132,9 @@ export function shortcuts(review) {
     ">": () => review.pace(1),
     r: () => review.loop(),
     f: () => review.found && review.player.from(review.found.start),
-    b: () => review.showBoxes(),
+    b: () => review.showLayer("boxes"),
+    v: () => review.showLayer("tails"),
+    z: () => review.showLayer("zones"),
     n: () => review.step(1),
     p: () => review.step(-1),
     ArrowDown: held(() => review.step(1)),

@@ -30,7 +30,7 @@ from vlad.library import Library
 from vlad.library.tables import Job
 from vlad.prompting import user_folder
 
-from . import admin, cases, clips, days, desk, live, page, segments, session, talk
+from . import admin, cases, clips, days, desk, live, page, places, privacy, segments, session, talk
 from .address import LOOPBACK, check
 from .auth import Gate, may
 from .background import Background
@@ -53,7 +53,7 @@ def make_app(library: Library, settings: Settings, *, local: bool, models: Model
         settings = settings.model_copy(update={"prompts": library.folder / "prompts"})
     app.state.library, app.state.settings = library, settings
     app.state.limits = Limits()
-    app.state.viewed, app.state.live = {}, live.Live(library)
+    app.state.viewed, app.state.looks, app.state.live = {}, {}, live.Live(library)
     app.state.maker = cases.Maker(library, settings)
     app.state.gate, app.state.models = Gate(library, local=local), models or Models(settings)
     index, lock = Index(), threading.Lock()
@@ -102,7 +102,7 @@ def make_app(library: Library, settings: Settings, *, local: bool, models: Model
 
     @app.get("/healthz", include_in_schema=False)
     async def health() -> dict[str, Any]:
-        """Whether the database answers, and what goes on behind: workers, the age of the oldest job that waits (s), sweeps, disk."""
+        """Whether the database answers, and what goes on behind: workers, the age of the oldest job that waits (s; covers, which come last, left out), sweeps, disk."""
         return await to_thread.run_sync(lambda: state_of(library, app.state.behind()), limiter=own)
 
     @app.get("/metrics", include_in_schema=False, dependencies=[Depends(may("read"))])
@@ -120,7 +120,7 @@ def make_app(library: Library, settings: Settings, *, local: bool, models: Model
         """The same for people."""
         return HTMLResponse(reference(app.openapi()))
 
-    for room in (session, clips, segments, days, talk, live, desk, cases, admin, page):
+    for room in (session, clips, segments, places, privacy, days, talk, live, desk, cases, admin, page):
         app.include_router(room.router)
     return page.mount(app)
 
@@ -135,7 +135,7 @@ def _named(library: Library, words: str) -> str:
 def state_of(library: Library, behind: dict[str, Any]) -> dict[str, Any]:
     """What /healthz tells. behind: of what goes on behind the server. status: ok, or what is not: a loop fails, no worker lives, the disk is full. Raises OutputError where the database is away."""
     with library.read() as asked:
-        oldest = asked.scalar(select(func.min(Job.created)).where(Job.status == "queued"))
+        oldest = asked.scalar(select(func.min(Job.created)).where(Job.status == "queued", Job.kind != "cover"))
     waits = max(0.0, time.time() - oldest) if oldest else 0.0
     wrong = [name for name, loop in behind.get("loops", {}).items() if loop["failed"] or not loop["alive"]]
     if behind.get("wanted") and not behind["workers"]:

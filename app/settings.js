@@ -1,10 +1,12 @@
 // Settings and health: what runs here, thresholds by what they gave so far, storage; people, keys and the log have scripts of their own.
 import { api, me, put } from "./api.js";
-import { el, fault, fill, labelled, say, sure, tried } from "./dom.js";
+import { choice, el, fault, fill, labelled, say, sure, tried } from "./dom.js";
 import { Log } from "./log.js";
 import { Groups } from "./groups.js";
+import { forgetPrivacy } from "./originals.js";
 import { People } from "./people.js";
-import { bytes } from "./times.js";
+import { to } from "./rooms.js";
+import { bytes, plural } from "./times.js";
 
 export async function start(root) {
   const user = await me(),
@@ -19,6 +21,44 @@ export async function start(root) {
   const enter = number({ min: "0", max: "1", step: "0.01", placeholder: "as calibrated" }),
     days = number({ min: "1", max: "3660", step: "1", placeholder: "never" }),
     quota = number({ min: "0.001", placeholder: "the disk's" });
+  const cover = choice(
+      [
+        ["none", "nobody"],
+        ["faces", "faces"],
+        ["people", "whole people"],
+      ],
+      { disabled: !admin },
+    ),
+    how = choice(
+      [
+        ["mosaic", "by a mosaic"],
+        ["blur", "blurred"],
+        ["silhouette", "by a silhouette"],
+      ],
+      { disabled: !admin },
+    );
+  const covering = el(
+    "form",
+    {
+      class: "row tight",
+      onsubmit: (event) => {
+        event.preventDefault();
+        tried(async () => {
+          const stop = cover.value === "none";
+          const asks = stop
+            ? "Show people uncovered from now on, to everybody who may see the clips?"
+            : "Cover people from now on? Nothing of a clip is shown until it is covered, which takes about as long as the clip, and up to twice that.";
+          if (!(await sure(asks, stop ? "Uncover" : "Cover"))) return;
+          const { clips } = await put("/privacy", { cover: cover.value, how: how.value });
+          forgetPrivacy();
+          say(stop ? "Nobody is covered any more." : `Saved; ${plural(clips, "clip")} will be covered first.`);
+        });
+      },
+    },
+    labelled("Cover", cover),
+    labelled("how", how),
+    admin ? el("button", {}, "Save") : null,
+  );
   /** A form for one option; empty: its default. ask(value): what to ask before a value is kept. */
   const option = (words, name, input, ask) =>
     el(
@@ -91,6 +131,19 @@ export async function start(root) {
         ),
         option("Hold at most GiB of clips", "quota_gib", quota),
       ),
+      el(
+        "section",
+        {},
+        el("h2", {}, "Privacy"),
+        el(
+          "p",
+          { class: "small" },
+          "Who is covered in whatever leaves: pictures and clips of this page, evidence, and what a language model on another machine gets. Originals stay, and are open to those who have the right, each time with a reason that goes into the log. What no look finds is not covered: ",
+          el("a", { href: to("covers") }, "somebody has to look at what is doubtful"),
+          ".",
+        ),
+        covering,
+      ),
       people.element,
       groups?.element ?? null,
       log?.element ?? null,
@@ -98,7 +151,9 @@ export async function start(root) {
   );
 
   async function load() {
-    const [now, table] = await Promise.all([api("/health"), api("/thresholds")]);
+    const [now, table, wish] = await Promise.all([api("/health"), api("/thresholds"), api("/privacy")]);
+    cover.value = wish.cover;
+    how.value = wish.how;
     const jobs = Object.entries(now.jobs).map(([name, n]) => `${n} ${name}`);
     fill(
       health,

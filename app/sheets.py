@@ -119,7 +119,7 @@ def read(kept: Path) -> Sheet | None:
 
 
 def current(library: Library, video_id: str, duration: float, spans: Sequence[Span], settings: Settings) -> Sheet:
-    """The sheet of a clip; made now where there is none, and meanwhile where its segments changed. Raises HTTPException 404, 503."""
+    """The sheet of what may be shown of a clip; made now where there is none, and meanwhile where its segments changed. Raises ConflictError, HTTPException 404, 503."""
     kept = library.sheet(video_id)
     found = read(kept)
     if found is not None:
@@ -130,7 +130,7 @@ def current(library: Library, video_id: str, duration: float, spans: Sequence[Sp
         with one_of(_TURN, refusal(503, "pictures are being made for others; try again in a moment", 3)):
             found = read(kept)
             if found is None:
-                found = make(library.clip(video_id), duration, spans, settings, kept)
+                found = make(library.shown(video_id), duration, spans, settings, kept)
                 library.put_sheet(video_id)
             return found
     except VladError:
@@ -146,7 +146,7 @@ def _renew(library: Library, video_id: str, duration: float, spans: Sequence[Spa
     def work() -> None:
         try:
             with _TURN:
-                make(library.clip(video_id), duration, spans, settings, library.sheet(video_id))
+                make(library.shown(video_id), duration, spans, settings, library.sheet(video_id))
                 library.put_sheet(video_id)
             library.announce("video", video_id, video_id)
         except (VladError, OSError) as error:

@@ -4,6 +4,7 @@ import { el } from "./dom.js";
 
 const PACE = 350; // ms a picture of a moving preview
 const LINES = 2; // sheets asked for at once: one that is made first takes seconds, and a browser has six lines to a server
+const versions = new Map(); // of covered clips: pictures of another version are other pictures
 const sheets = new Map(),
   waiting = [];
 let open = 0;
@@ -32,6 +33,9 @@ async function inTurn(work) {
     waiting.shift()?.();
   }
 }
+
+/** Which version of a covered clip is shown; "" of one that is not covered. */
+export const shownAs = (video, version) => versions.set(video, version);
 
 /** Something changed about a clip: its sheet is asked for anew when next it is needed. */
 export const forget = (video) => sheets.delete(video);
@@ -115,7 +119,9 @@ export function preview({ video, start, end, peak_time }, host) {
 
 /** Full frames at times (s) as pictures of one request: elements in the order of the times. */
 export function frames(video, times) {
-  const url = `/api/videos/${video}/strip?` + new URLSearchParams(times.map((t) => ["t", t.toFixed(3)]));
+  const url =
+    `/api/videos/${video}/strip?` +
+    new URLSearchParams([...times.map((t) => ["t", t.toFixed(3)]), ["v", versions.get(video) ?? ""]]);
   const made = times.map(() => el("span", { class: "frame", role: "img", "aria-label": "frame" }));
   const whole = new Image();
   whole.onload = () =>

@@ -54,6 +54,7 @@ export class Timeline {
       view: [0, duration],
       marked: [null, null],
       counts: null,
+      held: [],
     });
     this.levels = pyramid(scores);
     this.canvas.setAttribute("aria-valuemax", duration.toFixed(1));

@@ -86,7 +86,7 @@ def export_clicks(library: Library, out: Path) -> list[str]:
             continue
         named = Counter(filter(None, map(view.named, seen)))
         label = named.most_common(1)[0][0] if named else "anomaly" if seen else "normal"
-        videos.append((str(library.clip(video_id).resolve()), label, video.name))
+        videos.append((str(library.shown(video_id).resolve()), label, video.name))
         clicks += [(video_id, round(_click(row) * fps)) for row in seen]
     if not videos:
         raise InputError("no clip here is decided: confirm or dismiss what was flagged first")
@@ -148,7 +148,7 @@ def _clip(
     path = folder / f"{row.id}.mp4"
     try:
         if not path.exists():
-            path.write_bytes(cut(library.clip(video.id), row.start, row.end, settings))
+            path.write_bytes(cut(library.shown(video.id), row.start, row.end, settings))
     except VladError as error:
         lines.append(f"{video.name}, {row.start:.1f} s: left out ({error})")
         return None

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from vlad.clock import iso, known
+from vlad.library.covering import Covered
 from vlad.library.findings import scorers_label, told_of
 from vlad.library.listing import Found
 from vlad.library.logbook import Named
@@ -33,7 +34,7 @@ ID = re.compile(r"[0-9a-f]{32}")
 
 def user(row: User) -> dict[str, Any]:
     """Without the password."""
-    return {"id": row.id, "name": row.name, "role": row.role}
+    return {"id": row.id, "name": row.name, "role": row.role, "originals": row.originals}
 
 
 def job(row: Job) -> dict[str, Any]:
@@ -42,13 +43,19 @@ def job(row: Job) -> dict[str, Any]:
     spent = time.time() - row.started if row.started and row.status == "running" else None
     left = spent * (1 - share) / share if spent is not None and share and row.stage == "decoding" else None
     return {
-        "id": row.id, "video": row.video_id, "status": row.status, "stage": row.stage, "share": share, "seconds_left": left,
+        "id": row.id, "video": row.video_id, "kind": row.kind, "status": row.status, "stage": row.stage, "share": share, "seconds_left": left,
         "done": row.done, "total": row.total, "error": row.error, "attempts": row.attempts, "created": row.created, "ended": row.ended,
     }  # fmt: skip
 
 
-def video(row: Video, latest: Job | None, found: Found | None = None, warnings: Sequence[str] = ()) -> dict[str, Any]:
-    """A clip with its newest job and what was found in it. unseen: the share that nobody could decode."""
+def video(
+    row: Video,
+    latest: Job | None,
+    found: Found | None = None,
+    warnings: Sequence[str] = (),
+    covered: Covered | None = None,
+) -> dict[str, Any]:
+    """A clip with its newest job and what was found in it. unseen: the share that nobody could decode. covered: how far, null where nobody is."""
     facts = row.facts or {}
     gaps = facts.get("gaps", [])
     return {
@@ -56,7 +63,7 @@ def video(row: Video, latest: Job | None, found: Found | None = None, warnings: 
         "recorded": row.recorded if known(row.recorded) else None, "recorded_by": row.recorded_by if known(row.recorded) else "", "zone": row.zone,
         "starts_at": clock(row, 0.0), "sha256": row.sha256, "width": facts.get("width"), "height": facts.get("height"),
         "fps": facts.get("fps"), "gaps": gaps, "unseen": unseen(row), "warnings": list(warnings),
-        "found": asdict(found) if found else None, "job": job(latest) if latest else None,
+        "found": asdict(found) if found else None, "job": job(latest) if latest else None, "covered": asdict(covered) if covered else None,
     }  # fmt: skip
 
 
@@ -80,7 +87,7 @@ def segment(row: SegmentRow, decided: VerdictRow | None = None) -> dict[str, Any
         "reading": read(row.explanation, row), "adopted": row.adopted, "exported": row.exported,
         "decided_by": decided.user.name if decided else "", "decided_at": decided.created if decided else None,
         "reason": decided.reason if decided else "", "gone": row.gone is not None, "version": row.version, "origin": row.origin,
-        "author": row.author, "assigned": row.assigned,
+        "author": row.author, "assigned": row.assigned, "rules": row.rules,
         "span": {"start": row.model_start, "end": row.model_end, "label": row.model_label} if own else None,
         "starts_at": clock(row.video, row.start), "ends_at": clock(row.video, row.end),
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Takes jobs one after another: decodes, scores, explains, and keeps what it finds after every step.
+"""Takes jobs one after another: decodes, scores, explains, and keeps what it finds after every step; checks newer rules; covers people.
 
     python -m vlad.app.worker     (JSON on standard input: library, place, copies, settings, name, server; a URL may hold a password, which no list of processes shows)
 
@@ -15,23 +15,26 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from vlad.anonymise import anonymise
 from vlad.config import Settings, make_settings
-from vlad.errors import VladError
+from vlad.errors import ConflictError, VladError
 from vlad.explainers.explain import PromptedExplainer
 from vlad.library import Library
-from vlad.library.tables import Job
+from vlad.library.tables import Job, Video
 from vlad.pipeline import Analyzer
 from vlad.prompting import Templates
-from vlad.types import Features
-from vlad.video import created
+from vlad.types import Features, Track
+from vlad.video import Cover, covered, created
 
 from . import sheets
+from .ruled import ruled, tracks_of
 
 PULSE = 5.0  # seconds between two heartbeats
 PAUSE = 0.5  # seconds before the queue is looked at again
@@ -93,6 +96,17 @@ def embeddings(features: Features, encoder: Any) -> npt.NDArray[np.float32] | No
     return unit
 
 
+def _doubt(track: Track) -> dict[str, Any]:
+    """A track that the detector was not sure of: from when to when (s), and its middle box (shares)."""
+    box = [round(float(v), 4) for v in track.boxes[len(track.boxes) // 2]]
+    return {
+        "start": round(float(track.times[0]), 2),
+        "end": round(float(track.times[-1]), 2),
+        "score": round(track.score, 2),
+        "box": box,
+    }
+
+
 class Worker:
     """One taker of jobs with its loaded models. name: of this process, unlike any other's."""
 
@@ -111,7 +125,7 @@ class Worker:
             return False
         try:
             with Pulse(self.library, job, self.name) as pulse:
-                self._analyse(job, pulse)
+                {"analysis": self._analyse, "rules": self._check, "cover": self._cover}[job.kind](job, pulse)
             self.library.finish(job.id, self.name)
         except Stopped:
             log.info("job %s was taken away", job.id)
@@ -131,30 +145,103 @@ class Worker:
             path, on_progress=lambda _, done, total: pulse.tell("decoding", done, total)
         )
         pulse.tell("scoring", 0, None)
+        self._date(job.video_id)
         analysis = analyzer.flagged(features, video, warnings)
-        ids = self.library.keep(job.video_id, analysis, embeddings(features, analyzer.encoder), features.encoder)
+        checked = ruled(
+            self.library, self._video(job.video_id), analysis.track, analysis.tracks, video.width / video.height, lambda t: analyzer.segments(t)
+        )  # fmt: skip
+        analysis = replace(analysis, segments=checked[1]) if checked else analysis
+        rules = checked[0] if checked else None
+        ids = self.library.keep(job.video_id, analysis, embeddings(features, analyzer.encoder), features.encoder, rules)
         self._look(job.video_id, video.duration)
         if not analyzer.settings.explain:
             return
+        if analyzer.settings.server and self.library.privacy().on:  # what goes to another machine is covered
+            self._cover(job, pulse)
+            shown = str(self.library.shown(job.video_id))
+        else:
+            shown = ""
         order = sorted(range(len(ids)), key=lambda i: -analysis.segments[i].peak)[: analyzer.settings.max_explanations]
         for number, i in enumerate(order):
             pulse.tell("explaining", number, len(order))
             if isinstance(analyzer.explainer, PromptedExplainer):  # an edit counts from the next segment on
                 analyzer.explainer.prompt = self.templates(self.settings.prompt)
-            (said,) = analyzer.explain(video, analysis.track, [analysis.segments[i]])
+            (said,) = analyzer.explain(video, analysis.track, [analysis.segments[i]], shown=shown)
             self.library.explained(ids[i], said)
 
-    def _look(self, video_id: str, duration: float) -> None:
-        """What the page shows beside the scores: when the clip was recorded, and small pictures of it. Without them the analysis stands."""
-        path = self.library.clip(video_id)
+    def _check(self, job: Job, pulse: Pulse) -> None:
+        """The camera's newest rules on what was found in a clip before: as they were found then, without decoding it."""
+        pulse.tell("checking", 0, None)
+        video, row, track = (
+            self._video(job.video_id),
+            self.library.analysis(job.video_id),
+            self.library.track(job.video_id),
+        )
+        tracks, facts = tracks_of(self.library.tracks(job.video_id)), video.facts or {}
+        segments = self._as_before(row.made_by).segments
+        found = ruled(self.library, video, track, tracks, facts["width"] / facts["height"], segments)
+        rules, spans = found or (None, segments(track))
+        self.library.checked(job.video_id, spans, rules, row.created)
+
+    def _as_before(self, made_by: dict[str, Any]) -> Analyzer:
+        """An analyzer that finds segments as an analysis did."""
+        before = made_by.get("settings", {})
+        names = ("enter", "leave", "smooth_seconds", "merge_gap", "min_length")
+        return Analyzer(self.settings.model_copy(update={n: before[n] for n in names if before.get(n) is not None}))
+
+    def _cover(self, job: Job, pulse: Pulse) -> None:
+        """The file of a clip in which people are covered, by what was found before where that is of the same kind, and by what people drew."""
+        wish = self.library.privacy()
+        row, places, marks = self.library.cover(job.video_id)
+        if not wish.on or (
+            row and (row.what, row.how, row.stale) == (wish.what, wish.how, False) and self._is_there(job)
+        ):
+            return
+        pulse.tell("covering", 0, None)
+        drawn = [[m.start, m.end, *m.box] for m in marks if m.box]
+        path, settings = self.library.clip(job.video_id), self.settings
+        if row is not None and row.what == wish.what:
+            doubtful, clip = row.doubtful, b""
+        else:
+            done = anonymise(path, settings, what=wish.what, how=wish.how)  # type: ignore[arg-type]  # not none
+            places, doubtful, clip = (
+                [[c.start, c.end, *c.box] for c in done.places],
+                [_doubt(t) for t in done.doubtful],
+                done.clip,
+            )
+        if drawn or not clip:
+            wanted = [Cover(r[0], r[1], (r[2], r[3], r[4], r[5])) for r in [*places, *drawn]]
+            clip = covered(path, self._video(job.video_id).duration or 0.0, wanted, wish.how, settings)
+        self.library.keep_cover(job.video_id, wish, places, doubtful, clip, marks)
+        self._look(job.video_id, self._video(job.video_id).duration or 0.0)
+
+    def _is_there(self, job: Job) -> bool:
         try:
-            stamp = created(path, self.settings)
+            return self.library.shown(job.video_id).is_file()
+        except VladError:
+            return False
+
+    def _video(self, video_id: str) -> Video:
+        return self.library.listed([video_id])[video_id].video
+
+    def _date(self, video_id: str) -> None:
+        """When the clip was recorded, by its container; without it the analysis stands."""
+        try:
+            stamp = created(self.library.clip(video_id), self.settings)
             if stamp is not None:
                 self.library.taken(video_id, stamp)
-            spans = self.library.spans_of(video_id)
+        except (VladError, OSError) as error:
+            log.warning("time of %s: %s", video_id, error)
+
+    def _look(self, video_id: str, duration: float) -> None:
+        """Small pictures of a clip, which the page shows beside the scores; without them the analysis stands."""
+        try:
+            path, spans = self.library.shown(video_id), self.library.spans_of(video_id)
             sheets.make(path, duration, spans, self.settings, self.library.sheet(video_id))
             self.library.put_sheet(video_id)
             self.library.announce("video", video_id, video_id)
+        except ConflictError:  # people in it are covered first
+            pass
         except (VladError, OSError) as error:
             log.warning("pictures of %s: %s", video_id, error)
 

@@ -46,7 +46,7 @@ MAY: dict[str, set[str]] = {
     "pipeline": LIBRARY - {"pipeline", "sim", "library", "cluster", "manifest"},
     "cluster": {"errors", "pipeline"},
     "manifest": set(),
-    "library": {"types", "errors", "wording", "clock"},
+    "library": {"types", "errors", "wording", "clock", "rules", "segments"},
     "clock": {"errors"},
     "wording": {"types"},
     "sim": {"types"},
@@ -92,7 +92,7 @@ MAY: dict[str, set[str]] = {
     "__main__": {"cli"},
     "finetune": LIBRARY | {"face"},
     "eval": LIBRARY | {"face", "again", "anonymise", "movement"},
-    "app": LIBRARY | {"face"},
+    "app": LIBRARY | {"face", "anonymise"},
 }
 
 

@@ -112,3 +112,38 @@ def test_whose_class_a_segment_has_is_told_by_its_history(tmp_path: Path) -> Non
         whose = connection.exec_driver_sql("SELECT id, label_by FROM segments ORDER BY id").all()
     assert [tuple(w) for w in whose] == [("models", ""), ("moved", ""), ("other", "ann"), ("own", "bob")]
     engine.dispose()
+
+
+def test_work_of_before_was_analysis_and_nobody_sees_originals(tmp_path: Path) -> None:
+    folder = tmp_path / "library"
+    folder.mkdir()
+    engine = database._open(f"sqlite:///{folder / 'library.sqlite'}")
+    config = migrations()
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0010")
+        connection.exec_driver_sql("INSERT INTO users VALUES ('u', 'ann', 'admin', 'x', 1.0, NULL)")
+        connection.exec_driver_sql("INSERT INTO options VALUES ('enter', 0.7)")
+        connection.exec_driver_sql(
+            "INSERT INTO videos (id, user_id, name, camera, size, sha256, created) VALUES ('v', 'u', 'a.mp4', 'door', 4, '', 1.0)"
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO jobs (id, video_id, status, stage, done, error, attempts, worker, settings, created) VALUES ('j', 'v', 'done', '', 0, '', 0, '', '{}', 1.0)"
+        )
+    engine.dispose()
+    library = Library(folder)
+    (user,) = library.users()
+    assert user.originals is False
+    assert library.options() == {"enter": 0.7}
+    assert library.privacy().on is False
+    listed = library.listed(["v"])["v"]
+    assert listed.job is not None
+    assert listed.job.kind == "analysis"
+    assert library.rules("door") is None
+    library.set_privacy(user, "faces", "blur")
+    assert (library.privacy().what, library.privacy().how) == ("faces", "blur")
+    with library.engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0010")
+        assert connection.exec_driver_sql("SELECT status FROM jobs").scalars().all() == ["done"]
+    library.engine.dispose()

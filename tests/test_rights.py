@@ -47,6 +47,13 @@ class House:
             self.job = session.query(Job).filter(Job.video_id == self.door).one().id
         self.case = library.order(self.root.user, [self.door_segments[0]], "secret case", {}).id
         library.case(self.case).write_bytes(b"secret zip")
+        self.root.ask("PUT", "/rules", {"camera": "door", "text": "rules: {secret: {when: a person}}", "version": 0})
+        self.root.ask("PUT", "/privacy", {"cover": "people"})
+        marked = self.root.ask(
+            "POST", f"/videos/{self.door}/cover/marks", {"start": 1, "end": 2, "box": [0, 0, 0.5, 0.5]}
+        )
+        self.mark = marked["marks"][0]["id"]
+        self.root.ask("PUT", "/privacy", {"cover": "none"})
         self.note = self.root.ask("GET", f"/segments/{self.door_segments[0]}")["notes"][0]["id"]
         self.wrong = self.root.ask("GET", f"/segments/{self.door_segments[0]}")["wrong"][0]["id"]
 
@@ -60,14 +67,15 @@ def test_no_route_tells_a_reviewer_of_another_group_of_a_clip(house: House) -> N
     """Every route of the application, with the foreign clip's ids wherever one is asked for."""
     ids = {
         "video_id": house.door, "segment_id": house.door_segments[0], "job_id": house.job, "export_id": house.case, "note_id": house.note,
-        "wrong_id": house.wrong, "upload_id": house.door, "token_id": "0" * 32, "name": "explain", "tag": "mine", "day": "2026-11-25",
+        "wrong_id": house.wrong, "mark_id": house.mark, "upload_id": house.door, "token_id": "0" * 32, "name": "explain", "tag": "mine", "day": "2026-11-25",
     }  # fmt: skip
     bodies: dict[str, Any] = {
         "verdict": {"verdict": "confirmed"}, "verdicts": {"segments": [{"id": house.door_segments[0]}], "verdict": "dismissed"},
         "exports": {"segments": [house.door_segments[0]], "undecided": True}, "chat": {"question": "what?"}, "stream": {"question": "what?"},
         "presence": {"segment": house.door_segments[0]}, "notes": {"text": "x"}, "adopted": {"text": "x"}, "segments": {"start": 1, "end": 2},
         "assigned": {"to": "bob"}, "preview": {"segment": house.door_segments[0]}, "uploads": {"name": "x", "size": 3, "camera": "yard"},
-        "explain": {"prompt": "explain"},
+        "explain": {"prompt": "explain"}, "rules": {"camera": "door", "text": "rules: {}", "version": 1}, "apply": {"camera": "door"},
+        "check": {"text": "rules: {}"}, "original": {"reason": "because"}, "marks": {"start": 1, "end": 2}, "privacy": {"cover": "none"},
     }  # fmt: skip
     words = [
         house.door, *house.door_segments, house.job, house.case, house.note, house.wrong, "at-the-door", "secret", '"door"',

@@ -25,6 +25,7 @@ from vlad.config import make_settings
 from vlad.errors import InputError, OutputError
 from vlad.library import Library
 from vlad.library.backup import backup, restore
+from vlad.library.covering import Privacy
 from vlad.library.shelf import Shelf
 from vlad.library.tables import Job
 from vlad.video import cut
@@ -60,6 +61,27 @@ def test_what_one_machine_takes_in_another_reads(tmp_path: Path, storage: str) -
         two.sheet(video).with_suffix(suffix).write_bytes(b"first")
     two.put_sheet(video)
     assert one.sheet(video).read_bytes() == one.sheet(video).with_suffix(".json").read_bytes() == b"first"
+
+
+def test_a_covered_clip_is_there_for_every_machine_and_goes_with_its_clip(tmp_path: Path, storage: str) -> None:
+    one, two = machine(tmp_path, storage, "one"), machine(tmp_path, storage, "two")
+    user = one.local_user()
+    video = queue(one, user, data=b"clip")
+    analysed(one, video)
+    one.set_privacy(user, "people", "mosaic")
+    two.keep_cover(video, Privacy("people", "mosaic"), [], [], b"covered", [])
+    assert one.shown(video).read_bytes() == b"covered"
+    for suffix in (".jpg", ".json"):
+        two.sheet(video).parent.mkdir(exist_ok=True)
+        two.sheet(video).with_suffix(suffix).write_bytes(b"small")
+    two.put_sheet(video)
+    assert one.sheet(video).read_bytes() == b"small"
+    two.keep_cover(video, Privacy("people", "mosaic"), [], [], b"again", [])
+    assert one.shown(video).read_bytes() == b"again"
+    assert not one.sheet(video).exists()  # it was of the other
+    assert [p.name for p in (tmp_path / "bucket" / "covered").iterdir()] == [one.shown(video).name]
+    one.remove(user, video)
+    assert [p for part in ("covered", "sheets", "clips") for p in (tmp_path / "bucket" / part).iterdir()] == []
 
 
 def test_a_newer_file_comes_in_place_of_the_copy(tmp_path: Path, storage: str, monkeypatch: pytest.MonkeyPatch) -> None:

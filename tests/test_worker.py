@@ -58,7 +58,7 @@ class Line:
             video, ScoreTrack(np.full(10, 0.5, np.float32), features.edges), SEGMENTS, (), {"warnings": warnings}
         )
 
-    def explain(self, video: Video, track: ScoreTrack, segments: Any) -> Any:
+    def explain(self, video: Video, track: ScoreTrack, segments: Any, shown: str = "") -> Any:
         self.on(f"explain {segments[0].label}")
         return (
             Explanation(segments[0], "anomaly", f"It appears to be {segments[0].label}.", {}, (1.0,), "explain@1", "m"),
@@ -297,7 +297,7 @@ def test_an_edited_template_counts_from_the_next_segment_on(library: Library, us
     asked: list[str] = []
 
     class Templated(Line):
-        def explain(self, video: Video, track: ScoreTrack, segments: Any) -> Any:
+        def explain(self, video: Video, track: ScoreTrack, segments: Any, shown: str = "") -> Any:
             asked.append(self.explainer.prompt.hash)  # type: ignore[attr-defined]
             template.write_text(template.read_text() + f"Look {len(asked)} times.\n")
             return super().explain(video, track, segments)

@@ -152,13 +152,17 @@ class Analyzer:
 
             track = applied(self._rules(), self.held(video), track)
             warnings = [*warnings, *(_elsewhere(*span) for span in self.looked_elsewhere(video))]
-        enter, leave = self._thresholds()
-        segments = find_segments(
+        segments = self.segments(track)
+        tracks = self.tracks(video, segments)
+        return Analysis(video, track, segments, (), self._made_by(features, warnings), tracks=tracks)
+
+    def segments(self, track: ScoreTrack) -> tuple[Segment, ...]:
+        """The spans of a timeline worth a look, by the settings, or else the scorer's own threshold."""
+        s, (enter, leave) = self.settings, self._thresholds()
+        return find_segments(
             track, smooth_seconds=s.smooth_seconds, enter=enter, leave=leave,
             merge_gap=s.merge_gap, min_length=s.min_length,
         )  # fmt: skip
-        tracks = self.tracks(video, segments)
-        return Analysis(video, track, segments, (), self._made_by(features, warnings), tracks=tracks)
 
     def features(
         self, path: str | os.PathLike[str], *, on_progress: Progress | None = None
@@ -346,10 +350,11 @@ class Analyzer:
         on_progress: Progress | None = None,
         on_text: Callable[[int, str], None] | None = None,
         values: Mapping[Segment, Mapping[str, str]] | None = None,
+        shown: str = "",
     ) -> tuple[Explanation, ...]:
         """One explanation for each of `segments`, or for those with the highest peaks where there are too many.
 
-        values: more that a template may ask for, by segment.
+        values: more that a template may ask for, by segment. shown: the file whose pictures the explainer gets, such as the clip with people covered; '' for the clip.
         """
         report = on_progress or (lambda stage, done, total: None)
         chosen = sorted(segments, key=lambda s: -s.peak)[: self.settings.max_explanations]
@@ -374,7 +379,8 @@ class Analyzer:
             values = {s: {"facts": words(facts[s]), **(values or {}).get(s, {})} for s in chosen}
         # A plain function need not know of values.
         told = {"values": [values.get(s, {}) for s in chosen]} if values else {}
-        explanations = tuple(explainer(video, track, chosen, on_text=heard, **told))
+        seen = replace(video, path=shown) if shown else video
+        explanations = tuple(explainer(seen, track, chosen, on_text=heard, **told))
         report("explanations", len(chosen), len(chosen))
         told_by = self._grounded(video, track, explanations, facts) if self._grounds() else explanations
         rules = self.held(video)

@@ -26,7 +26,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
-from itertools import combinations
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -80,6 +79,7 @@ SENTENCE = re.compile(
 FORM = 'a person|two people|3 vehicles|a bag [down|left] [in "ZONE"] [crosses "LINE" inwards|outwards [within N s]] [nearer than N body heights|m] [with speed over|under N [m/s]] [between HH:MM and HH:MM] [for N s]'
 MOST = 200  # zones, lines and rules
 LONGEST, DEEPEST = 50_000, 8  # letters, and levels, of a file
+SMALLEST = 1e-5  # share of the picture that a zone covers: a pixel or two
 Points = npt.NDArray[np.float64]
 T = TypeVar("T")
 
@@ -130,23 +130,45 @@ class Held:
     tracks: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with one entry. part: zones, lines or rules, '' for the text as a whole; name: of the entry, '' for the part itself."""
+
+    part: str
+    name: str
+    text: str
+
+    def __str__(self) -> str:
+        where = f"{self.part[:-1]} {self.name}" if self.name else self.part
+        return f"{where}: {self.text}" if where else self.text
+
+
 def parse(text: str) -> Rules:
     """Rules of a YAML text. Raises InputError that names every fault at once."""
-    faults: list[str] = []
+    found, faults = look(text)
+    if found is None:
+        raise InputError(
+            "; ".join(map(str, faults[:20])) + (f"; and {len(faults) - 20} more" if len(faults) > 20 else "")
+        )
+    return found
+
+
+def look(text: str) -> tuple[Rules | None, list[Fault]]:
+    """Rules of a YAML text, or None and everything that is wrong with it."""
     if len(text) > LONGEST:
-        raise InputError(f"it has more than {LONGEST} letters")
+        return None, [Fault("", "", f"it has more than {LONGEST} letters")]
     try:
         facts = safe_yaml.load(text, deepest=DEEPEST)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"not YAML that can be used ({(str(error).splitlines() or [''])[0][:120]})") from None
+    except (yaml.YAMLError, ValueError, RecursionError, LookupError, AttributeError, TypeError, OverflowError) as error:
+        why = (str(error).splitlines() or [""])[0][:120]
+        return None, [Fault("", "", f"not YAML that can be used ({why})")]
     if not isinstance(facts, dict) or not (
         isinstance(facts.get("rules"), dict) or isinstance(facts.get("place"), dict)
     ):
-        raise InputError(
-            "expected a YAML table with rules: and, where they are named, zones: and lines:; or with place:"
-        )
+        expected = "expected a YAML table with rules: and, where they are named, zones: and lines:; or with place:"
+        return None, [Fault("", "", expected)]
     known_keys = ("zones", "lines", "rules", "place", "background")
-    faults += [f"unknown key {str(k)[:40]}" for k in facts if k not in known_keys]
+    faults = [Fault("", "", f"unknown key {str(k)[:40]}") for k in facts if k not in known_keys]
     place = _part(facts, "place", place_of, faults)
     background = _part(facts, "background", background_of, faults)
     shapes: dict[str, dict[str, Points]] = {"zones": {}, "lines": {}}
@@ -154,8 +176,8 @@ def parse(text: str) -> Rules:
         for name, points in _table(facts.get(part), part, faults).items():
             try:
                 found[name] = _points(points, line=part == "lines")
-            except (ValueError, TypeError) as error:
-                faults.append(f"{part[:-1]} {name}: {error}")
+            except (ValueError, TypeError, OverflowError) as error:
+                faults.append(Fault(part, name, str(error)))
     rules = []
     for name, row in _table(facts.get("rules"), "rules", faults).items():
         known = isinstance(row, dict) and set(row) <= {"when", "raises", "lowers"}
@@ -173,10 +195,9 @@ def parse(text: str) -> Rules:
                 )
             rules.append(replace(rule, raises=effect.get("raises"), lowers=effect.get("lowers")))
         except ValueError as error:
-            faults.append(f"rule {name}: {error}")
-    if faults:
-        raise InputError("; ".join(faults[:20]) + (f"; and {len(faults) - 20} more" if len(faults) > 20 else ""))
-    return Rules(shapes["zones"], shapes["lines"], tuple(rules), place, background)
+            faults.append(Fault("rules", name, str(error)))
+    whole = None if faults else Rules(shapes["zones"], shapes["lines"], tuple(rules), place, background)
+    return whole, faults
 
 
 def read(path: Path) -> Rules:
@@ -189,18 +210,18 @@ def read(path: Path) -> Rules:
         raise InputError(f"{path}: {error}") from None
 
 
-def _part(facts: Mapping[str, Any], key: str, read_one: Callable[[Any], T], faults: list[str]) -> T | None:
+def _part(facts: Mapping[str, Any], key: str, read_one: Callable[[Any], T], faults: list[Fault]) -> T | None:
     """What a part of the file says, None where it is not there or wrong."""
     if facts.get(key) is None:
         return None
     try:
         return read_one(facts[key])
-    except ValueError as error:
-        faults.append(f"{key}: {str(error).removeprefix(f'{key}: ')}")
+    except (ValueError, TypeError, OverflowError) as error:
+        faults.append(Fault(key, "", str(error).removeprefix(f"{key}: ")))
         return None
 
 
-def _table(value: Any, part: str, faults: list[str]) -> dict[str, Any]:
+def _table(value: Any, part: str, faults: list[Fault]) -> dict[str, Any]:
     if value is None:
         return {}
     if (
@@ -208,7 +229,7 @@ def _table(value: Any, part: str, faults: list[str]) -> dict[str, Any]:
         or len(value) > MOST
         or not all(isinstance(k, str) and k.isprintable() for k in value)
     ):
-        faults.append(f"{part}: expected a table of at most {MOST} names")
+        faults.append(Fault(part, "", f"expected a table of at most {MOST} names"))
         return {}
     return value
 
@@ -229,15 +250,33 @@ def _points(value: Any, *, line: bool) -> Points:
         raise ValueError("a point lies outside the picture; x and y are shares in 0..1, from the left and the top")
     if line and (found[0] == found[1]).all():
         raise ValueError("its two points are one")
+    if not line and (found == np.roll(found, 1, axis=0)).all(axis=1).any():
+        raise ValueError("two of its corners, one after the other, are the same")
     if not line and _crosses_itself(found):
         raise ValueError("its sides cross each other")
+    if not line and _area(found) < SMALLEST:
+        raise ValueError("it has no area")
     return found
 
 
+def _area(polygon: Points) -> float:
+    """In shares of the picture."""
+    x, y = polygon.T
+    return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
+
+
 def _crosses_itself(points: Points) -> bool:
-    sides = [(points[i], points[(i + 1) % len(points)]) for i in range(len(points))]
-    apart = ((i, j) for i, j in combinations(range(len(sides)), 2) if 1 < j - i < len(sides) - 1)
-    return any(_meet(*sides[i], *sides[j]) for i, j in apart)
+    """Whether two sides that are no neighbours meet, all pairs at once."""
+    count, after = len(points), np.roll(points, -1, axis=0)
+    i, j = np.triu_indices(count, 2)
+    i, j = i[j - i < count - 1], j[j - i < count - 1]
+    a, b, c, d = points[i].T, after[i].T, points[j].T, after[j].T
+
+    def turns(a: Points, b: Points, c: Points) -> npt.NDArray[np.bool_]:
+        found: npt.NDArray[np.bool_] = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]) > 0
+        return found
+
+    return bool(((turns(a, b, c) != turns(a, b, d)) & (turns(c, d, a) != turns(c, d, b))).any())
 
 
 def _turn(a: Points, b: Points, c: Points) -> float:
@@ -302,11 +341,13 @@ def inside(points: Points, zone: Points) -> npt.NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class _Looks:
-    """Tracks at looks STEP apart: times [T]; of each its feet [T, 2], heights [T], speeds [T] and shapes [T] (height over width), nan where it is not there; with a place also
-    ground [T, 2] in metres and paces [T] in metres a second, nan too where the ground is not known."""
+    """Tracks at looks STEP apart: times [T]. Of each track, at the looks `own` at which it is there: feet [N, 2], heights [N], speeds [N] and shapes [N] (height over
+    width); with a place also ground [N, 2] in metres and paces [N] in metres a second, nan where the ground is not known. A busy hour has thousands of short tracks, so
+    nothing is kept of where they are not."""
 
     times: npt.NDArray[np.float64]
     tracks: Sequence[Track]
+    own: list[slice]
     feet: list[Points]
     heights: list[npt.NDArray[np.float64]]
     speeds: list[npt.NDArray[np.float64]]
@@ -320,25 +361,39 @@ class _Looks:
         labels = KINDS[kind]
         return [i for i, t in enumerate(self.tracks) if labels is None or t.label in labels]
 
+    def both(self, i: int, j: int) -> tuple[slice, slice]:
+        """The looks at which two tracks are there, as each counts its own; empty where there are none."""
+        first = max(self.own[i].start, self.own[j].start)
+        last = max(first, min(self.own[i].stop, self.own[j].stop))
+        a, b = (slice(first - self.own[k].start, last - self.own[k].start) for k in (i, j))
+        return a, b
+
+    def count(self, there: Mapping[int, npt.NDArray[np.bool_]]) -> npt.NDArray[np.int64]:
+        """How many at once: int [T]. there: by track, at its own looks."""
+        found = np.zeros(len(self.times), np.int64)
+        for i, here in there.items():
+            found[self.own[i]] += here
+        return found
+
 
 def looks(tracks: Sequence[Track], duration: float, aspect: float, place: Place | None = None) -> _Looks:
     """Tracks of a clip of `duration` seconds at even times. aspect: width over height of the picture; place: its ground."""
     times = np.arange(0.0, duration + STEP / 2, STEP)
-    feet, heights, speeds, shapes = [], [], [], []
+    own, feet, heights, speeds, shapes = [], [], [], [], []
     for track in tracks:
-        boxes = track.at(times).astype(np.float64)
-        boxes[(times < track.times[0] - STEP / 2) | (times > track.times[-1] + STEP / 2)] = np.nan
+        first, last = np.searchsorted(times, [track.times[0] - STEP / 2, track.times[-1] + STEP / 2 + 1e-12])
+        here = slice(int(first), int(last))
+        boxes = track.at(times[here]).astype(np.float64)
         middles = (boxes[:, :2] + boxes[:, 2:] / 2) * [aspect, 1.0]
-        size = float(np.nanmedian(boxes[:, 3] if track.label == "person" else np.maximum(boxes[:, 2] * aspect, boxes[:, 3]))) if np.isfinite(boxes).any() else 1.0  # fmt: skip
+        size = float(np.median(boxes[:, 3] if track.label == "person" else np.maximum(boxes[:, 2] * aspect, boxes[:, 3]))) if len(boxes) else 1.0  # fmt: skip
         moved = np.hypot(*np.diff(middles, axis=0, prepend=middles[:1]).T) / STEP / size
-        own = np.convolve(np.nan_to_num(moved), np.ones(3) / 3, "same")[: len(times)]
-        own_feet = np.stack([boxes[:, 0] + boxes[:, 2] / 2, boxes[:, 1] + boxes[:, 3]], axis=1)
-        feet.append(own_feet.clip(EDGE, 1 - EDGE))
+        feet.append(np.stack([boxes[:, 0] + boxes[:, 2] / 2, boxes[:, 1] + boxes[:, 3]], axis=1).clip(EDGE, 1 - EDGE))
+        own.append(here)
         heights.append(boxes[:, 3])
         shapes.append(boxes[:, 3] / (boxes[:, 2] * aspect))
-        speeds.append(np.where(np.isfinite(boxes[:, 0]), own, np.nan))
+        speeds.append(np.convolve(np.pad(moved, 1), np.ones(3) / 3, "valid") if len(moved) else moved)
     ground = [place.metres(f) for f in feet] if place else []
-    return _Looks(times, tracks, feet, heights, speeds, shapes, aspect, ground, [paces(g, STEP) for g in ground])
+    return _Looks(times, tracks, own, feet, heights, speeds, shapes, aspect, ground, [paces(g, STEP) for g in ground])
 
 
 def minutes_of(times: npt.NDArray[np.float64], began: float, zone: tzinfo) -> npt.NDArray[np.float64]:
@@ -377,19 +432,18 @@ def held(
 
 
 def _fits(rule: Rule, rules: Rules, seen: _Looks) -> dict[int, npt.NDArray[np.bool_]]:
-    """At which looks each track of the kind is there, in the zone and of the speed."""
+    """At which of its own looks each track of the kind is in the zone and of the speed."""
     found = {}
     for i in seen.of(rule.kind):
-        there = np.isfinite(seen.heights[i])
+        there = np.ones(len(seen.heights[i]), bool)
         if rule.zone:
             there = there & inside(seen.feet[i], rules.zones[rule.zone])
         if rule.speed is not None:
-            with np.errstate(invalid="ignore"):
-                speed = seen.paces[i] if "speed" in rule.metric else seen.speeds[i]
+            speed = seen.paces[i] if "speed" in rule.metric else seen.speeds[i]
+            with np.errstate(invalid="ignore"):  # where the ground is not known
                 there = there & (speed > rule.speed if rule.over else speed < rule.speed)
         if rule.state == "down":
-            with np.errstate(invalid="ignore"):
-                there = there & (seen.shapes[i] < LYING)
+            there = there & (seen.shapes[i] < LYING)
         if rule.state == "left":
             there = there & _left(seen, i)
         found[i] = there
@@ -397,37 +451,47 @@ def _fits(rule: Rule, rules: Rules, seen: _Looks) -> dict[int, npt.NDArray[np.bo
 
 
 def _left(seen: _Looks, place: int) -> npt.NDArray[np.bool_]:
-    """At which looks a thing is still, and nobody is within ALONE of their own heights: bool [T]."""
-    with np.errstate(invalid="ignore"):
-        found: npt.NDArray[np.bool_] = seen.speeds[place] < STILL
-        for i in seen.of("people"):
-            apart = np.hypot(*((seen.feet[i] - seen.feet[place]) * [seen.aspect, 1.0]).T)
-            found = found & ~(apart < ALONE * seen.heights[i])
+    """At which of its own looks a thing is still, and nobody is within ALONE of their own heights: bool [N]."""
+    found: npt.NDArray[np.bool_] = seen.speeds[place] < STILL
+    for i in seen.of("people"):
+        a, b = seen.both(i, place)
+        apart = np.hypot(*((seen.feet[i][a] - seen.feet[place][b]) * [seen.aspect, 1.0]).T)
+        found[b] &= ~(apart < ALONE * seen.heights[i][a])
     return found
+
+
+def _near(rule: Rule, seen: _Looks, fits: Mapping[int, npt.NDArray[np.bool_]]) -> dict[int, npt.NDArray[np.bool_]]:
+    """At which looks each of those that fit is near to another."""
+    near = {i: np.zeros(len(there), bool) for i, there in fits.items()}
+    order = sorted(fits, key=lambda i: seen.own[i].start)
+    for place, i in enumerate(order):
+        for j in order[place + 1 :]:
+            if seen.own[j].start >= seen.own[i].stop:  # and so does every later one
+                break
+            a, b = seen.both(i, j)
+            if "near" in rule.metric:
+                with np.errstate(invalid="ignore"):
+                    close = np.hypot(*(seen.ground[i][a] - seen.ground[j][b]).T) < rule.near
+            else:
+                apart = np.hypot(*((seen.feet[i][a] - seen.feet[j][b]) * [seen.aspect, 1.0]).T)
+                close = apart < rule.near * (seen.heights[i][a] + seen.heights[j][b]) / 2
+            close = close & fits[i][a] & fits[j][b]
+            near[i][a] |= close
+            near[j][b] |= close
+    return near
 
 
 def _spans(rule: Rule, rules: Rules, seen: _Looks, allowed: npt.NDArray[np.bool_]) -> list[Held]:
     fits = _fits(rule, rules, seen)
     if rule.near:
-        near = {i: np.zeros(len(seen.times), bool) for i in fits}
-        for i, j in combinations(fits, 2):
-            with np.errstate(invalid="ignore"):
-                if "near" in rule.metric:
-                    close = np.hypot(*(seen.ground[i] - seen.ground[j]).T) < rule.near
-                else:
-                    apart = np.hypot(*((seen.feet[i] - seen.feet[j]) * [seen.aspect, 1.0]).T)
-                    close = apart < rule.near * (seen.heights[i] + seen.heights[j]) / 2
-            close = close & fits[i] & fits[j]
-            near[i] |= close
-            near[j] |= close
-        fits = near
-    count = np.sum(list(fits.values()), axis=0) if fits else np.zeros(len(seen.times))
-    holds = (count >= rule.count) & allowed
+        fits = _near(rule, seen, fits)
+    holds = (seen.count(fits) >= rule.count) & allowed
     found = []
     for first, last in _runs(holds, round(BREAK / STEP)):
         start, end = float(seen.times[first]), float(seen.times[last]) + STEP
         if end - start >= rule.seconds - 1e-9:
-            who = tuple(seen.tracks[i].id for i, there in fits.items() if there[first : last + 1].any())
+            at = {i: slice(max(first - seen.own[i].start, 0), max(last + 1 - seen.own[i].start, 0)) for i in fits}
+            who = tuple(seen.tracks[i].id for i, there in fits.items() if there[at[i]].any())
             found.append(Held(rule.name, start, end, who))
     return found
 
@@ -444,7 +508,7 @@ def _runs(holds: npt.NDArray[np.bool_], most: int) -> list[tuple[int, int]]:
 
 
 def crossings(line: Points, seen: _Looks, place: int) -> list[tuple[int, bool]]:
-    """(look, whether inwards: to the right of the line) of each time that a track crosses a line.
+    """(look of the track's own, whether inwards: to the right of the line) of each time that a track crosses a line.
 
     It has crossed once its feet are SLACK of its width beyond the line, else one who stops on it would cross with every trembling of the box.
     """
@@ -453,13 +517,13 @@ def crossings(line: Points, seen: _Looks, place: int) -> list[tuple[int, bool]]:
     length = float(np.hypot(*((line[1] - line[0]) * scale)))
     slack = SLACK * seen.heights[place] / seen.shapes[place]
     last: int | None = None
-    for k in np.flatnonzero(np.isfinite(feet[:, 0])):
+    for k in range(len(feet)):
         beyond = _turn(line[0] * scale, line[1] * scale, feet[k] * scale) / length
         if abs(beyond) <= slack[k]:
             continue
         if last is not None and _meet(line[0], line[1], feet[last], feet[k]):
-            found.append((int(k), beyond > 0))
-        last = int(k)
+            found.append((k, beyond > 0))
+        last = k
     return found
 
 
@@ -467,8 +531,9 @@ def _crossings(rule: Rule, rules: Rules, seen: _Looks, allowed: npt.NDArray[np.b
     fits, found = _fits(rule, rules, seen), []
     for i, there in fits.items():
         for at, inwards in crossings(rules.lines[rule.line], seen, i):
-            if allowed[at] and there[at] and rule.way in ("", "inwards" if inwards else "outwards"):
-                time = float(seen.times[at])
+            look = seen.own[i].start + at
+            if allowed[look] and there[at] and rule.way in ("", "inwards" if inwards else "outwards"):
+                time = float(seen.times[look])
                 found.append(Held(rule.name, max(time - STEP, 0.0), time + STEP, (seen.tracks[i].id,)))
     if rule.count == 1:
         return found
@@ -489,14 +554,13 @@ def counts(rules: Rules, tracks: Sequence[Track], duration: float, *, aspect: fl
             there = {i: inside(seen.feet[i], zone) for i in seen.of(kind)}
             runs = {i: _runs(t, round(BREAK / STEP)) for i, t in there.items()}
             visits = [(i, first, last) for i, own in runs.items() for first, last in own]
-            known = {i: np.flatnonzero(np.isfinite(seen.heights[i])) for i in there}
             rows.append(
                 {
                     "zone": name,
                     "kind": kind,
-                    "entered": sum(first > known[i][0] for i, first, _ in visits),
-                    "left": sum(last < known[i][-1] for i, _, last in visits),
-                    "most": int(np.max(np.sum(list(there.values()), axis=0))) if there else 0,
+                    "entered": sum(first > 0 for _, first, _ in visits),
+                    "left": sum(last < len(there[i]) - 1 for i, _, last in visits),
+                    "most": int(seen.count(there).max()),
                     "dwell": round(float(np.mean([(last - first + 1) * STEP for _, first, last in visits])), 2)
                     if visits
                     else 0.0,
@@ -506,6 +570,18 @@ def counts(rules: Rules, tracks: Sequence[Track], duration: float, *, aspect: fl
             ways = [inwards for i in seen.of(kind) for _, inwards in crossings(line, seen, i)]
             rows.append({"line": name, "kind": kind, "inwards": sum(ways), "outwards": len(ways) - sum(ways)})
     return rows
+
+
+def occupied(
+    rules: Rules, tracks: Sequence[Track], duration: float, *, aspect: float
+) -> tuple[npt.NDArray[np.float64], dict[tuple[str, str], npt.NDArray[np.int64]]]:
+    """How many people, and vehicles, each zone holds: times [T] (s), STEP apart, and by (zone, kind) counts [T]."""
+    seen = looks(tracks, duration, aspect)
+    found: dict[tuple[str, str], npt.NDArray[np.int64]] = {}
+    for kind in ("people", "vehicles"):
+        for name, zone in rules.zones.items():
+            found[name, kind] = seen.count({i: inside(seen.feet[i], zone) for i in seen.of(kind)})
+    return seen.times, found
 
 
 def applied(rules: Rules, found: Sequence[Held], track: ScoreTrack) -> ScoreTrack:

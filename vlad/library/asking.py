@@ -19,10 +19,13 @@ from vlad.errors import RightsError
 
 from .tables import (
     AnalysisRow,
+    CoverMark,
+    CoverRow,
     ExplanationRow,
     ExportRow,
     Job,
     NoteRow,
+    RulesRow,
     SegmentRow,
     SpanRow,
     TagRow,
@@ -89,13 +92,16 @@ def conditions() -> list[Any]:
     videos, segments = Video.__table__, SegmentRow.__table__
     theirs = select(videos.c.id).where(videos.c.camera.in_(sorted(who.cameras)))
     spans = select(segments.c.id).where(segments.c.video_id.in_(theirs))
-    of_clip = (with_loader_criteria(t, t.video_id.in_(theirs)) for t in (SegmentRow, Job, AnalysisRow))
+    of_clip = (
+        with_loader_criteria(t, t.video_id.in_(theirs)) for t in (SegmentRow, Job, AnalysisRow, CoverRow, CoverMark)
+    )
     of_segment = (
         with_loader_criteria(t, t.segment_id.in_(spans))
         for t in (SpanRow, ExplanationRow, WrongRow, VerdictRow, NoteRow, TagRow)
     )
     return [
         with_loader_criteria(Video, Video.camera.in_(sorted(who.cameras))),
+        with_loader_criteria(RulesRow, RulesRow.camera.in_(sorted(who.cameras))),
         with_loader_criteria(ExportRow, ExportRow.user_id == who.user),  # and see Cases.exports
         *of_clip,
         *of_segment,

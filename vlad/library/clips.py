@@ -23,8 +23,9 @@ from . import asking, audit
 from .asking import check_camera, everything
 from .changes import tell
 from .database import Database, called
+from .jobs import ask
 from .people import People
-from .tables import Job, SegmentRow, Upload, User, Video
+from .tables import AnalysisRow, CoverRow, Job, RulesRow, SegmentRow, Upload, User, Video
 
 FREE = 2 << 30  # bytes of disk that are never used up
 LARGEST = 4 << 30  # bytes of one clip
@@ -218,6 +219,11 @@ class Clips:
                 video.recorded_by = "typed"  # also that nobody knows: then no metadata speaks up again
             elif "zone" in changes and video.recorded_by == "name":
                 video.recorded = from_name(original, video.zone)
+            if changes.keys() & {"camera", "recorded", "zone"}:  # other rules, or another time of day
+                ruled = select(AnalysisRow.id).where(AnalysisRow.video_id == video_id, AnalysisRow.rules.is_not(None))
+                own = select(RulesRow.id).where(RulesRow.camera == video.camera)
+                if session.scalar(ruled) or (session.scalar(own) and video.duration):
+                    ask(session, video_id, "rules", user.name)
             audit.append(session, user.name, "clip changed", video_id, before=before, after=dict(changes))
             tell(session, "video", video_id, video=video_id, by=user.name)
 
@@ -231,9 +237,10 @@ class Clips:
 
     def clip(self, video_id: str) -> Path:
         """Where a clip lies. Raises InputError for what is no id, OutputError while a storage brings it."""
-        return self._found("clips", video_id)
+        return self.found("clips", video_id)
 
-    def _found(self, part: str, video_id: str, suffix: str = "") -> Path:
+    def found(self, part: str, video_id: str, suffix: str = "") -> Path:
+        """Where a file of a clip lies, brought here where only the storage has it. Raises MissingError for what is no id, OutputError."""
         who = asking.now()
         name = f"{part}/{known(video_id)}{suffix}"
         return self.database.shelf.found(name, who.patience if who.user else None)  # a worker waits
@@ -250,19 +257,9 @@ class Clips:
 
         return re.sub(folder, "", re.sub(places, name, words))
 
-    def sheet(self, video_id: str) -> Path:
-        """Where a clip's thumbnails lie, if there are any. Raises InputError for what is no id."""
-        self._found("sheets", video_id, ".json")  # its facts lie beside it
-        return self._found("sheets", video_id, ".jpg")
-
-    def put_sheet(self, video_id: str) -> None:
-        """A sheet that was made is there for other machines too. Raises OutputError."""
-        for suffix in (".jpg", ".json"):
-            self.database.shelf.put(f"sheets/{known(video_id)}{suffix}")
-
     def embeddings(self, video_id: str) -> Path:
         """Where the embeddings of a clip's snippets lie, if there are any. Raises InputError for what is no id."""
-        return self._found("embeddings", video_id, ".npy")
+        return self.found("embeddings", video_id, ".npy")
 
     def features(self, video_id: str) -> Path:
         """The folder of what was computed of a clip, to be taken up again by another analysis. Raises InputError for what is no id."""
@@ -294,13 +291,10 @@ class Clips:
                 tell(session, "job", job.id, video=video_id, by=user.name)
             audit.append(session, user.name, "removed", video_id, name=video.name)
             tell(session, "video", video_id, video=video_id, by=user.name)
-        own = (
-            "clips/{}",
-            "sheets/{}.jpg",
-            "sheets/{}.json",
-            "embeddings/{}.npy",
-            "features/{}",
-        )
+            cover = session.scalar(select(CoverRow.version).where(CoverRow.video_id == video_id))
+        own = ["clips/{}", "sheets/{}.jpg", "sheets/{}.json", "embeddings/{}.npy", "features/{}"]
+        if cover is not None:
+            own += [f"covered/{{}}.c{cover}.mp4", f"sheets/{{}}.c{cover}.jpg", f"sheets/{{}}.c{cover}.json"]
         for name in own:
             with suppress(OSError, OutputError):  # what cannot be removed now is a stray, which the next sweep takes
                 self.database.shelf.remove(name.format(video_id))
@@ -309,7 +303,7 @@ class Clips:
         """Remove files that no clip that is here and no upload under way owns; how many went, and how many could not be removed."""
         gone = left = 0
         shelf = self.database.shelf
-        parts = ("clips", "sheets", "embeddings", "features", "uploads")
+        parts = ("clips", "sheets", "covered", "embeddings", "features", "uploads")
         names = [name for part in parts for name in shelf.names(part)]
         with (
             self.database.write() as session

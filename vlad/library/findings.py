@@ -9,25 +9,30 @@ import json
 import os
 import time
 import zlib
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sqlalchemy import delete, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, undefer
 
 from vlad.errors import ConflictError, MissingError
+from vlad.segments import iou
 from vlad.types import Analysis, Explanation, ScoreTrack, Segment, Track
 from vlad.wording import reading
 
 from . import audit
 from .changes import tell
 from .clips import known
+from .covering import want
 from .database import Database
 from .tables import AnalysisRow, ExplanationRow, NoteRow, SegmentRow, SpanRow, TagRow, VerdictRow, Video, WrongRow
 
 Floats = npt.NDArray[np.float32]
+Ruled = dict[str, Any]  # see AnalysisRow
+SAME = 0.5  # of two spans' union that they share to be one moment
 
 
 class Findings:
@@ -37,11 +42,12 @@ class Findings:
         self.database = database
 
     def keep(
-        self, video_id: str, analysis: Analysis, embeddings: Floats | None = None, embedder: str = ""
-    ) -> list[str]:
+        self, video_id: str, analysis: Analysis, embeddings: Floats | None = None, embedder: str = "", rules: Ruled | None = None
+    ) -> list[str]:  # fmt: skip
         """The analysis of a clip, in place of an older one; ids of its segments. Segments that somebody decided on stay.
 
-        embeddings: unit vectors float32 [T, D] of its snippets, for search; embedder: of what encoder.
+        embeddings: unit vectors float32 [T, D] of its snippets, for search; embedder: of what encoder. rules: what of the camera's held, see AnalysisRow; the
+        analysis' segments heed it, its scores do not.
         """
         t = analysis.track
         with self.database.write() as session:
@@ -57,8 +63,10 @@ class Findings:
             row.labels, row.made_by, row.created = list(t.labels), dict(analysis.made_by), time.time()
             row.summary, row.embedder = asdict(analysis.summary) if analysis.summary else None, embedder
             row.tracks = zlib.compress(json.dumps([_plain(k) for k in analysis.tracks]).encode())
+            row.rules = rules
             session.add(row)
-            ids = _replace(session, video_id, analysis)
+            ids = _replace(session, video_id, analysis, rules)
+            want(session, video_id)
             tell(session, "video", video_id, video=video_id)
         if embeddings is not None:
             name = f"embeddings/{known(video_id)}.npy"
@@ -68,6 +76,48 @@ class Findings:
             os.replace(part, here)
             self.database.shelf.put(name)
         return ids
+
+    def checked(self, video_id: str, segments: Sequence[Segment], rules: Ruled | None, seen: float) -> bool:
+        """Newer rules on an analysis that was there at `seen`: its scores stay, and segments that a person decided on or touched; False where a newer analysis came.
+
+        segments: those that scores and rules give together. One of them that shares most of its span with one that stays is that one.
+        """
+        with self.database.write() as session:
+            row = session.scalars(select(AnalysisRow).where(AnalysisRow.video_id == video_id)).first()
+            if row is None or row.created != seen:
+                return False
+            row.rules = rules
+            track = track_in(session, video_id)
+            here = select(SegmentRow).where(SegmentRow.video_id == video_id, SegmentRow.gone.is_(None))
+            rows = list(session.scalars(here))
+            touched = _touched(session, [r.id for r in rows])
+            stay = [r for r in rows if _is_kept(r, touched) or r.model_start is not None or r.origin == "person"]
+            same = {_models_span(r): r for r in rows if r not in stay}
+            for r in stay:
+                r.rules = names_in(rules, r.start, r.end)
+            for s in segments:
+                if any(iou((s.start, s.end), (r.start, r.end)) >= SAME for r in stay):
+                    continue
+                found = same.pop((round(s.start, 3), round(s.end, 3)), None) or SegmentRow(video_id=video_id)
+                _refresh(found, s, track)
+                found.rules = names_in(rules, s.start, s.end)
+                session.add(found)
+                session.flush()
+                tell(session, "segment", found.id, video=video_id)
+            for r in same.values():
+                session.execute(delete(ExplanationRow).where(ExplanationRow.segment_id == r.id))
+                session.delete(r)
+            tell(session, "video", video_id, video=video_id)
+            return True
+
+    def analysis(self, video_id: str) -> AnalysisRow:
+        """What is kept of a clip's analysis, its rules too. Raises ConflictError where there is none."""
+        with self.database.read() as session:
+            rows = select(AnalysisRow).where(AnalysisRow.video_id == video_id).options(undefer(AnalysisRow.rules))
+            row = session.scalars(rows).first()
+        if row is None:
+            raise ConflictError("video: not analysed yet")
+        return row
 
     def explain(self, segment_id: str, explanation: Explanation, user: str) -> None:
         """Other words for a segment; those before stay in its history."""
@@ -172,7 +222,14 @@ def _say(session: Session, row: SegmentRow, explanation: Explanation, by: str) -
     tell(session, "segment", row.id, video=row.video_id, by=by)
 
 
-def _replace(session: Session, video_id: str, analysis: Analysis) -> list[str]:
+def names_in(rules: Ruled | None, start: float, end: float) -> list[str]:
+    """Which rules held between two times (s), by their first span."""
+    return list(
+        dict.fromkeys(h["rule"] for h in (rules or {}).get("held", ()) if h["start"] < end and h["end"] > start)
+    )
+
+
+def _replace(session: Session, video_id: str, analysis: Analysis, rules: Ruled | None) -> list[str]:
     """The segments of a newer analysis, in place of those that no person touched."""
     said = {e.segment: e for e in analysis.explanations}
     here = select(SegmentRow).where(
@@ -184,6 +241,7 @@ def _replace(session: Session, video_id: str, analysis: Analysis) -> list[str]:
     for s in analysis.segments:
         row = same.pop((round(s.start, 3), round(s.end, 3)), None) or SegmentRow(video_id=video_id)
         _refresh(row, s, analysis.track)
+        row.rules = names_in(rules, row.start, row.end)
         session.add(row)
         session.flush()
         if s in said:
@@ -194,12 +252,17 @@ def _replace(session: Session, video_id: str, analysis: Analysis) -> list[str]:
     for row in same.values():
         if row.model_start is not None:  # a person corrected its span or class: that outlives an analysis
             continue
-        if row.id in touched or row.exported is not None or row.assigned or row.adopted:
+        if _is_kept(row, touched):
             row.gone = time.time()
         else:
             session.execute(delete(ExplanationRow).where(ExplanationRow.segment_id == row.id))
             session.delete(row)
     return ids
+
+
+def _is_kept(row: SegmentRow, touched: set[str]) -> bool:
+    """Whether somebody said something of a segment, or did something with it."""
+    return row.id in touched or row.exported is not None or bool(row.assigned) or bool(row.adopted)
 
 
 def _refresh(row: SegmentRow, s: Segment, track: ScoreTrack) -> None:

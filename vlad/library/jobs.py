@@ -1,4 +1,4 @@
-"""The queue of analyses: each job is claimed once, beats while it is worked on, and comes back where its worker died.
+"""The queue of work on clips: each job is claimed once, beats while it is worked on, and comes back where its worker died.
 
 In: names of workers. Out: jobs. Only what the clip may have done counts as a try: a worker that ended while its server lived (`died`). A worker that falls
 silent, since its machine or its server is gone, gives its job back (`revive`, `release`). A job that ended its worker TRIES times has failed, the last time alone.
@@ -31,14 +31,16 @@ class Jobs:
         self.database = database
 
     def claim(self, worker: str) -> Job | None:
-        """The oldest waiting job, now this worker's; None where there is none, or one on its last try has to be alone."""
+        """The oldest waiting job, covers after all others and the newest of them first, now this worker's; None where there is none, or one on its last try has to be alone."""
         last = TRIES - 1
         with self.database.write() as session:
             under_way = list(session.scalars(select(Job.attempts).where(Job.status == "running")))
             if any(tried >= last for tried in under_way):
                 return None
-            waiting = select(Job).where(Job.status == "queued").order_by(Job.created, Job.id).limit(1)
-            job = session.scalars(waiting).first()
+            waiting = select(Job).where(Job.status == "queued").limit(1)
+            others = waiting.where(Job.kind != "cover").order_by(Job.created, Job.id)
+            covers = waiting.where(Job.kind == "cover").order_by(Job.created.desc(), Job.id)
+            job = session.scalars(others).first() or session.scalars(covers).first()
             if job is None or (under_way and job.attempts >= last):
                 return None
             job.status, job.worker = "running", worker
@@ -96,8 +98,8 @@ class Jobs:
             video = session.get(Video, video_id)
             if video is None or video.removed is not None:
                 raise MissingError("video: no such id")
-            waiting = select(Job).where(Job.video_id == video_id, Job.status.in_(("queued", "running")))
-            if session.scalars(waiting).first():
+            waiting = (Job.video_id == video_id, Job.kind == "analysis", Job.status.in_(("queued", "running")))
+            if session.scalars(select(Job).where(*waiting)).first():
                 raise ConflictError(f"{video.name}: is in the queue already")
             job = Job(video_id=video_id, settings=settings or {})
             session.add(job)
@@ -133,6 +135,16 @@ class Jobs:
                 job.lost += 1
                 _back(session, job, f"its worker fell silent {job.lost} times" if job.lost >= LOST else "")
             return len(found)
+
+
+def ask(session: Session, video_id: str, kind: str, by: str = "") -> None:
+    """Work of a kind on a clip, unless some waits already: one that is under way may have begun before what is asked for."""
+    waiting = (Job.video_id == video_id, Job.kind == kind, Job.status == "queued")
+    if session.scalar(select(Job.id).where(*waiting).limit(1)) is None:
+        job = Job(video_id=video_id, kind=kind)
+        session.add(job)
+        session.flush()
+        tell(session, "job", job.id, video=video_id, by=by)
 
 
 def _running(session: Session, which: ColumnElement[bool]) -> list[Job]:

@@ -88,7 +88,7 @@ class Listing:
         """Clips by id."""
         with self.database.read() as session:
             videos = {v.id: v for v in session.scalars(select(Video).where(Video.id.in_(ids)))}
-            newest = select(Job).where(Job.video_id.in_(ids)).order_by(Job.created)
+            newest = select(Job).where(Job.video_id.in_(ids), Job.kind == "analysis").order_by(Job.created)
             jobs = {j.video_id: j for j in session.scalars(newest)}
             made = select(AnalysisRow.video_id, AnalysisRow.made_by).where(AnalysisRow.video_id.in_(ids))
             warnings = {i: tuple(map(str, by.get("warnings", ()))) for i, by in session.execute(made)}
@@ -188,7 +188,7 @@ def _moments(begin: float, end: float) -> list[float]:
 
 def _newest_jobs() -> Select[Any]:
     place = func.row_number().over(partition_by=Job.video_id, order_by=(Job.created.desc(), Job.id))
-    ranked = select(Job.video_id, Job.status, place.label("place")).subquery()
+    ranked = select(Job.video_id, Job.status, place.label("place")).where(Job.kind == "analysis").subquery()
     return select(ranked.c.video_id, ranked.c.status).where(ranked.c.place == 1)
 
 

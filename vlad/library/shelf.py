@@ -27,10 +27,11 @@ from vlad.errors import InputError, OutputError
 SHARED = (
     "clips",
     "sheets",
+    "covered",
     "embeddings",
     "exports",
 )  # what other machines need too; the rest is on its way, or can be computed again
-FIXED = ("clips", "exports")  # files that never change once they are there
+FIXED = ("clips", "covered", "exports")  # files that never change once they are there
 LISTED = 5.0  # seconds for which a list of the storage is believed
 LATELY = 3600.0  # seconds for which a copy that was used is not removed
 OPTIONS: Mapping[str, Mapping[str, Any]] = {

@@ -11,6 +11,7 @@
     listing.py    clips in pages, with what was found; days
     logbook.py    the log, to be read
     cases.py      evidence that was handed out
+    places.py     zones, lines and rules of cameras                        covering.py  who is covered in what leaves, and who sees originals
 
 In: a URL or a folder. Out: the rooms' calls, each by its own name. Nothing is done here.
 """
@@ -22,6 +23,7 @@ from pathlib import Path
 from .cases import Cases
 from .changes import Changes
 from .clips import Clips
+from .covering import Covering
 from .database import Database
 from .findings import Findings
 from .groups import Groups
@@ -30,6 +32,7 @@ from .jobs import Jobs
 from .listing import Listing
 from .logbook import Log
 from .people import People
+from .places import Places
 from .queue import Queue
 from .remarks import Remarks
 from .review import Review
@@ -71,8 +74,8 @@ class Library:
         )
         self.by_name = clips.by_name
         self.sweep = clips.sweep
-        self.clip, self.sheet, self.embeddings, self.part = clips.clip, clips.sheet, clips.embeddings, clips.part
-        self.features, self.put_sheet = clips.features, clips.put_sheet
+        self.clip, self.embeddings, self.part = clips.clip, clips.embeddings, clips.part
+        self.features = clips.features
 
         self.uploads, self.drop_upload, self.edit, self.taken = (
             clips.uploads,
@@ -93,6 +96,27 @@ class Library:
         self.keep, self.track, self.embedder = findings.keep, findings.track, findings.embedder
         self.tracks = findings.tracks
         self.explain, self.explained, self.explanations = findings.explain, findings.explained, findings.explanations
+
+        self.checked, self.analysis = findings.checked, findings.analysis
+
+        places = Places(database)
+        self.rules, self.rules_versions, self.save_rules = places.rules, places.rules_versions, places.save_rules
+        self.clips_to_check, self.check_clips = places.clips_to_check, places.check_clips
+
+        covering = Covering(database, clips)
+        self.privacy, self.set_privacy, self.set_originals = (
+            covering.privacy,
+            covering.set_privacy,
+            covering.set_originals,
+        )
+        self.shown, self.covered_of = covering.shown, covering.covered_of
+        self.sheet, self.put_sheet = covering.sheet, covering.put_sheet
+        self.cover, self.keep_cover, self.cover_again = covering.cover, covering.keep_cover, covering.cover_again
+        self.mark_cover, self.undo_cover, self.doubtful = (
+            covering.mark_cover,
+            covering.undo_cover,
+            covering.doubtful,
+        )
 
         queue = Queue(database)
         self.page, self.segments, self.segment_ids, self.spans = (

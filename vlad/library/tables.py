@@ -6,7 +6,7 @@ import time
 import uuid
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 
@@ -28,7 +28,7 @@ def _now() -> Mapped[float]:
 
 
 class User(Base):
-    """Who decides. role: reviewer or admin. password: argon2."""
+    """Who decides. role: reviewer or admin. password: argon2. originals: may look at clips as they were recorded, where people are covered."""
 
     __tablename__ = "users"
     id: Mapped[str] = _id()
@@ -37,6 +37,7 @@ class User(Base):
     password: Mapped[str] = mapped_column(Text, default="")
     created: Mapped[float] = _now()
     closed: Mapped[float | None]
+    originals: Mapped[bool] = mapped_column(default=False, server_default=false())
 
 
 class Group(Base):
@@ -101,7 +102,8 @@ class Video(Base):
 
 
 class Job(Base):
-    """One analysis to be made. status: queued, running, done, failed, cancelled. stage: decoding, scoring, explaining.
+    """Work on a clip. kind: analysis, rules (its camera's newest, on the tracks there are), cover (people in it). status: queued, running, done, failed,
+    cancelled. stage: decoding, scoring, explaining, checking, covering.
 
     attempts: how often it ended its worker. lost: how often its worker fell silent.
     """
@@ -109,6 +111,7 @@ class Job(Base):
     __tablename__ = "jobs"
     id: Mapped[str] = _id()
     video_id: Mapped[str] = mapped_column(ForeignKey("videos.id"))
+    kind: Mapped[str] = mapped_column(String(10), default="analysis", server_default="analysis")
     status: Mapped[str] = mapped_column(String(20), default="queued", index=True)
     stage: Mapped[str] = mapped_column(String(20), default="")
     done: Mapped[float] = mapped_column(default=0.0)
@@ -128,7 +131,8 @@ class Job(Base):
 class AnalysisRow(Base):
     """The newest analysis of a video. scores float32 [T], edges float64 [T + 1], classes float32 [T, C], little endian.
 
-    tracks: people and things that were followed, JSON of the analysis's own form, by zlib; fetched only where it is asked for.
+    tracks: people and things that were followed, JSON of the analysis's own form, by zlib; fetched only where it is asked for. rules: {version, held: [{rule, start,
+    end, tracks}]} of the camera's that were checked; scores are the scorer's own, untouched by them.
     """
 
     __tablename__ = "analyses"
@@ -141,6 +145,7 @@ class AnalysisRow(Base):
     made_by: Mapped[dict[str, Any]] = mapped_column(JSON)
     summary: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     tracks: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
+    rules: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), deferred=True)
     embedder: Mapped[str] = mapped_column(Text, default="")
     created: Mapped[float] = _now()
 
@@ -150,6 +155,7 @@ class SegmentRow(Base):
 
     version grows with every change of status, span, class, assignment and adopted sentence. origin: model or person; author: that person's name. start, end, label
     may be a person's; model_*: the model's own where a person changed one of them. label_by: whose class it is, '' for the scorer's. said: what is shown of the newest explanation, to be searched.
+    rules: names of those that held in it.
     """
 
     __tablename__ = "segments"
@@ -176,6 +182,7 @@ class SegmentRow(Base):
     assigned: Mapped[str] = mapped_column(String(200), default="", server_default="")
     adopted: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     said: Mapped[str] = mapped_column(Text, default="", server_default="")
+    rules: Mapped[list[str]] = mapped_column(JSON, default=list, server_default="[]")
     video: Mapped[Video] = relationship()
 
 
@@ -296,11 +303,56 @@ class Guess(Base):
 
 
 class Option(Base):
-    """One setting of the library, which admins change while it runs: the threshold of new analyses, days of retention."""
+    """One setting of the library, which admins change while it runs: the threshold of new analyses, days of retention; in words: who is covered, and how."""
 
     __tablename__ = "options"
     name: Mapped[str] = mapped_column(String(40), primary_key=True)
     value: Mapped[float | None]
+    words: Mapped[str | None] = mapped_column(String(40))
+
+
+class RulesRow(Base):
+    """A version of a camera's zones, lines and rules, in the words of `vlad.rules`; never changed. camera: '' for clips without one."""
+
+    __tablename__ = "rules"
+    __table_args__ = (UniqueConstraint("camera", "version"),)
+    id: Mapped[str] = _id()
+    camera: Mapped[str] = mapped_column(String(200))
+    version: Mapped[int]
+    text: Mapped[str] = mapped_column(Text)
+    by: Mapped[str] = mapped_column(String(200))
+    created: Mapped[float] = _now()
+
+
+class CoverRow(Base):
+    """What is covered in a clip. what, how: see `covering`. version: a number of the covered file's own. places: JSON rows of start, end (s), x, y, width, height
+    (shares), by zlib; found by looking, without what people drew. doubtful: [{start, end, score, box}] that a person has to look at. stale: people drew since.
+    """
+
+    __tablename__ = "covers"
+    id: Mapped[str] = _id()
+    video_id: Mapped[str] = mapped_column(ForeignKey("videos.id"), unique=True)
+    what: Mapped[str] = mapped_column(String(10))
+    how: Mapped[str] = mapped_column(String(10))
+    version: Mapped[int]
+    places: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
+    doubtful: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+    stale: Mapped[bool] = mapped_column(default=False)
+    created: Mapped[float] = _now()
+
+
+class CoverMark(Base):
+    """A person's word on what is covered from start to end (s): box [x, y, width, height] (shares) is to be covered too, None: it is fine. undone: taken back."""
+
+    __tablename__ = "cover_marks"
+    id: Mapped[str] = _id()
+    video_id: Mapped[str] = mapped_column(ForeignKey("videos.id"), index=True)
+    start: Mapped[float]
+    end: Mapped[float]
+    box: Mapped[list[float] | None] = mapped_column(JSON(none_as_null=True))
+    by: Mapped[str] = mapped_column(String(200))
+    created: Mapped[float] = _now()
+    undone: Mapped[float | None]
 
 
 class Change(Base):

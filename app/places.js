@@ -1,0 +1,473 @@
+// Places: zones, lines and rules of a camera, drawn over its picture. What is saved is a version; none is ever overwritten.
+import { api, me, post, put } from "./api.js";
+import { button, choice, el, fault, fill, icon, labelled, options, say, shown, tried } from "./dom.js";
+import { drafts } from "./drafts.js";
+import { calmly, facets, listen } from "./live.js";
+import { go } from "./rooms.js";
+import { Sketch } from "./sketch.js";
+import { taken, written } from "./shapes.js";
+import { plural, when } from "./times.js";
+
+const NONE = "clips without a camera";
+const CLIPS = 20; // of a camera, to take its picture from
+
+export async function start(root) {
+  const places = new Places(root, await me());
+  return { arrive: (params) => places.arrive(params), leave: () => places.sketch.end() };
+}
+
+class Places {
+  constructor(root, user) {
+    Object.assign(this, {
+      root,
+      user,
+      camera: null,
+      seen: 0,
+      state: { shapes: [], rules: [] },
+      saved: "",
+      faults: [],
+      unchecked: 0,
+    });
+    this.sketch = new Sketch(() => this.changed());
+    this.pick = choice([], { onchange: () => go("places", { camera: this.pick.value }) });
+    this.clip = choice([], { onchange: () => this.show() });
+    this.time = el("input", { type: "range", min: "0", max: "1000", value: "500", oninput: calmly(() => this.show()) });
+    this.list = el("ul", { class: "shapelist" });
+    this.rules = el("ul", { class: "rulelist" });
+    this.general = el("ul", { class: "faults" });
+    this.told = el("span", { class: "small", role: "status" });
+    this.save = button("Save", () => this.keep(), { picture: "check", class: "main" });
+    this.apply = button("", () => this.check(), { picture: "refresh-cw" });
+    this.back = button("Discard", () => this.discard(), { picture: "undo-2" });
+    this.versions = el("ul", { class: "versions" });
+    this.text = el("textarea", { class: "yaml", rows: 10, spellcheck: false, "aria-label": "The same as text" });
+    this.ways = el("datalist", { id: "rule-ways" });
+    this.look = calmly(() => this.lint(), 350);
+    this.build();
+    listen((change) => shown(root) && ["video", "all"].includes(change.kind) && this.count());
+  }
+
+  build() {
+    fill(
+      this.root,
+      el(
+        "div",
+        { class: "vlad places" },
+        el(
+          "div",
+          { class: "row tight heading" },
+          el("h2", {}, "Places"),
+          labelled("Camera", this.pick),
+          labelled("Picture of", this.clip),
+          labelled("at", this.time),
+        ),
+        el(
+          "div",
+          { class: "halves" },
+          el(
+            "section",
+            { "aria-label": "Zones and lines" },
+            this.sketch.stage,
+            el(
+              "div",
+              { class: "row tight" },
+              button("New zone", () => this.sketch.begin("zone", this.free("zone")), { picture: "plus" }),
+              button("New line", () => this.sketch.begin("line", this.free("line")), { picture: "plus" }),
+              button("End drawing", () => this.sketch.end(), { picture: "square-check-big" }),
+            ),
+            el(
+              "p",
+              { class: "small" },
+              "A corner is dragged, or moved with the arrows (Shift: further). Enter adds a corner after it, Delete removes it, Escape ends. The arrow on a line says which way is in.",
+            ),
+            this.list,
+          ),
+          el(
+            "section",
+            { "aria-label": "Rules" },
+            el("h3", {}, "Rules"),
+            el(
+              "p",
+              { class: "small" },
+              "A rule is a sentence, such as ",
+              el("q", {}, 'a person in "yard" between 22:00 and 06:00 for 10 s'),
+              ", ",
+              el("q", {}, "two people nearer than 1 body height with speed over 3 for 2 s"),
+              ", ",
+              el("q", {}, 'a vehicle crosses "gate" outwards'),
+              ". While it holds it may raise scores to a value at least, or hold them below one; its name stands with the segment.",
+            ),
+            this.rules,
+            this.ways,
+            button("New rule", () => this.addRule(), { picture: "plus" }),
+            el("div", { role: "status" }, this.general),
+            el("div", { class: "row tight" }, this.save, this.back, this.apply),
+            el("p", {}, this.told),
+            el(
+              "details",
+              {},
+              el("summary", {}, "As text"),
+              this.text,
+              button("Take this text", () => this.take(), { picture: "check" }),
+            ),
+            el("h3", {}, "Versions"),
+            this.versions,
+          ),
+        ),
+      ),
+    );
+  }
+
+  async arrive({ camera }) {
+    await tried(async () => {
+      const { cameras } = await facets(),
+        names = [...new Set([...cameras.filter(Boolean), ...(camera ? [camera] : [])])];
+      options(this.pick, [...names.map((c) => [c, c]), ["", NONE]]);
+      const wanted = camera ?? this.camera ?? names[0] ?? "";
+      this.pick.value = wanted;
+      if (wanted !== this.camera) await this.open(wanted);
+      else await this.count();
+    }, this.root);
+  }
+
+  async open(camera) {
+    this.camera = camera;
+    const [found, clips] = await Promise.all([
+      api("/rules?" + new URLSearchParams({ camera })),
+      api("/videos?" + new URLSearchParams({ camera, count: camera ? String(CLIPS) : "200" })),
+    ]);
+    if (this.camera !== camera) return;
+    this.clips = clips.videos.filter((v) => v.camera === camera && v.duration);
+    options(
+      this.clip,
+      this.clips.slice(0, CLIPS).map((v) => [v.id, v.name]),
+    );
+    this.clip.selectedIndex = this.clips.length ? 0 : -1;
+    this.clip.disabled = this.time.disabled = !this.clips.length;
+    this.show();
+    const kept = drafts.get(`places ${camera}`, "drawn");
+    this.has(found);
+    if (kept) this.restore(JSON.parse(kept));
+    await this.history();
+  }
+
+  /** What the server has is what is edited. */
+  has(found) {
+    this.seen = found.version;
+    this.unchecked = found.unchecked ?? this.unchecked;
+    this.state = taken(found);
+    this.saved = written(this.state);
+    this.faults = [];
+    this.sketch.load(this.state.shapes);
+    this.changed();
+  }
+
+  /** What was drawn here before and not saved. */
+  restore({ state, seen }) {
+    if (written(state) === this.saved) return;
+    Object.assign(this, { state, seen });
+    this.sketch.load(state.shapes);
+    this.changed();
+    say("What you drew here and did not save is still there.");
+  }
+
+  show() {
+    const clip = this.clips.find((v) => v.id === this.clip.value);
+    const at = clip ? ((Number(this.time.value) / 1000) * clip.duration * 0.999).toFixed(2) : 0;
+    this.time.setAttribute("aria-valuetext", `${at} s`);
+    this.sketch.show(clip ? `/api/videos/${clip.id}/frame?t=${at}&v=${clip.covered?.version ?? ""}` : "");
+  }
+
+  free(kind) {
+    const names = new Set(this.state.shapes.map((s) => s.name));
+    for (let n = 1; ; n++) if (!names.has(`${kind} ${n}`)) return `${kind} ${n}`;
+  }
+
+  // what is edited
+
+  changed() {
+    this.lists();
+    this.edited();
+  }
+
+  /** Something was typed or drawn: kept as a draft, and looked at for faults. */
+  edited() {
+    const text = written(this.state),
+      fresh = text !== this.saved;
+    if (this.camera !== null)
+      drafts.set(`places ${this.camera}`, "drawn", fresh ? JSON.stringify({ state: this.state, seen: this.seen }) : "");
+    if (document.activeElement !== this.text) this.text.value = text;
+    this.back.disabled = !fresh;
+    this.buttons();
+    this.look();
+  }
+
+  buttons() {
+    const fresh = written(this.state) !== this.saved;
+    this.save.disabled = !fresh || this.faults.length > 0;
+    this.apply.disabled = fresh || !this.unchecked;
+    this.apply.lastElementChild.textContent = this.unchecked
+      ? `Check ${plural(this.unchecked, "clip")} with them`
+      : "Every clip is checked";
+    const about = this.seen ? `Version ${this.seen} is in use.` : "This camera has no rules yet.";
+    this.told.textContent = fresh ? `${about} What you changed is not saved.` : about;
+  }
+
+  lists() {
+    const { shapes, rules } = this.state,
+      { chosen } = this.sketch;
+    keep(this.list, () =>
+      shapes
+        .filter((s) => s.points.length)
+        .map((shape) =>
+          el(
+            "li",
+            { class: shape === chosen ? "chosen" : "" },
+            button(`${shape === chosen ? "Chosen" : "Choose"}: ${shape.name}`, () => this.point(shape), {
+              picture: "pencil",
+              words: false,
+              "aria-pressed": String(shape === chosen),
+            }),
+            el("span", { class: "small" }, shape.kind),
+            el("input", {
+              value: shape.name,
+              maxLength: 80,
+              "aria-label": `Name of ${shape.name}`,
+              "data-fault": `${shape.kind}s ${shape.name}`,
+              onchange: (event) => this.rename(shape, event.target),
+            }),
+            shape.kind === "line"
+              ? button(`Turn ${shape.name} round`, () => this.sketch.turn(shape), { picture: "repeat", words: false })
+              : null,
+            button(`Remove ${shape.name}`, () => this.sketch.drop(shape), { picture: "trash-2", words: false }),
+          ),
+        ),
+    );
+    keep(this.rules, () => rules.map((rule) => this.row(rule)));
+    const zone = shapes.find((s) => s.kind === "zone")?.name,
+      line = shapes.find((s) => s.kind === "line")?.name;
+    fill(
+      this.ways,
+      [
+        zone ? `a person in "${zone}" for 10 s` : "a person for 10 s",
+        zone ? `3 people in "${zone}"` : "3 people",
+        line ? `a person crosses "${line}" inwards` : null,
+        line ? `a vehicle crosses "${line}" outwards` : null,
+        line ? `two people cross "${line}" inwards within 2 s` : null,
+        "a person down for 3 s",
+        zone ? `a bag left in "${zone}" for 30 s` : "a bag left for 30 s",
+        "a person between 22:00 and 06:00 for 5 s",
+        "two people nearer than 1 body height with speed over 3 for 2 s",
+      ]
+        .filter(Boolean)
+        .map((value) => el("option", { value })),
+    );
+    this.showFaults();
+  }
+
+  point(shape) {
+    this.sketch.choose(shape);
+    this.sketch.over.querySelector(".corner")?.focus();
+  }
+
+  row(rule) {
+    const set = (name) => (event) => {
+      rule[name] = event.target.value;
+      score.disabled = !rule.effect;
+      if (rule.effect && rule.score === "") score.value = rule.score = rule.effect === "raises" ? "0.9" : "0.2";
+      this.edited();
+    };
+    const score = el("input", {
+      type: "number",
+      min: "0",
+      max: "1",
+      step: "0.05",
+      value: rule.score,
+      disabled: !rule.effect,
+      oninput: set("score"),
+    });
+    const effect = choice(
+      [
+        ["", "only names it"],
+        ["raises", "raises scores to"],
+        ["lowers", "holds scores below"],
+      ],
+      { "aria-label": `What ${rule.name} does`, onchange: set("effect") },
+    );
+    effect.value = rule.effect;
+    score.setAttribute("aria-label", `Score of ${rule.name}`);
+    return el(
+      "li",
+      {},
+      el("input", {
+        value: rule.name,
+        maxLength: 80,
+        "aria-label": `Name of rule ${rule.name}`,
+        onchange: (event) => {
+          rule.name = event.target.value.trim();
+          this.changed();
+        },
+      }),
+      el("input", {
+        class: "sentence",
+        value: rule.when,
+        maxLength: 400,
+        list: "rule-ways",
+        "aria-label": `Sentence of ${rule.name}`,
+        "data-fault": `rules ${rule.name}`,
+        oninput: set("when"),
+      }),
+      effect,
+      score,
+      button(
+        `Remove rule ${rule.name}`,
+        () => {
+          this.state.rules.splice(this.state.rules.indexOf(rule), 1);
+          this.changed();
+        },
+        { picture: "trash-2", words: false },
+      ),
+    );
+  }
+
+  addRule() {
+    const names = new Set(this.state.rules.map((r) => r.name));
+    let n = 1;
+    while (names.has(`rule ${n}`)) n++;
+    this.state.rules.push({ name: `rule ${n}`, when: "", effect: "", score: "" });
+    this.changed();
+    this.rules.lastElementChild.querySelector(".sentence").focus();
+  }
+
+  /** Another name, in the sentences too. */
+  rename(shape, input) {
+    const name = input.value.trim().replaceAll('"', ""),
+      taken = this.state.shapes.some((s) => s !== shape && s.name === name && s.kind === shape.kind);
+    if (!name || taken) {
+      fault(input, name ? "Another one is called so." : "Give it a name.");
+      return;
+    }
+    for (const rule of this.state.rules) rule.when = rule.when.replaceAll(`"${shape.name}"`, `"${name}"`);
+    shape.name = name;
+    this.sketch.draw();
+    this.changed();
+  }
+
+  // what is wrong
+
+  async lint() {
+    const text = written(this.state),
+      found = await post("/rules/check", { text });
+    if (text !== written(this.state)) return;
+    const twice = this.state.rules.filter((r, i, all) => all.findIndex((o) => o.name === r.name) < i);
+    this.faults = [
+      ...found.faults,
+      ...twice.map((r) => ({ part: "rules", name: r.name, text: "two rules are called so" })),
+    ];
+    this.showFaults();
+    this.buttons();
+  }
+
+  showFaults() {
+    const left = new Set(this.faults);
+    for (const input of this.root.querySelectorAll("[data-fault]")) {
+      const own = this.faults.filter((f) => `${f.part} ${f.name}` === input.dataset.fault);
+      own.forEach((f) => left.delete(f));
+      fault(input, own.map((f) => f.text).join("; "));
+    }
+    fill(
+      this.general,
+      [...left].map((f) => el("li", { class: "grave" }, [f.part, f.name, f.text].filter(Boolean).join(": "))),
+    );
+  }
+
+  async take() {
+    await tried(async () => {
+      const found = await post("/rules/check", { text: this.text.value });
+      if (found.faults.length) {
+        fault(this.text, found.faults.map((f) => [f.part, f.name, f.text].filter(Boolean).join(": ")).join("; "));
+        return;
+      }
+      fault(this.text);
+      this.text.blur();
+      this.use(found);
+    }, this.root);
+  }
+
+  use(found) {
+    this.state = taken(found);
+    this.sketch.load(this.state.shapes);
+    this.changed();
+  }
+
+  // what is kept
+
+  async keep() {
+    this.sketch.end();
+    const { camera } = this;
+    await tried(async () => {
+      try {
+        const found = await put("/rules", { camera, text: written(this.state), version: this.seen });
+        this.has(found);
+        say(`Version ${found.version} is in use: new clips of this camera are checked with it.`);
+      } catch (error) {
+        if (error.status === 409) {
+          const now = await api("/rules?" + new URLSearchParams({ camera }));
+          this.seen = now.version; // whoever saves again has been told
+          this.saved = written(taken(now));
+          this.edited();
+        }
+        throw error;
+      } finally {
+        await this.history();
+      }
+    }, this.root);
+  }
+
+  discard() {
+    tried(async () => this.has(await api("/rules?" + new URLSearchParams({ camera: this.camera }))), this.root);
+  }
+
+  async history() {
+    const found = await api("/rules/versions?" + new URLSearchParams({ camera: this.camera }));
+    fill(
+      this.versions,
+      found.map((v) =>
+        el(
+          "li",
+          {},
+          icon(v.version === this.seen ? "check" : "clock"),
+          ` ${v.version} by ${v.by}, ${when(v.at)}: ${plural(Object.keys(v.zones).length, "zone")}, ${plural(Object.keys(v.lines).length, "line")}, ${plural(Object.keys(v.rules).length, "rule")} `,
+          v.version === found[0].version
+            ? el("span", { class: "small" }, "in use")
+            : button(`Return to version ${v.version}`, () => this.use(v), { picture: "rotate-ccw", words: false }),
+        ),
+      ),
+    );
+  }
+
+  check() {
+    tried(async () => {
+      const { clips } = await post("/rules/apply", { camera: this.camera });
+      say(`${plural(clips, "clip")} will be checked; no clip is decoded again, and what was decided stays.`);
+      await this.count();
+    }, this.root);
+  }
+
+  async count() {
+    if (this.camera === null) return;
+    const found = await api("/rules?" + new URLSearchParams({ camera: this.camera })).catch(() => null);
+    if (!found) return;
+    this.unchecked = found.unchecked;
+    this.buttons();
+  }
+}
+
+/** Rows anew; where the focus was in one, it goes to the control of the same name. */
+function keep(place, rows) {
+  const had = place.contains(document.activeElement) ? document.activeElement : null,
+    name = had?.getAttribute("aria-label");
+  fill(place, rows());
+  if (had)
+    [...place.querySelectorAll("button, input, select")].find((e) => e.getAttribute("aria-label") === name)?.focus();
+}

@@ -1,0 +1,163 @@
+"""Routes of places: zones, lines and rules of a camera, in versions; what they count in a clip.
+
+In: a camera's name, or a clip's id. Out: the text that is kept and what it says; every fault of a text at once; tables and curves of counts.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, HTTPException, Query, Request, Response
+from pydantic import Field
+
+from vlad.library.tables import RulesRow
+from vlad.report import cell
+from vlad.rules import LONGEST, Rules, counts, look, occupied, parse
+
+from .auth import Reader, Writer
+from .common import Body, Id, library, turn, video_of, viewed
+from .evidence import file_part
+from .limits import DRAFTS
+from .ruled import tracks_of
+
+router = APIRouter(prefix="/api")
+Camera = Annotated[str, Query(max_length=200)]
+POINTS = 240  # of a curve, at most
+COUNTED = ("name", "of", "kind", "entered", "left", "most", "dwell", "inwards", "outwards")
+
+
+class Text(Body):
+    """A text of zones, lines and rules, see `vlad.rules`."""
+
+    text: str = Field(max_length=4 * LONGEST)
+
+
+class NewRules(Text):
+    """A text for a camera, '' for clips without one. version: that it was made from, 0 for none."""
+
+    camera: str = Field(max_length=200)
+    version: int = Field(ge=0, le=10**6)
+
+
+class Whose(Body):
+    """A camera, '' for clips without one."""
+
+    camera: str = Field(max_length=200)
+
+
+def plain(rules: Rules) -> dict[str, Any]:
+    """zones and lines as lists of points, rules as sentences, by name."""
+    effects = {
+        r.name: {k: getattr(r, k) for k in ("raises", "lowers") if getattr(r, k) is not None} for r in rules.rules
+    }
+    return {
+        "zones": {name: points.tolist() for name, points in rules.zones.items()},
+        "lines": {name: points.tolist() for name, points in rules.lines.items()},
+        "rules": {r.name: {"when": r.words, **effects[r.name]} for r in rules.rules},
+    }  # fmt: skip
+
+
+def told(row: RulesRow | None, camera: str) -> dict[str, Any]:
+    """A version; version 0 where a camera has none."""
+    if row is None:
+        return {"camera": camera, "version": 0, "text": "", "by": "", "at": None, "zones": {}, "lines": {}, "rules": {}}
+    read, _ = look(row.text)
+    return {
+        "camera": camera, "version": row.version, "text": row.text, "by": row.by, "at": row.created,
+        **(plain(read) if read else {"zones": {}, "lines": {}, "rules": {}}),
+    }  # fmt: skip
+
+
+@router.get("/rules")
+def rules(request: Request, caller: Reader, camera: Camera = "") -> dict[str, Any]:
+    """A camera's newest version (0: it has none), and of how many clips it was not checked yet."""
+    found = library(request)
+    row = found.rules(camera)
+    return {**told(row, camera), "unchecked": found.clips_to_check(camera) if row else 0}
+
+
+@router.get("/rules/versions")
+def versions(request: Request, caller: Reader, camera: Camera = "") -> list[dict[str, Any]]:
+    """All versions of a camera, newest first."""
+    return [told(row, camera) for row in library(request).rules_versions(camera)]
+
+
+@router.post("/rules/check")
+def check(request: Request, caller: Reader, body: Text) -> dict[str, Any]:
+    """Every fault of a text: part (zones, lines or rules, '' for the text itself), name of the entry, and what is wrong; what it says where none is. Nothing is kept."""
+    with turn(request, DRAFTS):
+        found, faults = look(body.text)
+    empty: dict[str, Any] = {"zones": {}, "lines": {}, "rules": {}}
+    return {"faults": [asdict(f) for f in faults], **(plain(found) if found else empty)}
+
+
+@router.put("/rules")
+def save(request: Request, caller: Writer, body: NewRules) -> dict[str, Any]:
+    """A text as the next version. 409 where somebody saved since `version`, 422 with every fault."""
+    library(request).save_rules(caller.user, body.camera, body.text, body.version)
+    return rules(request, caller, body.camera)
+
+
+@router.post("/rules/apply", status_code=202)
+def apply(request: Request, caller: Writer, body: Whose) -> dict[str, int]:
+    """Check the newest version on the camera's analysed clips: no clip is decoded, scores stay, and what a person decided on; how many clips."""
+    return {"clips": library(request).check_clips(caller.user, body.camera)}
+
+
+def _counted(request: Request, video_id: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What the clip's camera has, and its counts."""
+    video, found = video_of(request, video_id), library(request)
+    row, facts = found.rules(video.camera), video.facts or {}
+    if not video.duration or not facts.get("height"):
+        raise HTTPException(409, "not analysed yet")
+    if row is None:
+        return {"version": 0, "times": [], "curves": []}, []
+    read, tracks = parse(row.text), tracks_of(found.tracks(video_id))
+    aspect = facts["width"] / facts["height"]
+    rows = counts(read, tracks, video.duration, aspect=aspect)
+    times, holds = occupied(read, tracks, video.duration, aspect=aspect)
+    cuts = np.linspace(0, len(times), min(POINTS, len(times)) + 1).astype(int)[:-1]
+    curves = [
+        {"zone": zone, "kind": kind, "values": np.maximum.reduceat(values, cuts).tolist()}
+        for (zone, kind), values in holds.items()
+        if values.any()
+    ]
+    return {"version": row.version, "times": times[cuts].tolist(), "curves": curves}, rows
+
+
+@router.get("/videos/{video_id}/counts")
+def counted(request: Request, caller: Reader, video_id: Id) -> dict[str, Any]:
+    """By the camera's newest zones and lines: rows (entered, left, most at once, dwell in s; crossed which way), and curves of the most at once from each of `times` (s) on."""
+    viewed(request, caller.user.name, video_of(request, video_id).id)
+    more, rows = _counted(request, video_id)
+    return {**more, "rows": rows}
+
+
+@router.get("/videos/{video_id}/counts.csv")
+def counted_csv(request: Request, caller: Reader, video_id: Id) -> Response:
+    """The same rows as a table."""
+    video = video_of(request, video_id)
+    viewed(request, caller.user.name, video.id)
+    out = io.StringIO()
+    table = csv.writer(out)
+    table.writerow(("clip", *COUNTED))
+    for row in _counted(request, video_id)[1]:
+        of = "zone" if "zone" in row else "line"
+        told = {**row, "name": row[of], "of": of}
+        table.writerow([cell(v) for v in (video.name, *(told.get(c, "") for c in COUNTED))])
+    name = f"{file_part(video.name) or 'clip'} counts.csv"
+    ascii_name = name.encode("ascii", "replace").decode().replace("?", "_")
+    headers = {"Content-Disposition": f'attachment; filename="{ascii_name}"', "Cache-Control": "no-store"}
+    return Response(out.getvalue(), media_type="text/csv", headers=headers)
+
+
+@router.get("/videos/{video_id}/rules")
+def held(request: Request, caller: Reader, video_id: Id) -> dict[str, Any]:
+    """What of its camera's rules held in a clip when they were checked: version, and spans {rule, start, end (s), tracks}."""
+    video_of(request, video_id)
+    checked = library(request).analysis(video_id).rules or {"version": 0, "held": []}
+    return {"version": checked["version"], "held": checked["held"]}

@@ -1,0 +1,49 @@
+"""A camera's newest rules on a clip: which held when, and the segments that scores and rules give together.
+
+In: a clip of the library, its scores and tracks. Out: what the library keeps of them (`AnalysisRow.rules`), and segments. Nothing is decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from vlad.clock import known, zone_of
+from vlad.library import Library
+from vlad.library.tables import Video
+from vlad.rules import applied, held, parse
+from vlad.types import ScoreTrack, Segment, Track
+
+Ruled = dict[str, Any]
+
+
+def tracks_of(kept: Sequence[dict[str, Any]]) -> list[Track]:
+    """Tracks as the library keeps them, as the values that the line knows."""
+    return [
+        Track(t["id"], t["label"], np.array(t["times"], float), np.array(t["boxes"], np.float32).reshape(-1, 4), t["score"])
+        for t in kept
+    ]  # fmt: skip
+
+
+def ruled(
+    library: Library, video: Video, track: ScoreTrack, tracks: Sequence[Track], aspect: float,
+    segments: Callable[[ScoreTrack], tuple[Segment, ...]],
+) -> tuple[Ruled, tuple[Segment, ...]] | None:  # fmt: skip
+    """What of the newest rules of a clip's camera holds, and the segments of its scores under them; None where it has no rules.
+
+    Rules with a time of day go by when the clip was recorded, in its own zone, and hold never where nobody knows that. segments: finds them in a timeline.
+    """
+    row = library.rules(video.camera)
+    if row is None:
+        return None
+    rules = parse(row.text)
+    here = zone_of(video.zone) or datetime.now(UTC).astimezone().tzinfo
+    clock = (video.recorded, here) if video.recorded is not None and known(video.recorded) and here else None
+    found = held(rules, tracks, float(track.edges[-1]), aspect=aspect, clock=clock)
+    told = [{**asdict(h), "start": round(h.start, 3), "end": round(h.end, 3), "tracks": list(h.tracks)} for h in found]
+    kept = {"camera": video.camera, "version": row.version, "held": told}
+    return kept, segments(applied(rules, found, track))
