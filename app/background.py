@@ -93,6 +93,7 @@ class Retention:
             if days is not None:
                 self.library.retire(days)
         _, self.strays = self.library.sweep()
+        self.library.sweep_plans()
         self.library.shelf.trim()
 
     def steady(self, now: float, ticks: float) -> bool:

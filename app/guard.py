@@ -174,7 +174,8 @@ def admitted(request: Request) -> Response | None:
 
 def most_of(scope: Scope) -> int:
     """Bytes that the body of a request may have."""
-    return PIECE if scope["method"] == "PUT" and scope["path"].startswith("/api/uploads/") else SMALL
+    large = scope["method"] == "PUT" and scope["path"].startswith(("/api/uploads/", "/api/plans"))
+    return PIECE if large else SMALL
 
 
 async def _answer(send: Send, status: int, words: str, *, later: str | None = None) -> None:

@@ -15,6 +15,7 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 from pydantic import Field
 
 from vlad.library.tables import RulesRow
+from vlad.place import Place
 from vlad.report import cell
 from vlad.rules import LONGEST, Rules, counts, look, occupied, parse
 
@@ -26,6 +27,7 @@ from .ruled import tracks_of
 
 router = APIRouter(prefix="/api")
 Camera = Annotated[str, Query(max_length=200)]
+EMPTY: dict[str, Any] = {"zones": {}, "lines": {}, "rules": {}, "place": None, "background": ""}
 POINTS = 240  # of a curve, at most
 COUNTED = ("name", "of", "kind", "entered", "left", "most", "dwell", "inwards", "outwards")
 
@@ -50,7 +52,7 @@ class Whose(Body):
 
 
 def plain(rules: Rules) -> dict[str, Any]:
-    """zones and lines as lists of points, rules as sentences, by name."""
+    """zones and lines as lists of points, rules as sentences, by name; place: its points and its error in words, None; background: as text, ''."""
     effects = {
         r.name: {k: getattr(r, k) for k in ("raises", "lowers") if getattr(r, k) is not None} for r in rules.rules
     }
@@ -58,17 +60,27 @@ def plain(rules: Rules) -> dict[str, Any]:
         "zones": {name: points.tolist() for name, points in rules.zones.items()},
         "lines": {name: points.tolist() for name, points in rules.lines.items()},
         "rules": {r.name: {"when": r.words, **effects[r.name]} for r in rules.rules},
+        "place": _place(rules.place) if rules.place else None,
+        "background": rules.background.text() if rules.background else "",
+    }  # fmt: skip
+
+
+def _place(place: Place) -> dict[str, Any]:
+    points = [[a, b] for a, b in zip(place.picture.tolist(), place.plan.tolist(), strict=True)]
+    return {
+        "points": points, "origin": place.origin, "bearing": place.bearing, "told": place.describe(),
+        "plan": asdict(place.drawing) if place.drawing else None,
     }  # fmt: skip
 
 
 def told(row: RulesRow | None, camera: str) -> dict[str, Any]:
     """A version; version 0 where a camera has none."""
     if row is None:
-        return {"camera": camera, "version": 0, "text": "", "by": "", "at": None, "zones": {}, "lines": {}, "rules": {}}
+        return {"camera": camera, "version": 0, "text": "", "by": "", "at": None, **EMPTY}
     read, _ = look(row.text)
     return {
         "camera": camera, "version": row.version, "text": row.text, "by": row.by, "at": row.created,
-        **(plain(read) if read else {"zones": {}, "lines": {}, "rules": {}}),
+        **(plain(read) if read else EMPTY),
     }  # fmt: skip
 
 
@@ -91,8 +103,7 @@ def check(request: Request, caller: Reader, body: Text) -> dict[str, Any]:
     """Every fault of a text: part (zones, lines or rules, '' for the text itself), name of the entry, and what is wrong; what it says where none is. Nothing is kept."""
     with turn(request, DRAFTS):
         found, faults = look(body.text)
-    empty: dict[str, Any] = {"zones": {}, "lines": {}, "rules": {}}
-    return {"faults": [asdict(f) for f in faults], **(plain(found) if found else empty)}
+    return {"faults": [asdict(f) for f in faults], **(plain(found) if found else EMPTY)}
 
 
 @router.put("/rules")

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from vlad.background import Background
 from vlad.clock import known, zone_of
+from vlad.elsewhere import Spans, words
 from vlad.library import Library
 from vlad.library.tables import Video
 from vlad.rules import applied, held, parse
@@ -31,11 +33,12 @@ def tracks_of(kept: Sequence[dict[str, Any]]) -> list[Track]:
 
 def ruled(
     library: Library, video: Video, track: ScoreTrack, tracks: Sequence[Track], aspect: float,
-    segments: Callable[[ScoreTrack], tuple[Segment, ...]],
+    segments: Callable[[ScoreTrack], tuple[Segment, ...]], elsewhere: Callable[[Background], Spans],
 ) -> tuple[Ruled, tuple[Segment, ...]] | None:  # fmt: skip
     """What of the newest rules of a clip's camera holds, and the segments of its scores under them; None where it has no rules.
 
-    Rules with a time of day go by when the clip was recorded, in its own zone, and hold never where nobody knows that. segments: finds them in a timeline.
+    Rules with a time of day go by when the clip was recorded, in its own zone, and hold never where nobody knows that. segments: finds them in a timeline;
+    elsewhere: spans in which the camera was moved from where a background says that it looks, in which no rule holds.
     """
     row = library.rules(video.camera)
     if row is None:
@@ -43,7 +46,9 @@ def ruled(
     rules = parse(row.text)
     here = zone_of(video.zone) or datetime.now(UTC).astimezone().tzinfo
     clock = (video.recorded, here) if video.recorded is not None and known(video.recorded) and here else None
-    found = held(rules, tracks, float(track.edges[-1]), aspect=aspect, clock=clock)
+    spans = elsewhere(rules.background) if rules.background else ()
+    away = [(start, end) for state, start, end in spans if state == "moved"]
+    found = held(rules, tracks, float(track.edges[-1]), aspect=aspect, clock=clock, paused=away)
     told = [{**asdict(h), "start": round(h.start, 3), "end": round(h.end, 3), "tracks": list(h.tracks)} for h in found]
-    kept = {"camera": video.camera, "version": row.version, "held": told}
+    kept = {"camera": video.camera, "version": row.version, "held": told, "elsewhere": [list(s) for s in spans], "warnings": [words(*s) for s in spans]}  # fmt: skip
     return kept, segments(applied(rules, found, track))

@@ -23,7 +23,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vlad.anonymise import anonymise
+from vlad.background import Background
 from vlad.config import Settings, make_settings
+from vlad.elsewhere import Spans, looked_elsewhere
 from vlad.errors import ConflictError, VladError
 from vlad.explainers.explain import PromptedExplainer
 from vlad.library import Library
@@ -148,7 +150,8 @@ class Worker:
         self._date(job.video_id)
         analysis = analyzer.flagged(features, video, warnings)
         checked = ruled(
-            self.library, self._video(job.video_id), analysis.track, analysis.tracks, video.width / video.height, lambda t: analyzer.segments(t)
+            self.library, self._video(job.video_id), analysis.track, analysis.tracks, video.width / video.height, lambda t: analyzer.segments(t),
+            lambda b: looked_elsewhere(b, path, video.duration, self.settings),
         )  # fmt: skip
         analysis = replace(analysis, segments=checked[1]) if checked else analysis
         rules = checked[0] if checked else None
@@ -170,7 +173,7 @@ class Worker:
             self.library.explained(ids[i], said)
 
     def _check(self, job: Job, pulse: Pulse) -> None:
-        """The camera's newest rules on what was found in a clip before: as they were found then, without decoding it."""
+        """The camera's newest rules on what was found in a clip before: as they were found then, without decoding it, but for a few pictures where they have a background."""
         pulse.tell("checking", 0, None)
         video, row, track = (
             self._video(job.video_id),
@@ -179,7 +182,12 @@ class Worker:
         )
         tracks, facts = tracks_of(self.library.tracks(job.video_id)), video.facts or {}
         segments = self._as_before(row.made_by).segments
-        found = ruled(self.library, video, track, tracks, facts["width"] / facts["height"], segments)
+
+        def elsewhere(before: Background) -> Spans:
+            """Where nobody looked before, a few pictures are."""
+            return looked_elsewhere(before, self.library.clip(video.id), float(track.edges[-1]), self.settings)
+
+        found = ruled(self.library, video, track, tracks, facts["width"] / facts["height"], segments, elsewhere)
         rules, spans = found or (None, segments(track))
         self.library.checked(job.video_id, spans, rules, row.created)
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,6 +22,7 @@ import numpy.typing as npt
 
 from vlad.activity import VERSION as ACTIVITY
 from vlad.config import Settings, make_settings
+from vlad.elsewhere import words as elsewhere
 from vlad.errors import InputError, SettingsError
 from vlad.prompting import load_prompt
 from vlad.segments import find_segments
@@ -60,7 +60,6 @@ EMPTY, AROUND = (
     15,
     60.0,
 )  # pictures of which the empty scene is made, and seconds before and after a segment from which they are
-CHECKED, CHECKS = 60.0, 24  # seconds after which a camera is compared with its background again, and at most how often
 CLOSER = 8.0  # seconds of a segment that are looked at more closely
 ENTER, LEAVE = 0.5, 0.4  # score at which a segment opens, and the share of it down to which it extends
 Progress = Callable[[str, float, float | None], None]
@@ -151,7 +150,7 @@ class Analyzer:
             from vlad.rules import applied
 
             track = applied(self._rules(), self.held(video), track)
-            warnings = [*warnings, *(_elsewhere(*span) for span in self.looked_elsewhere(video))]
+            warnings = [*warnings, *(elsewhere(*span) for span in self.looked_elsewhere(video))]
         segments = self.segments(track)
         tracks = self.tracks(video, segments)
         return Analysis(video, track, segments, (), self._made_by(features, warnings), tracks=tracks)
@@ -270,18 +269,10 @@ class Analyzer:
         if before is None:
             return ()
         if self._elsewhere is None or self._elsewhere[0] != video.sha256:
-            from vlad.background import compared, described
+            from vlad.elsewhere import looked_elsewhere
 
-            edges = np.linspace(0, video.duration, min(CHECKS, int(video.duration // CHECKED) + 1) + 1)
-            found: list[tuple[str, float, float]] = []
-            for start, end in pairwise(edges.tolist()):
-                pictures = frames_at(video.path, _spread(start, end, PICTURES), self.settings, size=THUMBNAIL)
-                state, _ = compared(before, described(pictures))
-                if state != "same" and found and found[-1][0] == state and found[-1][2] == start:
-                    found[-1] = (state, found[-1][1], end)
-                elif state != "same":
-                    found.append((state, start, end))
-            self._elsewhere = video.sha256, tuple(found)
+            found = looked_elsewhere(before, video.path, video.duration, self.settings)
+            self._elsewhere = video.sha256, found
         return self._elsewhere[1]
 
     def _look_closer(self, video: Video, segment: Segment) -> tuple[Sighting, ...]:
@@ -585,12 +576,6 @@ class Analyzer:
             | dict(zip(("enter", "leave"), self._thresholds(), strict=True)),
             "warnings": list(warnings),
         }
-
-
-def _elsewhere(state: str, start: float, end: float) -> str:
-    if state == "moved":
-        return f"the camera was moved ({start:.0f} to {end:.0f} s): rules, zones and metres pause; draw them anew and run `vlad place reference`"
-    return f"the picture is unlike the rules' background ({start:.0f} to {end:.0f} s): turned away, covered, or another light; rules went on"
 
 
 def _with_rules(explanation: Explanation, rules: Sequence[Held]) -> Explanation:

@@ -6,6 +6,7 @@ where tracks are on the plan, and GeoJSON of them. Only what stands on the groun
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -24,14 +25,25 @@ FAR = (
 )
 STEP = 0.25  # seconds between two places of a path
 EARTH = 6_371_008.8  # metres, the mean radius
+LARGEST = 1e5  # metres of a plan's sides
+PICTURE = re.compile(r"[0-9a-f]{32}")
 Points = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A floor plan's picture, by the name that a library keeps it by, and its sides in metres; the plan's [0, 0] is its lower left corner, y goes up."""
+
+    picture: str
+    width: float
+    height: float
 
 
 @dataclass(frozen=True, eq=False)
 class Place:
     """matrix: float64 [3, 3], shares of the picture to metres. picture, plan: the points [N, 2]. error: root of the mean square, m; 0 by construction with four.
     left_out: the same where each point is foretold by the others, m, None with four. origin: latitude and longitude of the plan's [0, 0], None for unknown;
-    bearing: degrees from north to the plan's y axis, clockwise."""
+    bearing: degrees from north to the plan's y axis, clockwise. drawing: of the plan, None where there is none."""
 
     matrix: Points
     picture: Points
@@ -40,6 +52,7 @@ class Place:
     left_out: float | None
     origin: tuple[float, float] | None = None
     bearing: float = 0.0
+    drawing: Drawing | None = None
 
     def metres(self, points: Points) -> Points:
         """Places [N, 2] on the plan of points of the picture; nan above the horizon, and far beyond the given points."""
@@ -81,10 +94,10 @@ def _mapped(matrix: Points, points: Points) -> tuple[Points, Points]:
 
 
 def parse(value: Any) -> Place:
-    """A place of a YAML table: points, and perhaps origin and bearing. Raises ValueError with every fault."""
-    if not isinstance(value, dict) or not set(value) <= {"points", "origin", "bearing"}:
+    """A place of a YAML table: points, and perhaps origin, bearing and plan (its drawing). Raises ValueError with every fault."""
+    if not isinstance(value, dict) or not set(value) <= {"points", "origin", "bearing", "plan"}:
         raise ValueError(
-            "expected a table of points: [[[x, y], [metres, metres]], ...] and perhaps origin: [latitude, longitude] and bearing: degrees"
+            "expected a table of points: [[[x, y], [metres, metres]], ...] and perhaps origin: [latitude, longitude], bearing: degrees and plan:"
         )
     picture, plan = _pairs(value.get("points"))
     faults = _faults(picture, plan)
@@ -93,11 +106,23 @@ def parse(value: Any) -> Place:
         faults.append("origin: expected [latitude, longitude] in degrees")
     if not _numbers([bearing], 1) or not -360 <= bearing <= 360:
         faults.append("bearing: expected degrees")
+    drawing = value.get("plan")
+    if drawing is not None and not _is_drawing(drawing):
+        faults.append("plan: expected {picture: its name in the library, width: metres, height: metres}")
     if faults:
         raise ValueError("; ".join(faults))
     return fitted(
-        picture, plan, origin=None if origin is None else (float(origin[0]), float(origin[1])), bearing=float(bearing)
-    )
+        picture, plan, origin=None if origin is None else (float(origin[0]), float(origin[1])), bearing=float(bearing),
+        drawing=Drawing(drawing["picture"], float(drawing["width"]), float(drawing["height"])) if drawing else None,
+    )  # fmt: skip
+
+
+def _is_drawing(value: Any) -> bool:
+    if not isinstance(value, dict) or set(value) != {"picture", "width", "height"}:
+        return False
+    sides = [value["width"], value["height"]]
+    named = isinstance(value["picture"], str) and PICTURE.fullmatch(value["picture"]) is not None
+    return named and _numbers(sides, 2) and min(sides) > 0 and max(sides) <= LARGEST
 
 
 def _numbers(value: Any, count: int) -> bool:
@@ -152,7 +177,14 @@ def _area(a: Points, b: Points, c: Points) -> float:
     return float((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])) / 2
 
 
-def fitted(picture: Points, plan: Points, *, origin: tuple[float, float] | None = None, bearing: float = 0.0) -> Place:
+def fitted(
+    picture: Points,
+    plan: Points,
+    *,
+    origin: tuple[float, float] | None = None,
+    bearing: float = 0.0,
+    drawing: Drawing | None = None,
+) -> Place:
     """The homography of pairs of points [N, 2], N at least 4. Raises ValueError where they are of no plane that a camera sees."""
     matrix = _homography(picture, plan)
     side = _mapped(matrix, picture)[1] if matrix is not None else np.zeros(1)
@@ -166,7 +198,7 @@ def fitted(picture: Points, plan: Points, *, origin: tuple[float, float] | None 
         gone = [_left_out(picture, plan, i) for i in range(len(picture))]
         told = [g for g in gone if g is not None]
         left_out = float(np.sqrt(np.mean(np.square(told)))) if told else None
-    return Place(matrix, picture, plan, error, left_out, origin, bearing)
+    return Place(matrix, picture, plan, error, left_out, origin, bearing, drawing)
 
 
 def _homography(picture: Points, plan: Points) -> Points | None:

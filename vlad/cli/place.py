@@ -43,10 +43,8 @@ def reference(
     with verb("vlad.video", "open_video")(clip, settings, size=240) as opened:
         for _ in opened:
             pass
-        times = [opened.video.duration * (k + 0.5) / 9 for k in range(9)]
-    pictures = verb("vlad.video", "frames_at")(clip, times, settings, size=240)
-    found = verb("vlad.background", "described")(pictures)
-    verb("vlad.background", "parse")(found.text())
+        duration = opened.video.duration
+    found = verb("vlad.elsewhere", "reference")(clip, duration, settings)
     lines = [line for line in file.read_text(encoding="utf-8").splitlines() if not line.startswith("background:")]
     try:
         file.write_text("\n".join([*lines, f"background: {found.text()}", ""]), encoding="utf-8")

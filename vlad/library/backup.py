@@ -28,7 +28,7 @@ from .shelf import SHARED
 from .store import Library
 from .tables import Base
 
-FOLDERS = ("clips", "sheets", "covered", "embeddings", "exports", "prompts")
+FOLDERS = ("clips", "sheets", "covered", "embeddings", "exports", "plans", "paths", "prompts")
 LEFT_OUT = {"uploads", "changes", "guesses"}  # what is on its way, what pages follow, and who has to wait
 MANIFEST = "MANIFEST.sha256"
 Tell = Callable[[str], None]

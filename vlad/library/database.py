@@ -37,7 +37,7 @@ PATIENCE = 2.0  # seconds that one of them is waited for
 TURNS = frozenset(
     "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 )  # letters that turn the direction
-PARTS = ("clips", "uploads", "embeddings", "exports", "covered")
+PARTS = ("clips", "uploads", "embeddings", "exports", "covered", "plans", "paths")
 OWN = "library"  # the option that holds a number of the library's own, by which a storage knows whose it is
 
 

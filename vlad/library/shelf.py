@@ -30,8 +30,10 @@ SHARED = (
     "covered",
     "embeddings",
     "exports",
+    "plans",
+    "paths",
 )  # what other machines need too; the rest is on its way, or can be computed again
-FIXED = ("clips", "covered", "exports")  # files that never change once they are there
+FIXED = ("clips", "covered", "exports", "plans")  # files that never change once they are there
 LISTED = 5.0  # seconds for which a list of the storage is believed
 LATELY = 3600.0  # seconds for which a copy that was used is not removed
 OPTIONS: Mapping[str, Mapping[str, Any]] = {

@@ -102,6 +102,7 @@ class Library:
         places = Places(database)
         self.rules, self.rules_versions, self.save_rules = places.rules, places.rules_versions, places.save_rules
         self.clips_to_check, self.check_clips = places.clips_to_check, places.check_clips
+        self.put_plan, self.plan, self.sweep_plans = places.put_plan, places.plan, places.sweep_plans
 
         covering = Covering(database, clips)
         self.privacy, self.set_privacy, self.set_originals = (

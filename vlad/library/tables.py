@@ -132,7 +132,7 @@ class AnalysisRow(Base):
     """The newest analysis of a video. scores float32 [T], edges float64 [T + 1], classes float32 [T, C], little endian.
 
     tracks: people and things that were followed, JSON of the analysis's own form, by zlib; fetched only where it is asked for. rules: {version, held: [{rule, start,
-    end, tracks}]} of the camera's that were checked; scores are the scorer's own, untouched by them.
+    end, tracks}], elsewhere: [[state, start, end]]} of the camera's that were checked; scores are the scorer's own, untouched by them.
     """
 
     __tablename__ = "analyses"
