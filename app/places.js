@@ -3,6 +3,7 @@ import { api, me, post, put } from "./api.js";
 import { button, choice, el, fault, fill, icon, labelled, options, say, shown, tried } from "./dom.js";
 import { drafts } from "./drafts.js";
 import { calmly, facets, listen } from "./live.js";
+import { Ground } from "./ground.js";
 import { go } from "./rooms.js";
 import { Sketch } from "./sketch.js";
 import { taken, written } from "./shapes.js";
@@ -23,12 +24,16 @@ class Places {
       user,
       camera: null,
       seen: 0,
-      state: { shapes: [], rules: [] },
+      state: { shapes: [], rules: [], place: null, background: "" },
       saved: "",
       faults: [],
       unchecked: 0,
     });
     this.sketch = new Sketch(() => this.changed());
+    this.ground = new Ground(() => {
+      this.state.place = this.ground.place;
+      this.edited();
+    });
     this.pick = choice([], { onchange: () => go("places", { camera: this.pick.value }) });
     this.clip = choice([], { onchange: () => this.show() });
     this.time = el("input", { type: "range", min: "0", max: "1000", value: "500", oninput: calmly(() => this.show()) });
@@ -40,6 +45,9 @@ class Places {
     this.apply = button("", () => this.check(), { picture: "refresh-cw" });
     this.back = button("Discard", () => this.discard(), { picture: "undo-2" });
     this.versions = el("ul", { class: "versions" });
+    this.looks = el("span", { class: "small" });
+    this.fix = button("The camera looks as in this clip", () => this.takeBackground(), { picture: "camera" });
+    this.unfix = button("Forget that", () => this.setBackground(""), { picture: "x" });
     this.text = el("textarea", { class: "yaml", rows: 10, spellcheck: false, "aria-label": "The same as text" });
     this.ways = el("datalist", { id: "rule-ways" });
     this.look = calmly(() => this.lint(), 350);
@@ -81,6 +89,9 @@ class Places {
               "A corner is dragged, or moved with the arrows (Shift: further). Enter adds a corner after it, Delete removes it, Escape ends. The arrow on a line says which way is in.",
             ),
             this.list,
+            el("h3", {}, "A camera that was moved"),
+            el("p", {}, this.looks),
+            el("div", { class: "row tight" }, this.fix, this.unfix),
           ),
           el(
             "section",
@@ -114,6 +125,7 @@ class Places {
             this.versions,
           ),
         ),
+        this.ground.element,
       ),
     );
   }
@@ -158,7 +170,12 @@ class Places {
     this.state = taken(found);
     this.saved = written(this.state);
     this.faults = [];
+    this.load();
+  }
+
+  load() {
     this.sketch.load(this.state.shapes);
+    this.ground.load(this.camera, this.state.place);
     this.changed();
   }
 
@@ -166,8 +183,7 @@ class Places {
   restore({ state, seen }) {
     if (written(state) === this.saved) return;
     Object.assign(this, { state, seen });
-    this.sketch.load(state.shapes);
-    this.changed();
+    this.load();
     say("What you drew here and did not save is still there.");
   }
 
@@ -175,7 +191,10 @@ class Places {
     const clip = this.clips.find((v) => v.id === this.clip.value);
     const at = clip ? ((Number(this.time.value) / 1000) * clip.duration * 0.999).toFixed(2) : 0;
     this.time.setAttribute("aria-valuetext", `${at} s`);
-    this.sketch.show(clip ? `/api/videos/${clip.id}/frame?t=${at}&v=${clip.covered?.version ?? ""}` : "");
+    const url = clip ? `/api/videos/${clip.id}/frame?t=${at}&v=${clip.covered?.version ?? ""}` : "";
+    this.sketch.show(url);
+    this.ground.show(url);
+    this.fix.disabled = !clip;
   }
 
   free(kind) {
@@ -210,6 +229,10 @@ class Places {
       ? `Check ${plural(this.unchecked, "clip")} with them`
       : "Every clip is checked";
     const about = this.seen ? `Version ${this.seen} is in use.` : "This camera has no rules yet.";
+    this.unfix.hidden = !this.state.background;
+    this.looks.textContent = this.state.background
+      ? "Every clip is compared with where the camera looked; while it looks elsewhere rules pause, and the clip says so."
+      : "Nobody would notice: take the picture of a clip in which the camera looks where it should, some seconds by day.";
     this.told.textContent = fresh ? `${about} What you changed is not saved.` : about;
   }
 
@@ -359,6 +382,7 @@ class Places {
     const text = written(this.state),
       found = await post("/rules/check", { text });
     if (text !== written(this.state)) return;
+    this.groundTold = found.place?.told;
     const twice = this.state.rules.filter((r, i, all) => all.findIndex((o) => o.name === r.name) < i);
     this.faults = [
       ...found.faults,
@@ -369,7 +393,12 @@ class Places {
   }
 
   showFaults() {
-    const left = new Set(this.faults);
+    const ground = this.faults.filter((f) => f.part === "place");
+    this.ground.tell(
+      this.groundTold ?? [],
+      ground.map((f) => f.text),
+    );
+    const left = new Set(this.faults.filter((f) => f.part !== "place"));
     for (const input of this.root.querySelectorAll("[data-fault]")) {
       const own = this.faults.filter((f) => `${f.part} ${f.name}` === input.dataset.fault);
       own.forEach((f) => left.delete(f));
@@ -396,8 +425,24 @@ class Places {
 
   use(found) {
     this.state = taken(found);
-    this.sketch.load(this.state.shapes);
-    this.changed();
+    this.load();
+  }
+
+  /** The chosen clip shows where the camera looks. */
+  takeBackground() {
+    const id = this.clip.value,
+      { camera } = this;
+    tried(async () => {
+      const { background } = await post(`/videos/${id}/background`);
+      if (this.camera !== camera) return;
+      this.setBackground(background);
+      say("Taken. Save it, and every clip from now on is compared with it.");
+    }, this.root);
+  }
+
+  setBackground(text) {
+    this.state.background = text;
+    this.edited();
   }
 
   // what is kept

@@ -14,6 +14,7 @@ import { Said } from "./said.js";
 import { Marks } from "./marks.js";
 import { Original, closed } from "./originals.js";
 import { forget, shownAs } from "./sprites.js";
+import { FloorMap } from "./map.js";
 import { Tally } from "./tally.js";
 import { Timeline } from "./timeline.js";
 import { ago, clock } from "./times.js";
@@ -63,6 +64,7 @@ class Review {
     this.reasons = new Reasons();
     this.help = new Help();
     this.tally = new Tally();
+    this.map = new FloorMap(this.player.video);
     this.original = new Original((query) => this.look(query));
     this.layers = [
       ["boxes", "Boxes around people and things", "brackets", "B"],
@@ -170,6 +172,7 @@ class Review {
     }
     this.original.show(clip);
     this.tally.show(clip);
+    this.map.show(clip);
     if (this.player.id !== id || (!this.original.open && this.player.query !== fileOf(clip))) {
       shownAs(id, clip.covered?.version ?? "");
       const place = this.player.id === id ? this.player.time : at;

@@ -111,6 +111,7 @@ export function build(review) {
           tools,
           more,
           review.tally.element,
+          review.map.element,
         )),
       ),
       review.said.element,

@@ -55,7 +55,7 @@ const number = (v) => String(Number(v.toFixed(DIGITS)));
 const list = (points) => `[${points.map((p) => `[${p.map(number).join(", ")}]`).join(", ")}]`;
 
 /** The text of vlad.rules. Names and sentences are quoted as JSON does it, which YAML reads. */
-export function written({ shapes, rules }) {
+export function written({ shapes, rules, place, background }) {
   const part = (kind) =>
     shapes.filter((s) => s.kind === kind).map((s) => `  ${JSON.stringify(s.name)}: ${list(s.points)}\n`);
   const [zones, lines] = [part("zone"), part("line")];
@@ -67,11 +67,27 @@ export function written({ shapes, rules }) {
     zones.length ? `zones:\n${zones.join("")}` : "",
     lines.length ? `lines:\n${lines.join("")}` : "",
     rows.length ? `rules:\n${rows.join("")}` : "rules: {}\n",
+    place?.points.length ? `place: ${grounded(place)}\n` : "",
+    background ? `background: ${background}\n` : "",
+  ].join("");
+}
+
+/** A place as JSON, which YAML reads. */
+function grounded({ points, origin, bearing, plan }) {
+  const pairs = points.map((pair) => `[${pair.map((p) => `[${p.map(number).join(", ")}]`).join(", ")}]`);
+  return [
+    `{points: [${pairs.join(", ")}]`,
+    origin ? `, origin: ${JSON.stringify(origin)}` : "",
+    bearing ? `, bearing: ${bearing}` : "",
+    plan
+      ? `, plan: {picture: ${JSON.stringify(plan.picture)}, width: ${number(plan.width)}, height: ${number(plan.height)}}`
+      : "",
+    "}",
   ].join("");
 }
 
 /** What the server read out of such a text, as the page edits it. */
-export function taken({ zones, lines, rules }) {
+export function taken({ zones, lines, rules, place, background }) {
   const part = (kind, found) => Object.entries(found).map(([name, points]) => ({ kind, name, points }));
   return {
     shapes: [...part("zone", zones), ...part("line", lines)],
@@ -81,5 +97,7 @@ export function taken({ zones, lines, rules }) {
       effect: raises !== undefined ? "raises" : lowers !== undefined ? "lowers" : "",
       score: String(raises ?? lowers ?? ""),
     })),
+    place: place && structuredClone(place),
+    background: background ?? "",
   };
 }
