@@ -279,39 +279,44 @@ export class Ground {
     this.rows(points, chosen);
   }
 
+  /** A row a point; they stay the same elements while points move, so that whoever tabs through them goes on. */
   rows(points, chosen) {
-    const had = this.list.contains(document.activeElement) ? document.activeElement.getAttribute("aria-label") : null;
-    const metre = (i, k, words) =>
-      el("input", {
-        type: "number",
-        step: "0.01",
-        value: String(Number(points[i][1][k].toFixed(2))),
-        "aria-label": `Point ${i + 1}, metres ${words}`,
-        onfocus: () => this.choose(i),
-        onchange: (event) => {
-          const value = Number(event.target.value);
-          if (event.target.value === "" || !Number.isFinite(value)) return;
-          const at = [...points[i][1]];
-          at[k] = value;
-          this.move(i, 1, at);
-        },
-      });
-    fill(
-      this.list,
-      points.map((_, i) =>
-        el(
-          "li",
-          { class: i === chosen ? "chosen" : "" },
-          metre(i, 0, "to the right"),
-          " m to the right, ",
-          metre(i, 1, "up"),
-          " m up ",
-          button(`Remove point ${i + 1}`, () => this.remove(i), { picture: "trash-2", words: false }),
+    if (this.list.children.length !== points.length)
+      fill(
+        this.list,
+        points.map((_, i) =>
+          el(
+            "li",
+            {},
+            this.metre(i, 0, "to the right"),
+            " m to the right, ",
+            this.metre(i, 1, "up"),
+            " m up ",
+            button(`Remove point ${i + 1}`, () => this.remove(i), { picture: "trash-2", words: false }),
+          ),
         ),
-      ),
-    );
-    if (had)
-      [...this.list.querySelectorAll("input, button")].find((e) => e.getAttribute("aria-label") === had)?.focus();
+      );
+    [...this.list.children].forEach((row, i) => {
+      row.classList.toggle("chosen", i === chosen);
+      row.querySelectorAll("input").forEach((input, k) => {
+        if (input !== document.activeElement) input.value = String(Number(points[i][1][k].toFixed(2)));
+      });
+    });
+  }
+
+  metre(i, k, words) {
+    return el("input", {
+      type: "number",
+      step: "0.01",
+      "aria-label": `Point ${i + 1}, metres ${words}`,
+      onfocus: () => this.choose(i),
+      onchange: ({ target }) => {
+        if (target.value === "" || !Number.isFinite(Number(target.value))) return;
+        const at = [...this.place.points[i][1]];
+        at[k] = Number(target.value);
+        this.move(i, 1, at);
+      },
+    });
   }
 
   /** What the server says of it. lines: the error in words; faults: what is wrong. */
