@@ -16,6 +16,7 @@ const COLOURS = {
     gap: "#b9bec6",
     now: "#000",
     mark: "#6a3d9a",
+    path: "#00785a",
   },
   dark: {
     line: "#56B4E9",
@@ -27,6 +28,7 @@ const COLOURS = {
     gap: "#59616b",
     now: "#fff",
     mark: "#cab2f0",
+    path: "#5fd0b0",
   },
 };
 
@@ -72,7 +74,20 @@ export function draw(t) {
   spans(t, pen, colours);
   counts(t, pen, colours);
   curve(t, pen, colours);
-  held(t, pen, colours);
+  bars(
+    t,
+    pen,
+    colours.mark,
+    t.held.map(({ rule, start, end }) => [rule, start, end]),
+    t.height - FOOT - 5,
+  );
+  bars(
+    t,
+    pen,
+    colours.path,
+    t.departures.map(({ why, start, end }) => [why, start, end]),
+    t.height - FOOT - 24,
+  );
   marks(t, pen, colours);
   lines(t, pen, colours);
 }
@@ -182,17 +197,16 @@ function curve(t, pen, colours) {
   pen.stroke();
 }
 
-/** Where rules of the camera held: a bar at the foot, with the rule's name where there is room. */
-function held(t, pen, colours) {
-  const y = t.height - FOOT - 5;
+/** A row of spans [name, start, end]: where rules of the camera held, or who departs from usual paths; a bar each, with its name where there is room. */
+function bars(t, pen, colour, rows, y) {
   let free = -1;
-  pen.fillStyle = colours.mark;
-  for (const { rule, start, end } of t.held) {
+  pen.fillStyle = colour;
+  for (const [words, start, end] of rows) {
     if (end < t.view[0] || start > t.view[1]) continue;
     const left = Math.max(0, t.x(start));
     pen.fillRect(left, y, Math.max(3, t.x(end) - left), 5);
     if (left < free) continue;
-    const name = rule.slice(0, 30);
+    const name = words.slice(0, 30);
     pen.fillText(name, left, y - 3);
     free = left + pen.measureText(name).width + 8;
   }

@@ -136,7 +136,17 @@ class Day {
             "h3",
             {},
             lane.camera || "no camera named",
-            el("span", { class: "small" }, ` ${lane.segments.filter((s) => s.status === "open").length} open`),
+            el("span", { class: "small" }, ` ${lane.segments.filter((s) => s.status === "open").length} open `),
+            el(
+              "a",
+              {
+                class: "small",
+                href: `/api/days/${found.day}/counts.csv?` + new URLSearchParams({ camera: lane.camera, zone: ZONE }),
+                download: "",
+                "aria-label": `Counts of ${lane.camera || "clips without a camera"} by zone and line as a table`,
+              },
+              "Counts (CSV)",
+            ),
           ),
           el(
             "div",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -28,7 +27,7 @@ from .auth import Reader, Writer, may
 from .common import Id, library, turn, video_of, viewed
 from .evidence import file_part
 from .limits import PICTURES
-from .ruled import tracks_of
+from .ruled import outside, tracks_of
 
 router = APIRouter(prefix="/api")
 Camera = Annotated[str, Query(max_length=200)]
@@ -96,15 +95,9 @@ def _placed(request: Request, video_id: str) -> tuple[Place | None, list[Track],
     place = parse(row.text).place if row else None
     if place is None:
         return None, [], 0
-    elsewhere = (found.analysis(video_id).rules or {}).get("elsewhere", [])
-    away = [(start, end) for state, start, end in elsewhere if state == "moved"]
     tracks = tracks_of(found.tracks(video_id))
-    there = _outside(tracks, away)
+    there = outside(tracks, (found.analysis(video_id).rules or {}).get("elsewhere", []))
     return place, there, len(tracks) - len(there)
-
-
-def _outside(tracks: Sequence[Track], away: Sequence[tuple[float, float]]) -> list[Track]:
-    return [t for t in tracks if not any(t.times[0] < end and t.times[-1] > start for start, end in away)]
 
 
 @router.get("/videos/{video_id}/map")

@@ -36,6 +36,7 @@ PICTURES = Share("pictures", 2, 240, 0.1)
 QUESTIONS = Share("questions", 2, 60, 1.0)
 UPLOADS = Share("uploads", 4, 600, 0.5)
 DRAFTS = Share("drafts", 2, 240, 0.2)  # looked at while somebody types
+DAYS = Share("tables of a day", 1, 20, 5.0)
 ORDERS = 5  # cases of one person that are not made yet
 
 

@@ -4,6 +4,7 @@ import { button, choice, el, fault, fill, icon, labelled, options, say, shown, t
 import { drafts } from "./drafts.js";
 import { calmly, facets, listen } from "./live.js";
 import { Ground } from "./ground.js";
+import { Usual } from "./paths.js";
 import { go } from "./rooms.js";
 import { Sketch } from "./sketch.js";
 import { taken, written } from "./shapes.js";
@@ -34,6 +35,7 @@ class Places {
       this.state.place = this.ground.place;
       this.edited();
     });
+    this.usual = new Usual();
     this.pick = choice([], { onchange: () => go("places", { camera: this.pick.value }) });
     this.clip = choice([], { onchange: () => this.show() });
     this.time = el("input", { type: "range", min: "0", max: "1000", value: "500", oninput: calmly(() => this.show()) });
@@ -126,6 +128,7 @@ class Places {
           ),
         ),
         this.ground.element,
+        this.usual.element,
       ),
     );
   }
@@ -160,7 +163,7 @@ class Places {
     const kept = drafts.get(`places ${camera}`, "drawn");
     this.has(found);
     if (kept) this.restore(JSON.parse(kept));
-    await this.history();
+    await Promise.all([this.history(), this.usual.show(camera)]);
   }
 
   /** What the server has is what is edited. */
@@ -505,6 +508,7 @@ class Places {
     if (!found) return;
     this.unchecked = found.unchecked;
     this.buttons();
+    await this.usual.look();
   }
 }
 

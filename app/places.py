@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
 from pydantic import Field
 
 from vlad.library.tables import RulesRow
@@ -19,11 +20,12 @@ from vlad.place import Place
 from vlad.report import cell
 from vlad.rules import LONGEST, Rules, counts, look, occupied, parse
 
+from . import view
 from .auth import Reader, Writer
-from .common import Body, Id, library, turn, video_of, viewed
+from .common import Body, Id, library, listed, turn, video_of, viewed
 from .evidence import file_part
-from .limits import DRAFTS
-from .ruled import tracks_of
+from .limits import DAYS, DRAFTS
+from .ruled import outside, tracks_of
 
 router = APIRouter(prefix="/api")
 Camera = Annotated[str, Query(max_length=200)]
@@ -119,6 +121,55 @@ def apply(request: Request, caller: Writer, body: Whose) -> dict[str, int]:
     return {"clips": library(request).check_clips(caller.user, body.camera)}
 
 
+@router.get("/days/{day}/counts.csv")
+def day_counts(request: Request, caller: Reader, day: Annotated[str, Path(max_length=20)], camera: Camera = "", zone: Annotated[str, Query(max_length=64)] = "") -> Response:  # fmt: skip
+    """What a camera's zones and lines counted on a day: a row for each of them in each clip, with its clock time, and a last one with the day's sum (most at once: the most).
+
+    A clip counts on the day on which it began. Who was hidden for long, or is in two clips, counts twice. zone: of the day, '' for the server's.
+    """
+    found = library(request)
+    begin, end, lanes, _ = found.day(day, zone)
+    row = found.rules(camera)
+    clips = [v for lane in lanes if lane.camera == camera for v in lane.clips if begin <= (v.recorded or 0.0) < end]
+    read = parse(row.text) if row else None
+    listed(request, caller.user.name, [v.id for v in clips])
+    rows: list[dict[str, Any]] = []
+    sums: dict[tuple[str, str, str], dict[str, Any]] = {}
+    with turn(request, DAYS):
+        for video in clips:
+            facts = video.facts or {}
+            if read is None or not video.duration or not facts.get("height"):
+                continue
+            tracks = outside(tracks_of(found.tracks(video.id)), (found.analysis(video.id).rules or {}).get("elsewhere", []))  # fmt: skip
+            for told in counts(read, tracks, video.duration, aspect=facts["width"] / facts["height"]):
+                plain_row = _named(told)
+                rows.append({"clip": video.name, "from": view.clock(video, 0.0), "to": view.clock(video, video.duration), **plain_row})  # fmt: skip
+                whole = sums.setdefault((plain_row["of"], plain_row["name"], plain_row["kind"]), {})
+                for key in ("entered", "left", "inwards", "outwards"):
+                    if key in plain_row:
+                        whole[key] = whole.get(key, 0) + plain_row[key]
+                if "most" in plain_row:
+                    whole["most"] = max(whole.get("most", 0), plain_row["most"])
+    whole_day = [{"clip": f"all of {day}", "name": name, "of": of, "kind": kind, **more} for (of, name, kind), more in sums.items()]  # fmt: skip
+    return _table(("clip", "from", "to", *COUNTED), [*rows, *whole_day], f"{file_part(camera) or 'camera'} {day} counts.csv")  # fmt: skip
+
+
+def _named(row: dict[str, Any]) -> dict[str, Any]:
+    of = "zone" if "zone" in row else "line"
+    return {**row, "name": row[of], "of": of}
+
+
+def _table(heads: Sequence[str], rows: Sequence[dict[str, Any]], name: str) -> Response:
+    out = io.StringIO()
+    table = csv.writer(out)
+    table.writerow(heads)
+    for row in rows:
+        table.writerow([cell(row.get(head, "")) for head in heads])
+    ascii_name = name.encode("ascii", "replace").decode().replace("?", "_")
+    headers = {"Content-Disposition": f'attachment; filename="{ascii_name}"', "Cache-Control": "no-store"}
+    return Response(out.getvalue(), media_type="text/csv", headers=headers)
+
+
 def _counted(request: Request, video_id: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What the clip's camera has, and its counts."""
     video, found = video_of(request, video_id), library(request)
@@ -153,17 +204,8 @@ def counted_csv(request: Request, caller: Reader, video_id: Id) -> Response:
     """The same rows as a table."""
     video = video_of(request, video_id)
     viewed(request, caller.user.name, video.id)
-    out = io.StringIO()
-    table = csv.writer(out)
-    table.writerow(("clip", *COUNTED))
-    for row in _counted(request, video_id)[1]:
-        of = "zone" if "zone" in row else "line"
-        told = {**row, "name": row[of], "of": of}
-        table.writerow([cell(v) for v in (video.name, *(told.get(c, "") for c in COUNTED))])
-    name = f"{file_part(video.name) or 'clip'} counts.csv"
-    ascii_name = name.encode("ascii", "replace").decode().replace("?", "_")
-    headers = {"Content-Disposition": f'attachment; filename="{ascii_name}"', "Cache-Control": "no-store"}
-    return Response(out.getvalue(), media_type="text/csv", headers=headers)
+    rows = [{"clip": video.name, **_named(row)} for row in _counted(request, video_id)[1]]
+    return _table(("clip", *COUNTED), rows, f"{file_part(video.name) or 'clip'} counts.csv")
 
 
 @router.get("/videos/{video_id}/rules")

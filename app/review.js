@@ -15,6 +15,7 @@ import { Marks } from "./marks.js";
 import { Original, closed } from "./originals.js";
 import { forget, shownAs } from "./sprites.js";
 import { FloorMap } from "./map.js";
+import { Departures } from "./paths.js";
 import { Tally } from "./tally.js";
 import { Timeline } from "./timeline.js";
 import { ago, clock } from "./times.js";
@@ -65,6 +66,10 @@ class Review {
     this.help = new Help();
     this.tally = new Tally();
     this.map = new FloorMap(this.player.video);
+    this.departures = new Departures(
+      (departures) => Object.assign(this.timeline, { departures }).draw(),
+      (t) => this.seek(t),
+    );
     this.original = new Original((query) => this.look(query));
     this.layers = [
       ["boxes", "Boxes around people and things", "brackets", "B"],
@@ -96,6 +101,8 @@ class Review {
       say("This link leads to nothing that is here.", { wrong: true });
       video = segment = undefined;
     }
+    this.departures.show(this.clip); // what was learnt, and where the floor is, may be others since
+    if (this.map.element.open) this.map.load();
     await tried(async () => {
       this.learn(); // choices come meanwhile
       if (segment) await this.toSegment(segment);
@@ -194,6 +201,7 @@ class Review {
     });
     Object.assign(this.timeline, kept);
     this.boxes.load(id, clip.duration, clip.camera);
+    this.departures.show(clip);
     tried(async () => {
       const { held } = await api(`/videos/${id}/rules`);
       if (this.clip === clip) Object.assign(this.timeline, { held }).draw();

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from vlad.clock import known, zone_of
 from vlad.elsewhere import Spans, words
 from vlad.library import Library
 from vlad.library.tables import Video
+from vlad.movement import Walked
 from vlad.rules import applied, held, parse
 from vlad.types import ScoreTrack, Segment, Track
 
@@ -29,6 +30,35 @@ def tracks_of(kept: Sequence[dict[str, Any]]) -> list[Track]:
         Track(t["id"], t["label"], np.array(t["times"], float), np.array(t["boxes"], np.float32).reshape(-1, 4), t["score"])
         for t in kept
     ]  # fmt: skip
+
+
+def clock_of(video: Video) -> tuple[float, tzinfo] | None:
+    """When a clip began and its zone; None where nobody knows."""
+    here = zone_of(video.zone) or datetime.now(UTC).astimezone().tzinfo
+    return (video.recorded, here) if video.recorded is not None and known(video.recorded) and here else None
+
+
+def walked(library: Library, video_id: str) -> Walked | None:
+    """Who walked through a clip, as `vlad.movement` takes it, while its camera looked where it should; None where it is gone, or was not analysed."""
+    row = library.listed([video_id]).get(video_id)
+    facts = (row.video.facts or {}) if row else {}
+    if (
+        row is None
+        or row.video.removed is not None
+        or row.found is None
+        or not facts.get("height")
+        or not row.video.duration
+    ):
+        return None
+    away = (library.analysis(video_id).rules or {}).get("elsewhere", [])
+    tracks = outside(tracks_of(library.tracks(video_id)), away)
+    return Walked(tracks, row.video.duration, facts["width"] / facts["height"], clock_of(row.video))
+
+
+def outside(tracks: Sequence[Track], elsewhere: Sequence[Sequence[Any]]) -> list[Track]:
+    """Tracks but those from when the camera was moved. elsewhere: [state, start, end (s)]."""
+    away = [(start, end) for state, start, end in elsewhere if state == "moved"]
+    return [t for t in tracks if not any(t.times[0] < end and t.times[-1] > start for start, end in away)]
 
 
 def ruled(
@@ -44,8 +74,7 @@ def ruled(
     if row is None:
         return None
     rules = parse(row.text)
-    here = zone_of(video.zone) or datetime.now(UTC).astimezone().tzinfo
-    clock = (video.recorded, here) if video.recorded is not None and known(video.recorded) and here else None
+    clock = clock_of(video)
     spans = elsewhere(rules.background) if rules.background else ()
     away = [(start, end) for state, start, end in spans if state == "moved"]
     found = held(rules, tracks, float(track.edges[-1]), aspect=aspect, clock=clock, paused=away)

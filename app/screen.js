@@ -112,6 +112,7 @@ export function build(review) {
           more,
           review.tally.element,
           review.map.element,
+          review.departures.element,
         )),
       ),
       review.said.element,

@@ -55,6 +55,7 @@ export class Timeline {
       marked: [null, null],
       counts: null,
       held: [],
+      departures: [],
     });
     this.levels = pyramid(scores);
     this.canvas.setAttribute("aria-valuemax", duration.toFixed(1));

@@ -30,13 +30,14 @@ from vlad.errors import ConflictError, VladError
 from vlad.explainers.explain import PromptedExplainer
 from vlad.library import Library
 from vlad.library.tables import Job, Video
+from vlad.movement import learn, packed
 from vlad.pipeline import Analyzer
 from vlad.prompting import Templates
 from vlad.types import Features, Track
 from vlad.video import Cover, covered, created
 
 from . import sheets
-from .ruled import ruled, tracks_of
+from .ruled import ruled, tracks_of, walked
 
 PULSE = 5.0  # seconds between two heartbeats
 PAUSE = 0.5  # seconds before the queue is looked at again
@@ -127,7 +128,9 @@ class Worker:
             return False
         try:
             with Pulse(self.library, job, self.name) as pulse:
-                {"analysis": self._analyse, "rules": self._check, "cover": self._cover}[job.kind](job, pulse)
+                {"analysis": self._analyse, "rules": self._check, "cover": self._cover, "movement": self._learn}[
+                    job.kind
+                ](job, pulse)
             self.library.finish(job.id, self.name)
         except Stopped:
             log.info("job %s was taken away", job.id)
@@ -190,6 +193,17 @@ class Worker:
         found = ruled(self.library, video, track, tracks, facts["width"] / facts["height"], segments, elsewhere)
         rules, spans = found or (None, segments(track))
         self.library.checked(job.video_id, spans, rules, row.created)
+
+    def _learn(self, job: Job, pulse: Pulse) -> None:
+        """A camera's usual paths, by what was found in its clips; none is decoded."""
+        clips = job.settings["clips"]
+        found = []
+        for number, video_id in enumerate(clips):
+            pulse.tell("learning", number, len(clips))
+            one = walked(self.library, video_id)
+            if one is not None:
+                found.append(one)
+        self.library.put_paths(job.settings["camera"], packed(learn(found)), job.video_id)
 
     def _as_before(self, made_by: dict[str, Any]) -> Analyzer:
         """An analyzer that finds segments as an analysis did."""

@@ -1,5 +1,6 @@
 """The ground of a camera: plans that are pictures and nothing else, maps of paths in metres, and rules that pause where the camera was moved."""
 
+import csv
 import io
 import os
 import struct
@@ -14,8 +15,8 @@ import pytest
 from browsing import add_clip
 from fastapi.testclient import TestClient
 from PIL import Image, PngImagePlugin
-from serving import Person, client
-from test_places import walked, walker
+from serving import Person, client, given
+from test_places import walked, walker, work
 from vlad.app.ground import plan_of
 from vlad.app.worker import Worker
 
@@ -26,6 +27,7 @@ from vlad.library.backup import backup, restore
 from vlad.library.places import YOUNG
 from vlad.rules import parse
 from vlad.sim import simulate, write_video
+from vlad.types import Analysis, ScoreTrack, Segment, Track, Video
 
 PLACE = "place: {points: [[[0, 0.9], [0, 0]], [[1, 0.9], [10, 0]], [[0.9, 0.5], [10, 10]], [[0.1, 0.5], [0, 10]]]%s}\nrules: {}\n"
 
@@ -223,3 +225,98 @@ def test_rules_pause_where_the_camera_was_moved_and_the_clip_says_so(library: Li
     while worker.once():
         pass
     assert ann.ask("GET", f"/videos/{other}")["warnings"] == []
+
+
+def crossing(number: int, y: float, *, back: bool = False, fast: float = 1.0) -> Track:
+    """Somebody who walks through the picture at a height of it."""
+    when = np.linspace(0, 8 / fast, 33)
+    x = np.linspace(0.0, 0.9, 33)[:: -1 if back else 1]
+    boxes = np.stack([x, np.full(33, y), np.full(33, 0.05), np.full(33, 0.2)], 1)
+    return Track(number, "person", when, boxes.astype(np.float32), 0.9)
+
+
+def hall(library: Library, person: Person, tracks: tuple[Track, ...], name: str) -> str:
+    """A clip of the camera `door` that a worker analysed."""
+    video, _ = given(library, person, segments=(), name=name)
+    facts = Video("a", "0" * 64, 10.0, 15.0, 320, 240, "h264")
+    track = ScoreTrack(np.full(20, 0.1, np.float32), np.linspace(0, 10, 21))
+    library.keep(video, Analysis(facts, track, (), (), {"settings": {"enter": 0.5}}, tracks=tracks))
+    return video
+
+
+def test_usual_paths_are_off_until_learnt_of_clips_in_which_nobody_confirmed_anything(library: Library, app: TestClient, tmp_path: Path) -> None:  # fmt: skip
+    ann, bob, root = Person(app, library, "ann"), Person(app, library, "bob"), Person(app, library, "root", "admin")
+    calm = [hall(library, ann, tuple(crossing(n, 0.5 + 0.01 * n) for n in range(1, 5)), f"{i}.mp4") for i in range(5)]
+    odd = hall(library, ann, (crossing(1, 0.52), crossing(7, 0.1, back=True)), "odd.mp4")
+    assert library.checked(odd, [Segment(2.0, 4.0, 0.9, 3.0, "loitering")], None, library.analysis(odd).created)
+    (segment,) = ann.ask("GET", "/segments", video=odd)["segments"]
+    library.decide(ann.user, segment["id"], "confirmed")
+    assert ann.ask("GET", "/movement", camera="door") == {"learnt": None, "normal": 5, "job": None}
+    assert ann.ask("GET", f"/videos/{odd}/movement") == {"learnt": False, "departures": []}
+    ann.ask("GET", f"/videos/{odd}/movement/map", expect=404)
+    ann.ask("POST", "/movement", {"camera": "yard"}, 422)
+    assert ann.ask("POST", "/movement", {"camera": "door", "clips": 4}) == {"clips": 4}
+    assert ann.ask("POST", "/movement", {"camera": "door", "clips": 50}) == {"clips": 5}  # in place of the first
+    work(library)
+    told = ann.ask("GET", "/movement", camera="door")
+    assert (told["learnt"]["clips"], told["learnt"]["seconds"], told["job"]["status"]) == (5, 50, "done")
+    assert ann.ask("GET", f"/videos/{calm[0]}/movement") == {"learnt": True, "departures": []}
+    found = ann.ask("GET", f"/videos/{odd}/movement")["departures"]
+    assert {d["track"] for d in found} == {7}
+    assert found[0]["why"] == "a path nobody takes"
+    for path in (f"/videos/{odd}/movement/map", "/movement/map"):
+        got = app.get(f"/api{path}", params={"camera": "door"}, headers=ann.headers)
+        assert got.headers["content-type"] == "image/png"
+        assert Image.open(io.BytesIO(got.content)).size == (640, 480)
+    root.ask("PUT", "/groups", {"name": "back", "cameras": ["yard"], "members": ["bob"]})
+    for method, path, body in (("GET", "/movement", None), ("GET", "/movement/map", None), ("DELETE", "/movement", None), ("POST", "/movement", {"camera": "door"})):  # fmt: skip
+        bob.ask(method, path, body, 403, **({} if body else {"camera": "door"}))
+    bob.ask("GET", f"/videos/{odd}/movement", expect=404)
+    backup(library, tmp_path / "backup")
+    again = Library(tmp_path / "again")
+    restore(tmp_path / "backup", again)
+    assert again.paths("door") is not None
+    file = library.paths("door")
+    assert file is not None
+    file.write_bytes(b"no paths")
+    root.ask("GET", "/movement", expect=422, camera="door")
+    root.ask("DELETE", "/movement", camera="door")
+    assert root.ask("GET", f"/videos/{odd}/movement")["learnt"] is False
+
+
+def test_paths_that_cannot_be_learnt_are_told(library: Library, app: TestClient) -> None:
+    ann = Person(app, library, "ann")
+    for i in range(2):
+        hall(library, ann, (), f"{i}.mp4")
+    ann.ask("POST", "/movement", {"camera": "door"})
+    worker = Worker(library, make_settings(), analyzer=object())  # type: ignore[arg-type]
+    assert worker.once()
+    job = ann.ask("GET", "/movement", camera="door")["job"]
+    assert job["status"] == "failed"
+    assert "nobody and no vehicle was followed" in job["error"]
+
+
+def test_counts_of_a_day_and_camera_are_one_table(library: Library, app: TestClient) -> None:
+    ann, root = Person(app, library, "ann"), Person(app, library, "root", "admin")
+    for hour in (8, 9):
+        hall(library, ann, (crossing(1, 0.5), crossing(2, 0.6, back=True)), f"door_20260301_{hour:02}0000.mp4")
+    hall(library, ann, (crossing(1, 0.5),), "door_20260302_080000.mp4")
+    ann.ask("PUT", "/rules", {"camera": "door", "text": "zones: {'=yard': [[0.5, 0], [1, 0], [1, 1], [0.5, 1]]}\nlines: {gate: [[0.4, 0], [0.4, 1]]}\nrules: {}", "version": 0})  # fmt: skip
+
+    def table(day: str, camera: str = "door") -> list[dict[str, str]]:
+        got = app.get(f"/api/days/{day}/counts.csv", params={"camera": camera}, headers=ann.headers)
+        assert got.status_code == 200, got.text
+        return list(csv.DictReader(io.StringIO(got.text)))
+
+    rows = table("2026-03-01")
+    assert {r["clip"] for r in rows} == {"door_20260301_080000.mp4", "door_20260301_090000.mp4", "all of 2026-03-01"}
+    whole = {r["name"]: r for r in rows if r["clip"].startswith("all") and r["kind"] == "people"}
+    assert (whole["gate"]["inwards"], whole["gate"]["outwards"]) == ("2", "2")
+    (yard,) = (r for n, r in whole.items() if n.endswith("=yard"))
+    assert yard["name"] != "=yard"  # no spreadsheet runs it
+    assert (yard["entered"], yard["most"]) == ("2", "2")
+    assert {r["clip"] for r in table("2026-03-02")} == {"door_20260302_080000.mp4", "all of 2026-03-02"}
+    assert table("2026-03-05") == table("2026-03-01", "yard") == []
+    root.ask("PUT", "/groups", {"name": "back", "cameras": ["yard"], "members": ["ann"]})
+    assert app.get("/api/days/2026-03-01/counts.csv", params={"camera": "door"}, headers=ann.headers).status_code == 403
+    assert app.get("/api/days/yesterday/counts.csv", params={"camera": "yard"}, headers=ann.headers).status_code == 422

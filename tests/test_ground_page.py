@@ -1,14 +1,16 @@
 """The ground as its user meets it: pins on a picture and on a plan, the map of a clip, the usual paths of a camera. In a real browser."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from browsing import Open, add_clip, room, serving
+from browsing import Open, add_clip, room, serving, spans
 from PIL import Image, ImageDraw
 from test_drawing import opened, walker
+from test_ground import crossing
 from test_look import AXE, faults_of
 
 from vlad.library import Library
@@ -142,3 +144,32 @@ def test_the_camera_looks_as_in_this_clip(place: tuple[str, Library, str], visit
     page.click("text=Forget that")
     page.wait_for_selector("text=Nobody would notice")
     room(page, "day")
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1400, "dark"), (390, "light")])
+def test_usual_paths_are_learnt_and_departures_shown(tmp_path: Path, clip: Path, visit: Open, width: int, scheme: str) -> None:  # fmt: skip
+    library = Library(tmp_path / "library")
+    for i in range(3):
+        add_clip(library, clip, (), name=f"{i}.mp4", camera="gate", tracks=[crossing(n, 0.5 + 0.01 * n) for n in (1, 2, 3)])  # fmt: skip
+    odd, (span,) = add_clip(library, clip, spans(1), name="odd.mp4", camera="gate", tracks=[crossing(1, 0.5), crossing(7, 0.1, back=True)])  # fmt: skip
+    library.decide(library.local_user(), span, "confirmed")
+    with serving(tmp_path / "library", workers=1) as address:
+        page = visit(f"{address}/#review?video={odd}", width=width, scheme=scheme)
+        page.wait_for_selector(".said")
+        assert not page.is_visible("text=Departures from usual paths")
+        page.goto(f"{address}/#places?camera=gate")
+        page.wait_for_selector("text=Not learnt. 3 clips could be learnt from.")
+        page.click("text=Learn usual paths")
+        page.wait_for_selector("text=Learnt of 3 clips", timeout=60_000)
+        page.wait_for_function("document.querySelector('.pathmap').naturalWidth > 0")
+        assert fits(page)
+        assert not AXE.is_file() or faults_of(page) == []
+        if os.environ.get("VLAD_SHOTS"):
+            page.screenshot(path=Path(os.environ["VLAD_SHOTS"]) / f"places-learnt-{width}.png", full_page=True)
+        page.goto(f"{address}/#review?video={odd}")
+        page.click("text=Departures from usual paths")
+        page.wait_for_selector(".departures >> text=person 7, a path nobody takes")
+        page.wait_for_function("document.querySelector('.departures img').naturalWidth > 0")
+        page.wait_for_timeout(400)
+        assert fits(page)
+        assert not AXE.is_file() or faults_of(page) == []

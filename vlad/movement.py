@@ -12,7 +12,7 @@ compares with those of the normal clips themselves, each judged by the others.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from itertools import pairwise
@@ -22,7 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, uniform_filter1d
 
@@ -51,6 +51,7 @@ WORDS = {"place": "a path nobody takes", "way": "the wrong way", "speed": "faste
 THEN = {"place": "a path nobody takes at this hour", "way": "the wrong way for this hour", "speed": "faster than anybody here at this hour",
         "standing": "standing where nobody stands at this hour"}  # fmt: skip
 REASONS = ("place", "way", "speed")
+FAULTS = (OSError, ValueError, KeyError, TypeError, SafetensorError)  # of files that hold no paths
 Floats = npt.NDArray[np.float64]
 Picture = npt.NDArray[np.uint8]
 
@@ -295,9 +296,7 @@ def keep(paths: Paths, folder: Path) -> list[Path]:
     """Write a folder of movement.json, movement.safetensors, map.png and a map of each hour that was seen, map-08.png; what was written."""
     folder.mkdir(parents=True, exist_ok=True)
     hours = [h for h in range(HOURS) if paths.ways[:, h].any()]
-    facts = {
-        "format": FORMAT, "aspect": paths.aspect, "seconds": paths.seconds, "clips": paths.clips, "levels": paths.levels, "hours": hours,
-    }  # fmt: skip
+    facts = {**_facts(paths), "hours": hours}
     files = {
         "movement.json": (json.dumps(facts, indent=1) + "\n").encode(),
         "movement.safetensors": save({"ways": paths.ways, "speeds": paths.speeds}),
@@ -312,21 +311,43 @@ def keep(paths: Paths, folder: Path) -> list[Path]:
 def kept(folder: Path) -> Paths:
     """What `keep` wrote. Raises InputError for anything else."""
     try:
-        facts: dict[str, Any] = json.loads((folder / "movement.json").read_text(encoding="utf-8"))
-        arrays = load_file(folder / "movement.safetensors")
-        ways, speeds = arrays["ways"], arrays["speeds"]
-        levels = {k: float(facts["levels"][k]) for k in REASONS}
-        shapes = (len(KINDS), HOURS + 1, GRID, GRID)
-        if ways.shape != (*shapes, 1 + WAYS) or speeds.shape != (*shapes, len(SPEEDS) - 1) or facts["format"] != FORMAT:
-            raise ValueError("of another version of vlad")
-        if not (np.isfinite(ways).all() and np.isfinite(speeds).all() and ways.min() >= 0 and speeds.min() >= 0):
-            raise ValueError("counts that are none")
-        if not all(0 < v < 1e6 for v in (*levels.values(), float(facts["aspect"]))):
-            raise ValueError("levels that are none")
-        return Paths(ways, speeds, levels, float(facts["aspect"]), float(facts["seconds"]), int(facts["clips"]))
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        return _paths(json.loads((folder / "movement.json").read_text(encoding="utf-8")), load_file(folder / "movement.safetensors"))  # fmt: skip
+    except FAULTS as error:
         words = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise InputError(f"{folder}: holds no paths ({words}); make some with `vlad movement learn`") from None
+
+
+def packed(paths: Paths) -> bytes:
+    """Paths as one file's bytes: safetensors with the rest in its header."""
+    return bytes(save({"ways": paths.ways, "speeds": paths.speeds}, {"movement": json.dumps(_facts(paths))}))
+
+
+def unpacked(file: Path) -> Paths:
+    """What `packed` made. Raises InputError for anything else."""
+    try:
+        with safe_open(file, "numpy") as opened:
+            facts = json.loads((opened.metadata() or {})["movement"])
+            return _paths(facts, {name: opened.get_tensor(name) for name in ("ways", "speeds")})
+    except FAULTS as error:
+        raise InputError(f"movement: the file holds no paths ({type(error).__name__}); learn them anew") from None
+
+
+def _facts(paths: Paths) -> dict[str, Any]:
+    return {"format": FORMAT, "aspect": paths.aspect, "seconds": paths.seconds, "clips": paths.clips, "levels": paths.levels}  # fmt: skip
+
+
+def _paths(facts: dict[str, Any], arrays: Mapping[str, npt.NDArray[np.float32]]) -> Paths:
+    """Raises one of FAULTS for what is none."""
+    ways, speeds = arrays["ways"], arrays["speeds"]
+    levels = {k: float(facts["levels"][k]) for k in REASONS}
+    shapes = (len(KINDS), HOURS + 1, GRID, GRID)
+    if ways.shape != (*shapes, 1 + WAYS) or speeds.shape != (*shapes, len(SPEEDS) - 1) or facts["format"] != FORMAT:
+        raise ValueError("of another version of vlad")
+    if not (np.isfinite(ways).all() and np.isfinite(speeds).all() and ways.min() >= 0 and speeds.min() >= 0):
+        raise ValueError("counts that are none")
+    if not all(0 < v < 1e6 for v in (*levels.values(), float(facts["aspect"]))):
+        raise ValueError("levels that are none")
+    return Paths(ways, speeds, levels, float(facts["aspect"]), float(facts["seconds"]), int(facts["clips"]))
 
 
 def png(picture: Picture) -> bytes:

@@ -12,16 +12,17 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from vlad.errors import ConflictError, InputError, MissingError, OutputError
 
 from . import audit
 from .asking import check_camera, now
+from .changes import tell
 from .database import Database, called, clean
 from .jobs import ask
-from .tables import AnalysisRow, RulesRow, User, Video
+from .tables import AnalysisRow, Job, RulesRow, SegmentRow, User, Video
 
 YOUNG = 86_400.0  # seconds for which a plan's picture stays that no version names yet
 
@@ -76,15 +77,7 @@ class Places:
         """
         check_camera(camera)
         name = _owner(camera) + hashlib.sha256(data).hexdigest()[:16]
-        shelf = self.database.shelf
-        path = shelf.path(f"plans/{name}")
-        part = path.with_name(f".{name}.{uuid4().hex[:8]}.part")
-        try:
-            part.write_bytes(data)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
-        shelf.put(f"plans/{name}")
+        self._write(f"plans/{name}", data)
         self.database.log(user.name, "plan uploaded", name, camera=camera)
         return name
 
@@ -112,6 +105,69 @@ class Places:
                     gone += 1
         return gone
 
+    def normal_clips(self, camera: str, most: int) -> list[str]:
+        """Clips of a camera, the newest first, whose people were followed and of which nobody confirmed a segment."""
+        check_camera(camera)
+        confirmed = select(SegmentRow.video_id).where(SegmentRow.status == "confirmed", SegmentRow.gone.is_(None))
+        there = (Video.camera == camera, Video.removed.is_(None), AnalysisRow.tracks.is_not(None))
+        rows = (
+            select(Video.id)
+            .join(AnalysisRow, AnalysisRow.video_id == Video.id)
+            .where(*there, Video.id.not_in(confirmed))
+        )
+        with self.database.read() as session:
+            newest_first = func.coalesce(Video.recorded, Video.created).desc()
+            return list(session.scalars(rows.order_by(newest_first, Video.id).limit(most)))
+
+    def learn_paths(self, user: User, camera: str, most: int) -> int:
+        """Have the usual paths of a camera learnt of its newest normal clips, by what was found in them; of how many. Raises RightsError, InputError for too few."""
+        clips = self.normal_clips(camera, most)
+        if len(clips) < 2:
+            raise InputError("movement: two clips or more of this camera are needed in which nobody confirmed anything")
+        with self.database.write() as session:
+            waits = session.scalars(_learning(camera).where(Job.status == "queued")).first()
+            if waits is not None:
+                waits.status, waits.ended = "cancelled", time.time()
+            job = Job(video_id=clips[0], kind="movement", settings={"camera": camera, "clips": clips})
+            session.add(job)
+            audit.append(session, user.name, "paths learnt", "", camera=camera, clips=len(clips))
+        return len(clips)
+
+    def learning(self, camera: str) -> Job | None:
+        """The newest job that learns a camera's paths, None where nobody asked. Raises RightsError."""
+        check_camera(camera)
+        with self.database.read() as session:
+            return session.scalars(_learning(camera).order_by(Job.created.desc())).first()
+
+    def put_paths(self, camera: str, data: bytes, video_id: str) -> None:
+        """A camera's usual paths, in place of those before; pages that look at the clip hear of it."""
+        self._write(f"paths/{_paths_of(camera)}", data)
+        with self.database.write() as session:
+            tell(session, "video", video_id, video=video_id)
+
+    def paths(self, camera: str) -> Path | None:
+        """Where they lie; None where nobody had them learnt. Raises RightsError."""
+        check_camera(camera)
+        path = self.database.shelf.found(f"paths/{_paths_of(camera)}", now().patience if now().user else None)
+        return path if path.is_file() else None
+
+    def drop_paths(self, user: User, camera: str) -> None:
+        """Forget them. Raises RightsError."""
+        check_camera(camera)
+        self.database.shelf.remove(f"paths/{_paths_of(camera)}")
+        self.database.log(user.name, "paths forgotten", "", camera=camera)
+
+    def _write(self, name: str, data: bytes) -> None:
+        shelf = self.database.shelf
+        path = shelf.path(name)
+        part = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
+        try:
+            part.write_bytes(data)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+        shelf.put(name)
+
     def clips_to_check(self, camera: str) -> int:
         """How many analysed clips of a camera were not checked with its newest version."""
         with self.database.read() as session:
@@ -136,6 +192,15 @@ class Places:
 def _owner(camera: str) -> str:
     """The first half of the name of a camera's files."""
     return hashlib.sha256(camera.encode()).hexdigest()[:16]
+
+
+def _paths_of(camera: str) -> str:
+    return hashlib.sha256(camera.encode()).hexdigest()[:32]
+
+
+def _learning(camera: str) -> Select[Job]:
+    """Jobs that learn a camera's paths."""
+    return select(Job).where(Job.kind == "movement", Job.settings["camera"].as_string() == camera)
 
 
 def newest(session: Session, camera: str) -> RulesRow | None:

@@ -102,6 +102,8 @@ class Library:
         places = Places(database)
         self.rules, self.rules_versions, self.save_rules = places.rules, places.rules_versions, places.save_rules
         self.clips_to_check, self.check_clips = places.clips_to_check, places.check_clips
+        self.normal_clips, self.learn_paths, self.learning = places.normal_clips, places.learn_paths, places.learning
+        self.put_paths, self.paths, self.drop_paths = places.put_paths, places.paths, places.drop_paths
         self.put_plan, self.plan, self.sweep_plans = places.put_plan, places.plan, places.sweep_plans
 
         covering = Covering(database, clips)

@@ -102,7 +102,8 @@ class Video(Base):
 
 
 class Job(Base):
-    """Work on a clip. kind: analysis, rules (its camera's newest, on the tracks there are), cover (people in it). status: queued, running, done, failed,
+    """Work on a clip. kind: analysis, rules (its camera's newest, on the tracks there are), cover (people in it),
+    movement (the usual paths of its camera, of the clips that settings name). status: queued, running, done, failed,
     cancelled. stage: decoding, scoring, explaining, checking, covering.
 
     attempts: how often it ended its worker. lost: how often its worker fell silent.
