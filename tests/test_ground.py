@@ -246,7 +246,10 @@ def hall(library: Library, person: Person, tracks: tuple[Track, ...], name: str)
 
 def test_usual_paths_are_off_until_learnt_of_clips_in_which_nobody_confirmed_anything(library: Library, app: TestClient, tmp_path: Path) -> None:  # fmt: skip
     ann, bob, root = Person(app, library, "ann"), Person(app, library, "bob"), Person(app, library, "root", "admin")
-    calm = [hall(library, ann, tuple(crossing(n, 0.5 + 0.01 * n) for n in range(1, 5)), f"{i}.mp4") for i in range(5)]
+    calm = [
+        hall(library, ann, tuple(crossing(n, 0.5 + 0.01 * n, fast=0.8 + 0.1 * n) for n in range(1, 5)), f"{i}.mp4")
+        for i in range(5)
+    ]
     odd = hall(library, ann, (crossing(1, 0.52), crossing(7, 0.1, back=True)), "odd.mp4")
     assert library.checked(odd, [Segment(2.0, 4.0, 0.9, 3.0, "loitering")], None, library.analysis(odd).created)
     (segment,) = ann.ask("GET", "/segments", video=odd)["segments"]
@@ -260,10 +263,13 @@ def test_usual_paths_are_off_until_learnt_of_clips_in_which_nobody_confirmed_any
     work(library)
     told = ann.ask("GET", "/movement", camera="door")
     assert (told["learnt"]["clips"], told["learnt"]["seconds"], told["job"]["status"]) == (5, 50, "done")
-    assert ann.ask("GET", f"/videos/{calm[0]}/movement") == {"learnt": True, "departures": []}
-    found = ann.ask("GET", f"/videos/{odd}/movement")["departures"]
-    assert {d["track"] for d in found} == {7}
-    assert found[0]["why"] == "a path nobody takes"
+
+    def strays(video: str) -> set[int]:
+        found = ann.ask("GET", f"/videos/{video}/movement")
+        assert found["learnt"]
+        return {d["track"] for d in found["departures"] if d["why"] == "the wrong way"}
+
+    assert (strays(calm[0]), strays(odd)) == (set(), {7})
     for path in (f"/videos/{odd}/movement/map", "/movement/map"):
         got = app.get(f"/api{path}", params={"camera": "door"}, headers=ann.headers)
         assert got.headers["content-type"] == "image/png"
@@ -314,7 +320,7 @@ def test_counts_of_a_day_and_camera_are_one_table(library: Library, app: TestCli
     assert (whole["gate"]["inwards"], whole["gate"]["outwards"]) == ("2", "2")
     (yard,) = (r for n, r in whole.items() if n.endswith("=yard"))
     assert yard["name"] != "=yard"  # no spreadsheet runs it
-    assert (yard["entered"], yard["most"]) == ("2", "2")
+    assert (yard["entered"], yard["most"]) == ("2", "1")
     assert {r["clip"] for r in table("2026-03-02")} == {"door_20260302_080000.mp4", "all of 2026-03-02"}
     assert table("2026-03-05") == table("2026-03-01", "yard") == []
     root.ask("PUT", "/groups", {"name": "back", "cameras": ["yard"], "members": ["ann"]})

@@ -168,7 +168,7 @@ def test_usual_paths_are_learnt_and_departures_shown(tmp_path: Path, clip: Path,
             page.screenshot(path=Path(os.environ["VLAD_SHOTS"]) / f"places-learnt-{width}.png", full_page=True)
         page.goto(f"{address}/#review?video={odd}")
         page.click("text=Departures from usual paths")
-        page.wait_for_selector(".departures >> text=person 7, a path nobody takes")
+        page.wait_for_selector(".departures >> text=person 7, the wrong way")
         page.wait_for_function("document.querySelector('.departures img').naturalWidth > 0")
         page.wait_for_timeout(400)
         assert fits(page)
