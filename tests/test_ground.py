@@ -108,7 +108,7 @@ def test_what_is_no_plan_is_refused_before_it_is_decoded(data: bytes) -> None:
     assert time.monotonic() - began < 2
 
 
-def test_a_plan_is_its_cameras_and_goes_when_no_version_names_it(library: Library, app: TestClient, tmp_path: Path) -> None:  # fmt: skip
+def test_a_plan_is_its_cameras_and_goes_when_no_version_names_it(library: Library, app: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     ann, bob, root = (
         Person(app, library, "ann"),
         Person(app, library, "bob"),
@@ -134,6 +134,9 @@ def test_a_plan_is_its_cameras_and_goes_when_no_version_names_it(library: Librar
     assert told["plan"] == {"picture": name, "width": 20, "height": 10}
     assert "this says nothing" in told["told"][0]
     other = put(app, ann, picture(size=(300, 100)))["picture"]
+    with monkeypatch.context() as patch:
+        patch.setattr("vlad.library.places.WAITING", 1)
+        put(app, ann, picture(size=(400, 100)), expect=409)
     library.sweep_plans()
     assert library.plan("door", other).is_file()  # young
     for one in (name, other):

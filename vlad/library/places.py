@@ -18,13 +18,14 @@ from sqlalchemy.orm import Session
 from vlad.errors import ConflictError, InputError, MissingError, OutputError
 
 from . import audit
-from .asking import check_camera, now
+from .asking import check_camera, everything, now
 from .changes import tell
 from .database import Database, called, clean
 from .jobs import ask
 from .tables import AnalysisRow, Job, RulesRow, SegmentRow, User, Video
 
 YOUNG = 86_400.0  # seconds for which a plan's picture stays that no version names yet
+WAITING = 100  # such pictures at most, of all cameras
 
 
 class Places:
@@ -71,12 +72,16 @@ class Places:
             return row
 
     def put_plan(self, user: User, camera: str, data: bytes) -> str:
-        """A floor plan's picture (bytes of one that was decoded here) for a camera; the name by which its text may name it. Raises RightsError.
+        """A floor plan's picture (bytes of one that was decoded here) for a camera; the name by which its text may name it. Raises RightsError, ConflictError while WAITING others wait.
 
         The name tells whose it is, so that no other camera's text shows it.
         """
         check_camera(camera)
         name = _owner(camera) + hashlib.sha256(data).hexdigest()[:16]
+        if len(self._unnamed()) >= WAITING:
+            raise ConflictError(
+                f"plan: {WAITING} uploaded plans are already waiting for somebody to save them; they go within a day"
+            )
         self._write(f"plans/{name}", data)
         self.database.log(user.name, "plan uploaded", name, camera=camera)
         return name
@@ -94,16 +99,19 @@ class Places:
     def sweep_plans(self) -> int:
         """Remove plans' pictures that no version names, once they are a day old; how many went."""
         shelf, gone = self.database.shelf, 0
-        names = [name for name in shelf.names("plans") if not name.startswith("plans/.")]
-        with self.database.read() as session:
-            texts = "\n".join(session.scalars(select(RulesRow.text).where(RulesRow.text.contains("plan"))))
-        for name in names:
-            own = name.removeprefix("plans/")
+        for name in self._unnamed():
             with suppress(OSError, OutputError):
-                if own not in texts and time.time() - shelf.found(name).stat().st_mtime > YOUNG:
+                if time.time() - shelf.found(name).stat().st_mtime > YOUNG:
                     shelf.remove(name)
                     gone += 1
         return gone
+
+    def _unnamed(self) -> list[str]:
+        """Plans' pictures that no version of any camera names."""
+        names = [name for name in self.database.shelf.names("plans") if not name.startswith("plans/.")]
+        with everything(), self.database.read() as session:
+            texts = "\n".join(session.scalars(select(RulesRow.text).where(RulesRow.text.contains("plan"))))
+        return [name for name in names if name.removeprefix("plans/") not in texts]
 
     def normal_clips(self, camera: str, most: int) -> list[str]:
         """Clips of a camera, the newest first, whose people were followed and of which nobody confirmed a segment."""
