@@ -289,7 +289,7 @@ def test_facts_tell_of_zones_lines_and_who_crossed() -> None:
     rules = parse(SHAPES + "rules: {}")
     tracks = [walker(1, (0.9, 0.1), (0, 10)), walker(2, (0.9, 0.6), (0, 10)), walker(3, (0.1, 0.2), (40, 50))]
     told_of = {f.kind: f.text for f in facts_of_rules(rules, tracks, (0.0, 10.0), aspect=1.0)}
-    assert told_of == {"zone": '2 people in "yard"', "line": '1 person crossed "gate" inwards'}
+    assert told_of == {"people in zone": '2 people in "yard"', "line": '1 person crossed "gate" inwards'}
     assert facts_of_rules(rules, tracks, (40.0, 50.0), aspect=1.0) == []
     ground = "place: {points: [[[0, 1], [0, 0]], [[1, 1], [10, 0]], [[1, 0], [10, 10]], [[0, 0], [0, 10]]]}\n"
     (metres,) = (f for f in facts_of_rules(parse(SHAPES + ground + "rules: {}"), tracks, (0.0, 10.0), aspect=1.0) if f.kind == "metres")  # fmt: skip

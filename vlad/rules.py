@@ -558,7 +558,9 @@ def facts_of_rules(rules: Rules, tracks: Sequence[Track], span: tuple[float, flo
             number = seen.count({i: inside(seen.feet[i], zone) for i in own})[during]
             if number.any():
                 most, when = int(number.max()), float(seen.times[during][number.argmax()])
-                found.append(Fact("zone", f'{most} {one if most == 1 else many} in "{name}"', float(most), sure, when))
+                found.append(
+                    Fact(f"{kind} in zone", f'{most} {one if most == 1 else many} in "{name}"', float(most), sure, when)
+                )
         for name, line in rules.lines.items():
             crossed = [(at + seen.own[i].start, inwards) for i in own for at, inwards in crossings(line, seen, i)]
             for inwards, way in ((True, "inwards"), (False, "outwards")):

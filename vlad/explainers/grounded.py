@@ -135,7 +135,11 @@ def told(facts: Sequence[Fact]) -> str:
 
 def where(facts: Sequence[Fact]) -> str:
     """Zones that people named, place in the picture, light, and whether the camera moves."""
-    zones = [f.text for f in facts if f.kind == "zone" and f.sure >= TRUST]
+    zones = []
+    for kind in ("people", "vehicles"):
+        for own in (f for f in facts if f.kind == f"{kind} in zone" and f.sure >= TRUST):
+            whole = own.value == number(facts, kind)  # how many there are is said already
+            zones.append(own.text[own.text.index("in ") :] if whole else own.text)
     others = [f.text for kind in ("where", "light", "camera") if (f := fact(facts, kind)) is not None]
     return ", ".join(zones + others)
 
