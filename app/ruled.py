@@ -18,7 +18,7 @@ from vlad.elsewhere import Spans, words
 from vlad.library import Library
 from vlad.library.tables import Video
 from vlad.movement import Walked
-from vlad.rules import applied, held, parse
+from vlad.rules import Rules, applied, held, parse
 from vlad.types import ScoreTrack, Segment, Track
 
 Ruled = dict[str, Any]
@@ -61,6 +61,12 @@ def outside(tracks: Sequence[Track], elsewhere: Sequence[Sequence[Any]]) -> list
     return [t for t in tracks if not any(t.times[0] < end and t.times[-1] > start for start, end in away)]
 
 
+def rules_of(library: Library, camera: str) -> Rules | None:
+    """The newest rules of a camera."""
+    row = library.rules(camera)
+    return None if row is None else parse(row.text)
+
+
 def ruled(
     library: Library, video: Video, track: ScoreTrack, tracks: Sequence[Track], aspect: float,
     segments: Callable[[ScoreTrack], tuple[Segment, ...]], elsewhere: Callable[[Background], Spans],
@@ -70,10 +76,9 @@ def ruled(
     Rules with a time of day go by when the clip was recorded, in its own zone, and hold never where nobody knows that. segments: finds them in a timeline;
     elsewhere: spans in which the camera was moved from where a background says that it looks, in which no rule holds.
     """
-    row = library.rules(video.camera)
-    if row is None:
+    row, rules = library.rules(video.camera), rules_of(library, video.camera)
+    if row is None or rules is None:
         return None
-    rules = parse(row.text)
     clock = clock_of(video)
     spans = elsewhere(rules.background) if rules.background else ()
     away = [(start, end) for state, start, end in spans if state == "moved"]
