@@ -41,7 +41,7 @@ def test_a_zone_a_line_and_a_rule_by_pointer(place: tuple[str, Library], visit: 
     address, library = place
     page = opened(address, visit)
     page.click("text=New zone")
-    box = page.locator(".sketch").bounding_box()
+    box = page.locator(".sketch[role=application]").bounding_box()
     assert box is not None
     for x, y in ((0.2, 0.4), (0.8, 0.4), (0.8, 0.9), (0.2, 0.9)):
         page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
