@@ -92,7 +92,7 @@ def make_case(
     """A case in the library's folder; tell(done, total) of its segments. export_id: of the order. Raises VladError; nothing half-made stays."""
     rows, export_id = rows_of(library, wanted), export_id or new_id()
     path = library.case(export_id)
-    part = path.with_suffix(".part")
+    part = path.with_suffix(f".{new_id()[:8]}.part")  # of two servers that make it each has its own
     coming = sum({v.id: v.size for _, v in rows}.values()) if wanted.originals else 0
     if shutil.disk_usage(library.folder).free - coming < FREE:
         raise LimitError(f"the disk has less than {FREE >> 20} MiB to spare; remove clips, or export fewer")

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from vlad.library.tables import RulesRow
 from vlad.report import cell
-from vlad.rules import LONGEST, Rules, counts, look, occupied, parse
+from vlad.rules import LONGEST, Rules, counts, look, looks, occupied, parse
 
 from .auth import Reader, Writer
 from .common import Body, Id, library, turn, video_of, viewed
@@ -118,8 +118,10 @@ def _counted(request: Request, video_id: str) -> tuple[dict[str, Any], list[dict
         return {"version": 0, "times": [], "curves": []}, []
     read, tracks = parse(row.text), tracks_of(found.tracks(video_id))
     aspect = facts["width"] / facts["height"]
-    rows = counts(read, tracks, video.duration, aspect=aspect)
-    times, holds = occupied(read, tracks, video.duration, aspect=aspect)
+    with turn(request, DRAFTS):
+        seen = looks(tracks, video.duration, aspect)
+        rows = counts(read, tracks, video.duration, aspect=aspect, seen=seen)
+        times, holds = occupied(read, tracks, video.duration, aspect=aspect, seen=seen)
     cuts = np.linspace(0, len(times), min(POINTS, len(times)) + 1).astype(int)[:-1]
     curves = [
         {"zone": zone, "kind": kind, "values": np.maximum.reduceat(values, cuts).tolist()}

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from vlad.anonymise import anonymise
 from vlad.config import Settings, make_settings
-from vlad.errors import ConflictError, VladError
+from vlad.errors import ConflictError, StorageError, VladError
 from vlad.explainers.explain import PromptedExplainer
 from vlad.library import Library
 from vlad.library.tables import Job, Video
@@ -119,7 +119,7 @@ class Worker:
         self.templates = Templates(settings.prompts)
 
     def once(self) -> bool:
-        """Take a job and end it, well or not; False where none waits."""
+        """Take a job and end it, well or not; False where none waits. Raises StorageError where it waits again, since its files are away."""
         job = self.library.claim(self.name)
         if job is None:
             return False
@@ -129,6 +129,9 @@ class Worker:
             self.library.finish(job.id, self.name)
         except Stopped:
             log.info("job %s was taken away", job.id)
+        except StorageError:  # nothing but that is wrong: the job waits until it answers again
+            self.library.release(self.name, lost=self.library.shelf.works())
+            raise
         except VladError as error:
             self.library.fail(job.id, self.name, self.library.by_name(str(error)))
         except Exception as error:  # a bug costs its job and not the worker, or one clip would hold up all others
