@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Annotated, Any
 
 import numpy as np
@@ -65,11 +66,20 @@ def told(row: RulesRow | None, camera: str) -> dict[str, Any]:
     """A version; version 0 where a camera has none."""
     if row is None:
         return {"camera": camera, "version": 0, "text": "", "by": "", "at": None, "zones": {}, "lines": {}, "rules": {}}
-    read, _ = look(row.text)
     return {
-        "camera": camera, "version": row.version, "text": row.text, "by": row.by, "at": row.created,
-        **(plain(read) if read else {"zones": {}, "lines": {}, "rules": {}}),
-    }  # fmt: skip
+        "camera": camera,
+        "version": row.version,
+        "text": row.text,
+        "by": row.by,
+        "at": row.created,
+        **_said(row.text),
+    }
+
+
+@lru_cache(maxsize=256)  # versions never change, and one may take a second to read
+def _said(text: str) -> dict[str, Any]:
+    read, _ = look(text)
+    return plain(read) if read else {"zones": {}, "lines": {}, "rules": {}}
 
 
 @router.get("/rules")
@@ -82,8 +92,9 @@ def rules(request: Request, caller: Reader, camera: Camera = "") -> dict[str, An
 
 @router.get("/rules/versions")
 def versions(request: Request, caller: Reader, camera: Camera = "") -> list[dict[str, Any]]:
-    """All versions of a camera, newest first."""
-    return [told(row, camera) for row in library(request).rules_versions(camera)]
+    """The newest versions of a camera, 100 at most, newest first."""
+    with turn(request, DRAFTS):
+        return [told(row, camera) for row in library(request).rules_versions(camera)]
 
 
 @router.post("/rules/check")
@@ -98,7 +109,8 @@ def check(request: Request, caller: Reader, body: Text) -> dict[str, Any]:
 @router.put("/rules")
 def save(request: Request, caller: Writer, body: NewRules) -> dict[str, Any]:
     """A text as the next version. 409 where somebody saved since `version`, 422 with every fault."""
-    library(request).save_rules(caller.user, body.camera, body.text, body.version)
+    with turn(request, DRAFTS):
+        library(request).save_rules(caller.user, body.camera, body.text, body.version)
     return rules(request, caller, body.camera)
 
 

@@ -159,7 +159,7 @@ def test_a_disk_that_is_full_says_so_and_copies_that_nobody_uses_make_room(
     two.found("clips/a")
     monkeypatch.setattr(two._files, "get_file", full)
     monkeypatch.setattr("vlad.library.shelf.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 0))  # type: ignore[attr-defined]
-    with pytest.raises(StorageError, match="no room for a file of the library .No space left on device"):
+    with pytest.raises(StorageError, match=r"no room for a file of the library .No space left on device"):
         two.found("clips/b")  # the other was used just now
     assert [p.name for p in (tmp_path / "two" / "clips").iterdir()] == ["a"]
     assert not two.works()  # what waits goes on waiting

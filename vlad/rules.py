@@ -281,7 +281,9 @@ def _turn(a: Points, b: Points, c: Points) -> npt.NDArray[np.float64]:
 
 def _meet(a: Points, b: Points, c: Points, d: Points) -> npt.NDArray[np.bool_]:
     """Whether the lines a to b and c to d, of points [2, N], cross: bool [N]."""
-    found: npt.NDArray[np.bool_] = ((_turn(a, b, c) > 0) != (_turn(a, b, d) > 0)) & ((_turn(c, d, a) > 0) != (_turn(c, d, b) > 0))
+    found: npt.NDArray[np.bool_] = ((_turn(a, b, c) > 0) != (_turn(a, b, d) > 0)) & (
+        (_turn(c, d, a) > 0) != (_turn(c, d, b) > 0)
+    )
     return found
 
 

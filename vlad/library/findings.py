@@ -9,7 +9,7 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -60,7 +60,7 @@ class Findings:
             row = row or AnalysisRow(video_id=video_id)
             row.scores, row.edges = t.scores.astype("<f4").tobytes(), t.edges.astype("<f8").tobytes()
             row.classes = None if t.classes is None else t.classes.astype("<f4").tobytes()
-            row.labels, row.made_by, row.created = list(t.labels), dict(analysis.made_by), time.time()
+            row.labels, row.made_by, row.created = list(t.labels), _made_by(analysis.made_by, rules), time.time()
             row.summary, row.embedder = asdict(analysis.summary) if analysis.summary else None, embedder
             row.tracks = zlib.compress(json.dumps([_plain(k) for k in analysis.tracks]).encode())
             row.rules = rules
@@ -86,7 +86,7 @@ class Findings:
             row = session.scalars(select(AnalysisRow).where(AnalysisRow.video_id == video_id)).first()
             if row is None or row.created != seen:
                 return False
-            row.rules = rules
+            row.rules, row.made_by = rules, _made_by(row.made_by, rules)
             track = track_in(session, video_id)
             here = select(SegmentRow).where(SegmentRow.video_id == video_id, SegmentRow.gone.is_(None))
             rows = list(session.scalars(here))
@@ -157,6 +157,21 @@ class Findings:
         """What made a clip's embeddings, `name@fingerprint`; '' where there are none."""
         with self.database.read() as session:
             return session.scalars(select(AnalysisRow.embedder).where(AnalysisRow.video_id == video_id)).first() or ""
+
+
+def _made_by(made_by: Mapping[str, Any], rules: Ruled | None) -> dict[str, Any]:
+    """What made an analysis, with a warning where rules hide what the scorer flags: whoever looks at the clip hears of it."""
+    hidden, found = (rules or {}).get("hidden", []), {k: v for k, v in made_by.items() if k != "hidden"}
+    if not hidden:
+        return found
+    names = sorted({name for span in hidden for name in span["rules"]})
+    at = ", ".join(f"{int(span['start']) // 60}:{int(span['start']) % 60:02d}" for span in hidden[:5]) + (
+        ", ..." if len(hidden) > 5 else ""
+    )
+    return {
+        **found,
+        "hidden": f"{len(hidden)} x flagged by the scorer and held below by rules ({', '.join(names)[:200]}): at {at}",
+    }
 
 
 def _plain(track: Track) -> dict[str, Any]:

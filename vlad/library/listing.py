@@ -91,7 +91,10 @@ class Listing:
             newest = select(Job).where(Job.video_id.in_(ids), Job.kind == "analysis").order_by(Job.created)
             jobs = {j.video_id: j for j in session.scalars(newest)}
             made = select(AnalysisRow.video_id, AnalysisRow.made_by).where(AnalysisRow.video_id.in_(ids))
-            warnings = {i: tuple(map(str, by.get("warnings", ()))) for i, by in session.execute(made)}
+            warnings = {
+                i: (*map(str, by.get("warnings", ())), *([str(by["hidden"])] if "hidden" in by else []))
+                for i, by in session.execute(made)
+            }
             live = (SegmentRow.video_id.in_(ids), SegmentRow.gone.is_(None))
             numbers = select(SegmentRow.video_id, SegmentRow.status, func.count()).where(*live)
             counts: dict[str, dict[str, int]] = {}
