@@ -10,6 +10,7 @@ from vlad.app.worker import Worker
 
 from vlad.config import make_settings
 from vlad.errors import ConflictError
+from vlad.library.tables import Job
 from vlad.video import frames_at
 
 assert house  # fixtures
@@ -161,3 +162,26 @@ def test_what_is_refused_is_not_told_as_a_look(house: House) -> None:
     house.work()
     house.get(f"/videos/{house.video}/media")
     assert [(u, a) for u, a, _ in house.logged() if a == "viewed"] == [("ann", "viewed")]
+
+
+def test_covers_of_another_groups_cameras_are_nobodys_business(house: House) -> None:
+    from serving import Person
+
+    bob = Person(house.app, house.library, "bob")
+    house.root.ask("PUT", "/groups", {"name": "doors", "cameras": ["door"], "members": ["ann"]})
+    house.root.ask("PUT", "/users/originals", {"name": "bob", "on": True})
+    house.cover()
+    with house.library.read() as session:
+        job = session.query(Job).filter(Job.kind == "cover").one().id
+    own, box = f"/videos/{house.video}", {"start": 1, "end": 2, "box": [0, 0, 0.2, 0.2]}
+    bob.ask("POST", f"{own}/original", {"reason": "no reason"}, 404)
+    bob.ask("POST", f"{own}/cover/marks", box, 404)
+    bob.ask("POST", f"{own}/cover/again", None, 404)
+    bob.ask("GET", f"{own}/cover", None, 404)
+    assert house.app.post(f"/api/jobs/{job}/cancel", headers=bob.headers).json().get("cancelled") is not True
+    house.work()
+    look = "x"
+    for path in ("media", "frame?t=1", "strip?t=1", "sheet", "sheet.json", f"media?look={look}"):
+        assert house.get(f"{own}/{path}", bob).status_code == 404
+    assert bob.ask("GET", "/covers") == []
+    assert len(house.ann.ask("GET", "/covers")) == 1

@@ -1,7 +1,9 @@
 """A storage that dies in the middle, hands out parts, or lists what is none of ours; copies that are damaged: nothing is lost, nothing half is believed."""
 
+import hashlib
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,9 @@ from vlad.config import make_settings
 from vlad.errors import OutputError, StorageError
 from vlad.library import Library
 from vlad.library.backup import backup
+from vlad.library.covering import Privacy
 from vlad.library.shelf import Shelf
-from vlad.library.tables import Job
+from vlad.library.tables import Job, Video
 
 assert storage  # a fixture
 
@@ -166,3 +169,40 @@ def test_a_disk_that_is_full_says_so_and_copies_that_nobody_uses_make_room(
     old(two.path("clips/a"))
     assert two.found("clips/b").read_bytes() == b"the clip"
     assert [p.name for p in (tmp_path / "two" / "clips").iterdir()] == ["b"]
+
+
+def test_a_backup_takes_no_damaged_copy_for_its_clip(tmp_path: Path, storage: str) -> None:
+    one = machine(tmp_path, storage, "one")
+    videos = [queue(one, one.local_user(), data=b"the clip") for _ in range(2)]
+    with one.write() as session:
+        for row in session.query(Video):
+            row.sha256 = hashlib.sha256(b"the clip").hexdigest()
+    one.clip(videos[0]).write_bytes(b"not clip")
+    for path in (one.clip(videos[1]), tmp_path / "bucket" / "clips" / videos[1]):
+        path.write_bytes(b"not clip")
+    lines: list[str] = []
+    assert backup(one, tmp_path / "out", lines.append)["files"] == 2
+    assert [(tmp_path / "out" / "clips" / v).read_bytes() for v in videos] == [b"the clip", b"not clip"]
+    assert lines[1:] == [f"clips/{videos[1]}: is damaged; it is not the file that was analysed"]
+
+
+def test_covers_of_before_go_also_where_the_storage_was_away_when_they_were_redone(
+    tmp_path: Path, storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whom a person drew over later may be seen in them."""
+    one, two = machine(tmp_path, storage, "one"), machine(tmp_path, storage, "two")
+    user, wish = one.local_user(), Privacy("people", "mosaic")
+    video = queue(one, user, data=b"clip")
+    analysed(one, video)
+    one.set_privacy(user, "people", "mosaic")
+    one.keep_cover(video, wish, [], [], b"first", [])
+    before = two.shown(video)
+    with monkeypatch.context() as patch:
+        patch.setattr(one.shelf._files, "rm_file", away)
+        one.keep_cover(video, wish, [], [], b"again", [])
+    assert one.sweep() == two.sweep() == (0, 0)  # of one that is being put there the row comes last
+    for path in (before, tmp_path / "bucket" / "covered" / before.name):
+        os.utime(path, (0, time.time() - 7200))
+    one.sweep(), two.sweep()
+    assert {p.name for p in tmp_path.glob("*/covered/*")} == {one.shown(video).name}
+    assert two.shown(video).read_bytes() == b"again"

@@ -100,6 +100,18 @@ class Shelf:
         here = _stamp_of(self.path(name)) or (self._stamp(name) if self._is_shared(name) else None)
         return here[0] if here else 0
 
+    def anew(self, name: str) -> None:
+        """Bring a file in place of a copy that is damaged, where the storage has it. Raises OutputError."""
+        if self._is_shared(name):
+            with suppress(OSError):
+                os.utime(self.path(name), (time.time(), 0.0))
+            self._bring(name)
+
+    def since(self, name: str) -> float:
+        """Seconds since a file was written, 0 for none. Raises OutputError."""
+        found = _stamp_of(self.path(name)) or (self._stamp(name) if self._is_shared(name) else None)
+        return time.time() - found[1] if found else 0.0
+
     def put(self, name: str) -> None:
         """A file that was written here, also into the storage: whole or not at all where the storage does so, as S3 does. Raises OutputError."""
         self.put_from(self.path(name), name)
