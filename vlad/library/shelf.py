@@ -150,7 +150,7 @@ class Shelf:
         """Whose storage this is: who asked for it first. Raises OutputError."""
         place = self._place("library")
         try:
-            return str(self._asked(lambda: self._files.cat_file(place)).decode())
+            return str(self._asked(lambda: self._files.cat_file(place)).decode(errors="replace"))
         except FileNotFoundError:
             self._asked(lambda: self._files.pipe_file(place, own.encode()))
             return own
