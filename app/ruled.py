@@ -15,7 +15,7 @@ import numpy as np
 from vlad.clock import known, zone_of
 from vlad.library import Library
 from vlad.library.tables import Video
-from vlad.rules import applied, held, parse
+from vlad.rules import Rules, applied, held, parse
 from vlad.types import ScoreTrack, Segment, Track
 
 Ruled = dict[str, Any]
@@ -29,6 +29,12 @@ def tracks_of(kept: Sequence[dict[str, Any]]) -> list[Track]:
     ]  # fmt: skip
 
 
+def rules_of(library: Library, camera: str) -> Rules | None:
+    """The newest rules of a camera."""
+    row = library.rules(camera)
+    return None if row is None else parse(row.text)
+
+
 def ruled(
     library: Library, video: Video, track: ScoreTrack, tracks: Sequence[Track], aspect: float,
     segments: Callable[[ScoreTrack], tuple[Segment, ...]],
@@ -37,10 +43,9 @@ def ruled(
 
     Rules with a time of day go by when the clip was recorded, in its own zone, and hold never where nobody knows that. segments: finds them in a timeline.
     """
-    row = library.rules(video.camera)
-    if row is None:
+    row, rules = library.rules(video.camera), rules_of(library, video.camera)
+    if row is None or rules is None:
         return None
-    rules = parse(row.text)
     here = zone_of(video.zone) or datetime.now(UTC).astimezone().tzinfo
     clock = (video.recorded, here) if video.recorded is not None and known(video.recorded) and here else None
     found = held(rules, tracks, float(track.edges[-1]), aspect=aspect, clock=clock)

@@ -34,7 +34,7 @@ from vlad.types import Features, Track
 from vlad.video import Cover, covered, created
 
 from . import sheets
-from .ruled import ruled, tracks_of
+from .ruled import ruled, rules_of, tracks_of
 
 PULSE = 5.0  # seconds between two heartbeats
 PAUSE = 0.5  # seconds before the queue is looked at again
@@ -155,6 +155,7 @@ class Worker:
         )  # fmt: skip
         analysis = replace(analysis, segments=checked[1]) if checked else analysis
         rules = checked[0] if checked else None
+        analyzer.zones = rules_of(self.library, self._video(job.video_id).camera)
         ids = self.library.keep(job.video_id, analysis, embeddings(features, analyzer.encoder), features.encoder, rules)
         self._look(job.video_id, video.duration)
         if not analyzer.settings.explain:

@@ -23,7 +23,7 @@ from PIL import Image
 from rich.progress import track as bar
 from rich.table import Table
 
-from vlad.anonymise import HIDDEN, What, anonymise
+from vlad.anonymise import HIDDEN, WHAT, What, anonymise
 from vlad.config import make_settings
 from vlad.errors import SettingsError
 
@@ -31,7 +31,6 @@ from .metrics import bootstrap
 from .verb import options_of, show_table
 
 OPTIONS = {"data": "", "what": "people", "photos": "40", "seconds": "3", "work": "runs/privacy"}
-WHAT: tuple[What, ...] = ("people", "faces")
 FPS = 15
 WINDOW = 0.75  # of a photo's side
 GRID = 40  # places a side at which a person is looked for under the covers

@@ -17,6 +17,7 @@
     vlad eval captions data=FOLDER [folds=2] ...                     (see captions.py)
     vlad eval judge server=URL model=NAME data=FOLDER ...            (see judge.py)
     vlad eval privacy data=FOLDER [photos=40] ...                    (see privacy.py)
+    vlad eval anonymised data=FOLDER [how=mosaic] ...                (see anonymised.py)
     vlad eval rules   [parts=paths,clips,...] [data=FOLDER] ...      (see rules.py)
     vlad eval injection [videos=40] ...                              (see injection.py)
     vlad eval speed [PART...] [seconds=30] [clip=FILE] ...           (see speed.py)
@@ -51,6 +52,7 @@ from . import (
     actions,
     adapter,
     again,
+    anonymised,
     benchmarks,
     calibration,
     captions,
@@ -107,6 +109,7 @@ OTHERS: dict[str, Callable[[Sequence[str]], int]] = {
     "judge": judge.main,
     "injection": injection.main,
     "privacy": privacy.main,
+    "anonymised": anonymised.main,
     "relations": relations.main,
     "rules": rules.main,
     "speed": speed.main,

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from vlad.explainers.asked import CANNOT, answer
-from vlad.explainers.grounded import UNLIKE, Known, ground, measured
+from vlad.explainers.grounded import UNLIKE, Known, ground, measured, where
 from vlad.types import NOT_SURE, Explanation, Fact, Segment
 from vlad.wording import COLOURS, UNCLEAR, reading
 
@@ -167,3 +167,9 @@ def test_when_and_what_come_from_the_explanation() -> None:
     assert answer("When was it?", FACTS, explained) == "From 0:12 to 0:18."
     assert answer("What happens here?", FACTS, explained) == explained.text
     assert answer("How many people?", (), explained) == "Nobody counted them: objects were not looked for."
+
+
+def test_a_zone_is_named_and_its_people_are_counted_once() -> None:
+    facts = (Fact("people", "2 people at once", 2.0, 0.8), Fact("people in zone", '2 people in "yard"', 2.0, 0.8))
+    assert where(facts) == 'in "yard"'
+    assert where((facts[0], Fact("people in zone", '1 person in "yard"', 1.0, 0.8))) == '1 person in "yard"'

@@ -13,7 +13,7 @@ from vlad.cli import app
 from vlad.config import make_settings
 from vlad.errors import InputError, SettingsError
 from vlad.report import to_json
-from vlad.rules import Rules, applied, beside, counts, held, inside, parse
+from vlad.rules import Rules, applied, beside, counts, facts_of_rules, held, inside, parse
 from vlad.types import Analysis, ScoreTrack, Segment, Track, Video
 
 SHAPES = """
@@ -305,3 +305,15 @@ def test_what_many_rules_ask_of_a_busy_hour_is_worked_out_once() -> None:
     found = held(parse(text), tracks, 3600.0, aspect=4 / 3, clock=(0.0, UTC))
     assert {h.rule for h in found} >= {"00", "10", "20"}
     assert time.perf_counter() - begin < 20  # minutes, where each rule looks for itself
+
+
+def test_facts_tell_of_zones_lines_and_who_crossed() -> None:
+    rules = parse(SHAPES + "rules: {}")
+    tracks = [walker(1, (0.9, 0.1), (0, 10)), walker(2, (0.9, 0.6), (0, 10)), walker(3, (0.1, 0.2), (40, 50))]
+    told_of = {f.kind: f.text for f in facts_of_rules(rules, tracks, (0.0, 10.0), aspect=1.0)}
+    assert told_of == {"people in zone": '2 people in "yard"', "line": '1 person crossed "gate" inwards'}
+    assert facts_of_rules(rules, tracks, (40.0, 50.0), aspect=1.0) == []
+    ground = "place: {points: [[[0, 1], [0, 0]], [[1, 1], [10, 0]], [[1, 0], [10, 10]], [[0, 0], [0, 10]]]}\n"
+    (metres,) = (f for f in facts_of_rules(parse(SHAPES + ground + "rules: {}"), tracks, (0.0, 10.0), aspect=1.0) if f.kind == "metres")  # fmt: skip
+    assert metres.value == pytest.approx(0.8, rel=0.1)  # eight of ten metres in ten seconds
+    assert metres.text == "a person at up to 0.8 m/s"

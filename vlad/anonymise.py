@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,8 @@ from vlad.video import MAX_CUT, Cover, covered, open_video
 
 What = Literal["faces", "people"]
 How = Literal["mosaic", "blur", "silhouette"]
+WHAT: tuple[What, ...] = get_args(What)
+HOW: tuple[How, ...] = get_args(How)
 RATE = 10.0  # looks a second
 SIDE, CLOSE = 480, 720  # pixels of the short side of what is looked at; at the second look
 TILE = 0.6  # share of a side of each of the four parts that the second look for people enlarges

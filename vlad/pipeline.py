@@ -108,6 +108,7 @@ class Analyzer:
         self._elsewhere: tuple[str, tuple[tuple[str, float, float], ...]] | None = (
             None  # of the clip that was compared last
         )
+        self.zones: Rules | None = None  # whose zones, lines and metres facts tell of, where the settings name no rules
         self._speaking = threading.Lock()  # of all twins: a language model answers one at a time
 
     def share(self) -> None:
@@ -405,7 +406,9 @@ class Analyzer:
         from vlad.explainers.grounded import FAMILIAR
         from vlad.facts import facts_of
         from vlad.relations import facts_of_relations
+        from vlad.rules import facts_of_rules
 
+        rules = self._rules() if self.settings.rules else self.zones
         tracks, size = self.tracks(video, segments), self.encoder.size
         features = self.watch(video.path).features
         familiar = self._familiar(features)
@@ -424,6 +427,7 @@ class Analyzer:
                     scene=empty_scene([frames[t] for t in around]),
                 ),
                 *facts_of_relations(tracks, span, aspect=aspect),
+                *(facts_of_rules(rules, tracks, span, aspect=aspect) if rules else []),
                 *self._near_and_far(tracks, own[len(own) // 2], frames),
             )  # fmt: skip
         return found

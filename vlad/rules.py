@@ -42,7 +42,7 @@ from vlad.place import Place
 from vlad.place import parse as place_of
 from vlad.place import speeds as paces
 from vlad.tracks import VEHICLES
-from vlad.types import ScoreTrack, Segment, Track
+from vlad.types import Fact, ScoreTrack, Segment, Track
 
 STEP = 0.25  # seconds between two looks at the tracks
 EDGE = 1e-3  # of the picture: whom its lower side cuts off is in a zone, and crosses a line, that reaches to it
@@ -576,6 +576,35 @@ def _crossings(rule: Rule, rules: Rules, seen: _Looks, allowed: npt.NDArray[np.b
         if some[-1].start - some[0].start <= rule.within and len({h.tracks for h in some}) == rule.count:
             groups.append(Held(rule.name, some[0].start, some[-1].end, tuple(h.tracks[0] for h in some)))
     return groups
+
+
+def facts_of_rules(rules: Rules, tracks: Sequence[Track], span: tuple[float, float], *, aspect: float) -> list[Fact]:
+    """What a span (s) has to do with zones, lines and metres: the most at once in each zone, who crossed each line, the fastest in metres a second."""
+    inside_span = [t for t in tracks if t.times[0] <= span[1] and t.times[-1] >= span[0]]
+    seen, found = looks(inside_span, span[1], aspect, rules.place), []
+    during = (seen.times >= span[0]) & (seen.times <= span[1])
+    for kind, one, many in (("people", "person", "people"), ("vehicles", "vehicle", "vehicles")):
+        own = seen.of(kind)
+        sure = float(np.mean([seen.tracks[i].score for i in own])) if own else 0.0
+        for name, zone in rules.zones.items():
+            number = seen.count({i: seen.within(zone)[i] for i in own})[during]
+            if number.any():
+                most, when = int(number.max()), float(seen.times[during][number.argmax()])
+                found.append(
+                    Fact(f"{kind} in zone", f'{most} {one if most == 1 else many} in "{name}"', float(most), sure, when)
+                )
+        for name, line in rules.lines.items():
+            crossed = [(at + seen.own[i].start, inwards) for i in own for at, inwards in crossings(line, seen, i)]
+            for inwards, way in ((True, "inwards"), (False, "outwards")):
+                times = [float(seen.times[at]) for at, to in crossed if to == inwards and during[at]]
+                if times:
+                    words = f'{len(times)} {one if len(times) == 1 else many} crossed "{name}" {way}'
+                    found.append(Fact("line", words, float(len(times)), sure, min(times)))
+        paces_of = {i: seen.paces[i][during[seen.own[i]]] for i in own} if rules.place else {}
+        fastest = max((float(np.nanmax(p)) for p in paces_of.values() if np.isfinite(p).any()), default=0.0)
+        if fastest:
+            found.append(Fact("metres", f"a {one} at up to {fastest:.1f} m/s", fastest, sure))
+    return found
 
 
 def counts(

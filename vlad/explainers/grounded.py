@@ -117,7 +117,7 @@ def measured(words: str, facts: Sequence[Fact]) -> str:
 
 def doing(facts: Sequence[Fact]) -> str:
     """What was measured of them, '' for nothing."""
-    kinds = ("fall", "close", "person speed", "vehicle speed", "stop", "scatter", "left", "carried")
+    kinds = ("fall", "close", "line", "person speed", "metres", "vehicle speed", "stop", "scatter", "left", "carried")
     told = [
         f.text
         for kind in kinds
@@ -134,8 +134,14 @@ def told(facts: Sequence[Fact]) -> str:
 
 
 def where(facts: Sequence[Fact]) -> str:
-    """Place in the picture, light, and whether the camera moves."""
-    return ", ".join(f.text for kind in ("where", "light", "camera") if (f := fact(facts, kind)) is not None)
+    """Zones that people named, place in the picture, light, and whether the camera moves."""
+    zones = []
+    for kind in ("people", "vehicles"):
+        for own in (f for f in facts if f.kind == f"{kind} in zone" and f.sure >= TRUST):
+            whole = own.value == number(facts, kind)  # how many there are is said already
+            zones.append(own.text[own.text.index("in ") :] if whole else own.text)
+    others = [f.text for kind in ("where", "light", "camera") if (f := fact(facts, kind)) is not None]
+    return ", ".join(zones + others)
 
 
 def named(text: str, labels: Sequence[str]) -> str:
