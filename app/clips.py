@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -16,7 +18,7 @@ from vlad import clock
 from vlad.library.tables import AnalysisRow, Upload
 
 from . import media, samples, sheets, view
-from .auth import Admin, Reader, Writer, may
+from .auth import Admin, Caller, Reader, Writer, may
 from .common import Body, Count, First, Id, Name, Second, library, listed, pictured, turn, video_of, viewed
 from .limits import PICTURES, UPLOADS
 from .privacy import Look, Version, file_of
@@ -216,8 +218,27 @@ def tracks(request: Request, caller: Reader, video_id: Id) -> list[dict[str, Any
 @router.get("/videos/{video_id}/media")
 def clip(request: Request, caller: Reader, video_id: Id, v: Version = "", look: Look = "") -> Response:
     """The clip itself, or a range of it: where people are covered the covered one, 409 until it is there. look: see POST original. v: to be kept by."""
-    viewed(request, caller.user.name, video_of(request, video_id).id)
-    return media.clip_response(file_of(request, video_id, look), request.headers.get("range"), kept=not look)
+    video_of(request, video_id)
+    path = file_of(request, video_id, look)
+    viewed(request, caller.user.name, video_id)
+    return media.clip_response(path, request.headers, kept=not look)
+
+
+def _picture(
+    request: Request, caller: Caller, video_id: str, look: str, make: Callable[[Path, str], Response], *how: object
+) -> Response:
+    """What `make` makes of the clip's file, under the tag that it is given; without making anything where the browser has it. how: what else it depends on."""
+    video_of(request, video_id)
+    path = file_of(request, video_id, look)
+    viewed(request, caller.user.name, video_id)
+    tag = "" if look else media.tag_of(path, *how)
+    if tag and (same := media.unchanged(request.headers, tag)):
+        return same
+    with turn(request, PICTURES):
+        made = make(path, tag)
+    if file_of(request, video_id, look) != path:  # people are to be covered since
+        raise HTTPException(409, "what may be shown of this clip has just changed; ask again")
+    return made
 
 
 @router.get("/videos/{video_id}/frame")
@@ -225,10 +246,10 @@ def frame(
     request: Request, caller: Reader, video_id: Id, t: Annotated[Second, Query()], v: Version = "", look: Look = ""
 ) -> Response:
     """The frame at t seconds, a JPEG. v, look: as for the clip."""
-    viewed(request, caller.user.name, video_of(request, video_id).id)
-    path = file_of(request, video_id, look)
-    with turn(request, PICTURES):
-        return media.frame_response(path, t, request.app.state.settings, kept=not look)
+    settings = request.app.state.settings
+    return _picture(
+        request, caller, video_id, look, lambda path, tag: media.frame_response(path, t, settings, tag=tag), "frame", t
+    )
 
 
 @router.get("/videos/{video_id}/strip")
@@ -236,10 +257,10 @@ def strip(
     request: Request, caller: Reader, video_id: Id, t: Annotated[list[Second], Query(min_length=1, max_length=64)], v: Version = "",
 ) -> Response:  # fmt: skip
     """The frames at several times as one JPEG, side by side in the order given, each 160 pixels wide: one decoder for all."""
-    viewed(request, caller.user.name, video_of(request, video_id).id)
-    path = library(request).shown(video_id)
-    with turn(request, PICTURES):
-        return media.strip_response(path, t, request.app.state.settings)
+    settings = request.app.state.settings
+    return _picture(
+        request, caller, video_id, "", lambda path, tag: media.strip_response(path, t, settings, tag=tag), "strip", t
+    )
 
 
 def _sheet(request: Request, video_id: str) -> sheets.Sheet:
@@ -256,10 +277,14 @@ def _sheet(request: Request, video_id: str) -> sheets.Sheet:
 @router.get("/videos/{video_id}/sheet")
 def sheet(request: Request, caller: Reader, video_id: Id, v: Annotated[str, Query(max_length=32)] = "") -> Response:
     """Small pictures of a clip on one sheet, more of them in and near its segments; where each lies says sheet.json. v: its version, to be kept by."""
-    pictured(request, caller.user.name, video_of(request, video_id).id)
     made = _sheet(request, video_id)
-    kept = media.PRIVATE if v == made.version else {**media.PRIVATE, "Cache-Control": "no-cache"}
-    return FileResponse(made.path, media_type="image/jpeg", headers=kept)
+    if library(request).sheet(video_id) != made.path:
+        raise HTTPException(409, "what may be shown of this clip has just changed; ask again")
+    pictured(request, caller.user.name, video_id)
+    tag = media.tag_of(made.path)
+    return media.unchanged(request.headers, tag) or FileResponse(
+        made.path, media_type="image/jpeg", headers={**media.PRIVATE, "ETag": tag}
+    )
 
 
 @router.get("/videos/{video_id}/sheet.json")

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from vlad.clock import iso
 from vlad.config import Settings
-from vlad.errors import ConflictError, InputError, LimitError, OutputError, VladError
+from vlad.errors import InputError, LimitError, OutputError, VladError
 from vlad.library import Library
 from vlad.library.clips import FREE
 from vlad.library.findings import scorers_label
@@ -56,9 +56,9 @@ class Wanted:
     uncovered: bool = False
     covered: str = ""
 
-    def file(self, library: Library, video_id: str) -> Path:
-        """Of a clip, that pictures are taken from. Raises ConflictError while people in it are still to be covered."""
-        return library.clip(video_id) if self.uncovered else library.shown(video_id)
+    def file(self, library: Library, video_id: str, what: str) -> Path:
+        """Of a clip, that pictures are taken from. what: who is covered in the whole case. Raises ConflictError as `Library.shown`."""
+        return library.clip(video_id) if self.uncovered else library.shown(video_id, what)
 
 
 def rows_of(library: Library, wanted: Wanted) -> list[tuple[SegmentRow, Video]]:
@@ -91,10 +91,8 @@ def make_case(
 ) -> ExportRow:
     """A case in the library's folder; tell(done, total) of its segments. export_id: of the order. Raises VladError; nothing half-made stays."""
     rows, export_id = rows_of(library, wanted), export_id or new_id()
-    if wanted.covered and library.privacy().what != wanted.covered:
-        raise ConflictError("who is covered was changed since this case was ordered; order it again")
     path = library.case(export_id)
-    part = path.with_suffix(".part")
+    part = path.with_suffix(f".{new_id()[:8]}.part")  # of two servers that make it each has its own
     coming = sum({v.id: v.size for _, v in rows}.values()) if wanted.originals else 0
     if shutil.disk_usage(library.folder).free - coming < FREE:
         raise LimitError(f"the disk has less than {FREE >> 20} MiB to spare; remove clips, or export fewer")
@@ -123,12 +121,14 @@ def _fill(
         manifest[name] = hashlib.sha256(data).hexdigest()
 
     told, pictures = [], []
+    what = wanted.covered or library.privacy().what
     for number, (row, video) in enumerate(rows, 1):
         tell(number - 1, len(rows))
         name, note = f"clips/{_name(number, row)}.mp4", ""
+        path = wanted.file(library, video.id, what)
         start, end = max(0.0, row.start - wanted.margin), min(video.duration or row.end, row.end + wanted.margin)
         try:
-            put(name, cut(wanted.file(library, video.id), start, end, settings))
+            put(name, cut(path, start, end, settings))
         except VladError as error:
             name, note = "", library.by_name(str(error))
         told.append(
@@ -141,7 +141,7 @@ def _fill(
                 "clip_note": note,
             }
         )
-        pictures.append(_pictures(wanted.file(library, video.id), row, settings))
+        pictures.append(_pictures(path, row, settings))
     if wanted.originals:
         for video in {v.id: v for _, v in rows}.values():
             name = f"originals/{video.id}"
@@ -150,8 +150,7 @@ def _fill(
                 manifest[name] = hashlib.file_digest(written, "sha256").hexdigest()  # type: ignore[arg-type]
             if manifest[name] != video.sha256:
                 raise InputError(f"{video.name}: its file is not the one that was analysed; it is no evidence")
-    wish = library.privacy()
-    covered = wish.what if wish.on and not wanted.uncovered else "nobody"
+    covered = "nobody" if what == "none" or wanted.uncovered else what
     facts = {
         "title": wanted.title, "made": iso(time.time()), "by": user.name, "segments": told,
         "covered": covered,

@@ -5,6 +5,7 @@ In: an id. Out: a response. Nothing is served by a path, and nothing of a reques
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from threading import BoundedSemaphore
 from fastapi import HTTPException
 from fastapi.responses import Response, StreamingResponse
 from PIL import Image
+from starlette.datastructures import Headers
 
 from vlad.config import Settings
 from vlad.errors import VladError
@@ -26,7 +28,7 @@ PIECE = 1 << 18  # bytes
 WIDTH = 160  # pixels of a thumbnail
 _TURNS = BoundedSemaphore(3)  # decoders at once, of all requests: one more than a single person gets
 PRIVATE = {
-    "Cache-Control": "private, max-age=3600",
+    "Cache-Control": "private, no-cache",  # kept, and asked for each time: it may not be shown any more, or not to who sits there by now
     "X-Content-Type-Options": "nosniff",
     "Content-Disposition": "inline",
 }
@@ -58,13 +60,29 @@ def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
     return first, last
 
 
-def clip_response(path: Path, header: str | None, *, kept: bool = True) -> Response:
-    """A clip, or a part of it. kept: a browser may keep it. Raises HTTPException 404, 416."""
+def tag_of(path: Path, *more: object) -> str:
+    """The ETag of a file, or of what is made of it. more: how it is made. Raises HTTPException 404."""
     try:
-        size = path.stat().st_size
+        stat = path.stat()
     except OSError:
         raise HTTPException(404, "this clip was removed") from None
-    part = parse_range(header, size)
+    words = repr((path.name, stat.st_size, stat.st_mtime_ns, *more))
+    return f'"{hashlib.sha256(words.encode()).hexdigest()[:24]}"'
+
+
+def unchanged(asked: Headers, tag: str) -> Response | None:
+    """304 to a browser that has it already."""
+    there = [t.strip().removeprefix("W/") for t in asked.get("if-none-match", "").split(",")]
+    return Response(status_code=304, headers={**PRIVATE, "ETag": tag}) if tag in there else None
+
+
+def clip_response(path: Path, asked: Headers, *, kept: bool = True) -> Response:
+    """A clip, or a part of it. asked: of the request. kept: a browser may keep it. Raises HTTPException 404, 416."""
+    tag = tag_of(path)
+    size = path.stat().st_size
+    if kept and (same := unchanged(asked, tag)):
+        return same
+    part = parse_range(asked.get("range"), size) if asked.get("if-range", tag) == tag else None
     first, last = part or (0, size - 1)
 
     def pieces() -> Iterator[bytes]:
@@ -75,17 +93,21 @@ def clip_response(path: Path, header: str | None, *, kept: bool = True) -> Respo
                 left -= len(data)
                 yield data
 
-    headers = {**(PRIVATE if kept else UNKEPT), "Accept-Ranges": "bytes", "Content-Length": str(last - first + 1)}
+    headers = {
+        **({**PRIVATE, "ETag": tag} if kept else UNKEPT),
+        "Accept-Ranges": "bytes",
+        "Content-Length": str(last - first + 1),
+    }
     if part:
         headers["Content-Range"] = f"bytes {first}-{last}/{size}"
     return StreamingResponse(pieces(), 206 if part else 200, headers, kind_of(path))
 
 
-def jpeg(image: Image.Image, quality: int = 80, *, kept: bool = True) -> Response:
-    """A picture as a response. kept: a browser may keep it."""
+def jpeg(image: Image.Image, tag: str = "", quality: int = 80) -> Response:
+    """A picture as a response. tag: under which a browser may keep it."""
     data = io.BytesIO()
     image.save(data, "JPEG", quality=quality)
-    return Response(data.getvalue(), headers=PRIVATE if kept else UNKEPT, media_type="image/jpeg")
+    return Response(data.getvalue(), headers={**PRIVATE, "ETag": tag} if tag else UNKEPT, media_type="image/jpeg")
 
 
 def _turn() -> AbstractContextManager[None]:
@@ -93,24 +115,24 @@ def _turn() -> AbstractContextManager[None]:
     return one_of(_TURNS, refusal(503, "pictures are being made for others; try again in a moment", 3))
 
 
-def frame_response(path: Path, time: float, settings: Settings, size: int = 360, *, kept: bool = True) -> Response:
-    """The frame at a time (s). Raises HTTPException 404 where it cannot be read."""
+def frame_response(path: Path, time: float, settings: Settings, size: int = 360, *, tag: str = "") -> Response:
+    """The frame at a time (s). tag: see `jpeg`. Raises HTTPException 404 where it cannot be read."""
     try:
         with _turn():
             (frame,) = frames_at(str(path), [time], settings, size=size)
     except (VladError, ValueError):
         raise HTTPException(404, "this frame cannot be read") from None
-    return jpeg(Image.fromarray(frame), kept=kept)
+    return jpeg(Image.fromarray(frame), tag)
 
 
-def strip_response(path: Path, times: Sequence[float], settings: Settings) -> Response:
-    """Frames at several times (s) as one picture, each WIDTH wide. Raises HTTPException 404 where they cannot be read."""
+def strip_response(path: Path, times: Sequence[float], settings: Settings, *, tag: str = "") -> Response:
+    """Frames at several times (s) as one picture, each WIDTH wide. tag: see `jpeg`. Raises HTTPException 404 where they cannot be read."""
     frames = small(path, times, settings, "these frames cannot be read")
     tall = frames[0].height
     whole = Image.new("RGB", (WIDTH * len(frames), tall))
     for i, frame in enumerate(frames):
         whole.paste(frame, (i * WIDTH, 0))
-    return jpeg(whole)
+    return jpeg(whole, tag)
 
 
 def small(path: Path, times: Sequence[float], settings: Settings, otherwise: str) -> list[Image.Image]:

@@ -9,6 +9,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Annotated, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from pydantic import Field
 from vlad.library.tables import RulesRow
 from vlad.place import Place
 from vlad.report import cell
-from vlad.rules import LONGEST, Rules, counts, look, occupied, parse
+from vlad.rules import LONGEST, Rules, counts, look, looks, occupied, parse
 
 from . import view
 from .auth import Reader, Writer
@@ -79,11 +80,20 @@ def told(row: RulesRow | None, camera: str) -> dict[str, Any]:
     """A version; version 0 where a camera has none."""
     if row is None:
         return {"camera": camera, "version": 0, "text": "", "by": "", "at": None, **EMPTY}
-    read, _ = look(row.text)
     return {
-        "camera": camera, "version": row.version, "text": row.text, "by": row.by, "at": row.created,
-        **(plain(read) if read else EMPTY),
-    }  # fmt: skip
+        "camera": camera,
+        "version": row.version,
+        "text": row.text,
+        "by": row.by,
+        "at": row.created,
+        **_said(row.text),
+    }
+
+
+@lru_cache(maxsize=256)  # versions never change, and one may take a second to read
+def _said(text: str) -> dict[str, Any]:
+    read, _ = look(text)
+    return plain(read) if read else EMPTY
 
 
 @router.get("/rules")
@@ -96,8 +106,9 @@ def rules(request: Request, caller: Reader, camera: Camera = "") -> dict[str, An
 
 @router.get("/rules/versions")
 def versions(request: Request, caller: Reader, camera: Camera = "") -> list[dict[str, Any]]:
-    """All versions of a camera, newest first."""
-    return [told(row, camera) for row in library(request).rules_versions(camera)]
+    """The newest versions of a camera, 100 at most, newest first."""
+    with turn(request, DRAFTS):
+        return [told(row, camera) for row in library(request).rules_versions(camera)]
 
 
 @router.post("/rules/check")
@@ -111,7 +122,8 @@ def check(request: Request, caller: Reader, body: Text) -> dict[str, Any]:
 @router.put("/rules")
 def save(request: Request, caller: Writer, body: NewRules) -> dict[str, Any]:
     """A text as the next version. 409 where somebody saved since `version`, 422 with every fault."""
-    library(request).save_rules(caller.user, body.camera, body.text, body.version)
+    with turn(request, DRAFTS):
+        library(request).save_rules(caller.user, body.camera, body.text, body.version)
     return rules(request, caller, body.camera)
 
 
@@ -180,8 +192,10 @@ def _counted(request: Request, video_id: str) -> tuple[dict[str, Any], list[dict
         return {"version": 0, "times": [], "curves": []}, []
     read, tracks = parse(row.text), tracks_of(found.tracks(video_id))
     aspect = facts["width"] / facts["height"]
-    rows = counts(read, tracks, video.duration, aspect=aspect)
-    times, holds = occupied(read, tracks, video.duration, aspect=aspect)
+    with turn(request, DRAFTS):
+        seen = looks(tracks, video.duration, aspect)
+        rows = counts(read, tracks, video.duration, aspect=aspect, seen=seen)
+        times, holds = occupied(read, tracks, video.duration, aspect=aspect, seen=seen)
     cuts = np.linspace(0, len(times), min(POINTS, len(times)) + 1).astype(int)[:-1]
     curves = [
         {"zone": zone, "kind": kind, "values": np.maximum.reduceat(values, cuts).tolist()}

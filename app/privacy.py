@@ -59,7 +59,9 @@ class Said(Body):
 
 
 def may_see(request: Request, caller: Caller) -> None:
-    """Raises HTTPException 403 for who may not see originals."""
+    """Raises HTTPException 403 for who may not see originals, and for a token that may only read."""
+    if "write" not in caller.scopes:
+        raise HTTPException(403, "this needs the scope write")
     if not (caller.user.originals or request.app.state.gate.local):
         raise HTTPException(403, "people are covered here; originals are open to those whom an admin gave the right to")
 

@@ -84,5 +84,13 @@ def ruled(
     away = [(start, end) for state, start, end in spans if state == "moved"]
     found = held(rules, tracks, float(track.edges[-1]), aspect=aspect, clock=clock, paused=away)
     told = [{**asdict(h), "start": round(h.start, 3), "end": round(h.end, 3), "tracks": list(h.tracks)} for h in found]
-    kept = {"camera": video.camera, "version": row.version, "held": told, "elsewhere": [list(s) for s in spans], "warnings": [words(*s) for s in spans]}  # fmt: skip
-    return kept, segments(applied(rules, found, track))
+    after, lower = segments(applied(rules, found, track)), {r.name for r in rules.rules if r.lowers is not None}
+    hidden = [
+        {"start": round(s.start, 3), "end": round(s.end, 3), "rules": sorted({h.rule for h in found if h.rule in lower and h.start < s.end and s.start < h.end})}
+        for s in (segments(track) if lower else ()) if not any(a.start < s.end and s.start < a.end for a in after)
+    ]  # fmt: skip
+    kept = {
+        "camera": video.camera, "version": row.version, "held": told, "hidden": hidden, "elsewhere": [list(s) for s in spans],
+        "warnings": [words(*s) for s in spans],
+    }  # fmt: skip
+    return kept, after

@@ -128,10 +128,12 @@ def current(library: Library, video_id: str, duration: float, spans: Sequence[Sp
         return found
     try:
         with one_of(_TURN, refusal(503, "pictures are being made for others; try again in a moment", 3)):
+            path = library.shown(video_id)  # another may be by now
+            kept = library.sheet(video_id, path)
             found = read(kept)
             if found is None:
-                found = make(library.shown(video_id), duration, spans, settings, kept)
-                library.put_sheet(video_id)
+                found = make(path, duration, spans, settings, kept)
+                library.put_sheet(video_id, path)
             return found
     except VladError:
         raise HTTPException(404, "no thumbnails of this clip") from None
@@ -146,8 +148,9 @@ def _renew(library: Library, video_id: str, duration: float, spans: Sequence[Spa
     def work() -> None:
         try:
             with _TURN:
-                make(library.shown(video_id), duration, spans, settings, library.sheet(video_id))
-                library.put_sheet(video_id)
+                path = library.shown(video_id)
+                make(path, duration, spans, settings, library.sheet(video_id, path))
+                library.put_sheet(video_id, path)
             library.announce("video", video_id, video_id)
         except (VladError, OSError) as error:
             log.warning("sheet of %s: %s", video_id, error)

@@ -147,9 +147,11 @@ def _clip(
     folder.mkdir(exist_ok=True)
     path = folder / f"{row.id}.mp4"
     try:
-        if not path.exists():
-            path.write_bytes(cut(library.shown(video.id), row.start, row.end, settings))
+        path.write_bytes(
+            cut(library.shown(video.id), row.start, row.end, settings)
+        )  # anew: who is covered may be another
     except VladError as error:
+        path.unlink(missing_ok=True)  # of an export before
         lines.append(f"{video.name}, {row.start:.1f} s: left out ({error})")
         return None
     return path

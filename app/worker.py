@@ -26,7 +26,7 @@ from vlad.anonymise import anonymise
 from vlad.background import Background
 from vlad.config import Settings, make_settings
 from vlad.elsewhere import Spans, looked_elsewhere
-from vlad.errors import ConflictError, VladError
+from vlad.errors import ConflictError, StorageError, VladError
 from vlad.explainers.explain import PromptedExplainer
 from vlad.library import Library
 from vlad.library.tables import Job, Video
@@ -122,7 +122,7 @@ class Worker:
         self.templates = Templates(settings.prompts)
 
     def once(self) -> bool:
-        """Take a job and end it, well or not; False where none waits."""
+        """Take a job and end it, well or not; False where none waits. Raises StorageError where it waits again, since its files are away."""
         job = self.library.claim(self.name)
         if job is None:
             return False
@@ -134,6 +134,9 @@ class Worker:
             self.library.finish(job.id, self.name)
         except Stopped:
             log.info("job %s was taken away", job.id)
+        except StorageError:  # nothing but that is wrong: the job waits until it answers again
+            self.library.release(self.name, lost=self.library.shelf.works())
+            raise
         except VladError as error:
             self.library.fail(job.id, self.name, self.library.by_name(str(error)))
         except Exception as error:  # a bug costs its job and not the worker, or one clip would hold up all others
@@ -163,18 +166,20 @@ class Worker:
         self._look(job.video_id, video.duration)
         if not analyzer.settings.explain:
             return
-        if analyzer.settings.server and self.library.privacy().on:  # what goes to another machine is covered
-            self._cover(job, pulse)
-            shown = str(self.library.shown(job.video_id))
-        else:
-            shown = ""
         order = sorted(range(len(ids)), key=lambda i: -analysis.segments[i].peak)[: analyzer.settings.max_explanations]
         for number, i in enumerate(order):
             pulse.tell("explaining", number, len(order))
             if isinstance(analyzer.explainer, PromptedExplainer):  # an edit counts from the next segment on
                 analyzer.explainer.prompt = self.templates(self.settings.prompt)
+            shown = self._leaving(job, pulse) if analyzer.settings.server else ""
             (said,) = analyzer.explain(video, analysis.track, [analysis.segments[i]], shown=shown)
             self.library.explained(ids[i], said)
+
+    def _leaving(self, job: Job, pulse: Pulse) -> str:
+        """The file of which pictures go to another machine: covered first where people are covered by now."""
+        if self.library.privacy().on:
+            self._cover(job, pulse)
+        return str(self.library.shown(job.video_id))
 
     def _check(self, job: Job, pulse: Pulse) -> None:
         """The camera's newest rules on what was found in a clip before: as they were found then, without decoding it, but for a few pictures where they have a background."""
@@ -223,7 +228,8 @@ class Worker:
         pulse.tell("covering", 0, None)
         drawn = [[m.start, m.end, *m.box] for m in marks if m.box]
         path, settings = self.library.clip(job.video_id), self.settings
-        if row is not None and row.what == wish.what:
+        known = row is not None and row.what == wish.what
+        if row is not None and known:
             doubtful, clip = row.doubtful, b""
         else:
             done = anonymise(path, settings, what=wish.what, how=wish.how)  # type: ignore[arg-type]  # not none
@@ -235,7 +241,7 @@ class Worker:
         if drawn or not clip:
             wanted = [Cover(r[0], r[1], (r[2], r[3], r[4], r[5])) for r in [*places, *drawn]]
             clip = covered(path, self._video(job.video_id).duration or 0.0, wanted, wish.how, settings)
-        self.library.keep_cover(job.video_id, wish, places, doubtful, clip, marks)
+        self.library.keep_cover(job.video_id, wish, places, doubtful, clip, marks, anew=not known)
         self._look(job.video_id, self._video(job.video_id).duration or 0.0)
 
     def _is_there(self, job: Job) -> bool:
@@ -260,8 +266,8 @@ class Worker:
         """Small pictures of a clip, which the page shows beside the scores; without them the analysis stands."""
         try:
             path, spans = self.library.shown(video_id), self.library.spans_of(video_id)
-            sheets.make(path, duration, spans, self.settings, self.library.sheet(video_id))
-            self.library.put_sheet(video_id)
+            sheets.make(path, duration, spans, self.settings, self.library.sheet(video_id, path))
+            self.library.put_sheet(video_id, path)
             self.library.announce("video", video_id, video_id)
         except ConflictError:  # people in it are covered first
             pass

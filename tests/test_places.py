@@ -265,3 +265,23 @@ def test_what_makes_no_sense_is_refused(library: Library, app: TestClient) -> No
     with pytest.raises(ConflictError, match="not analysed"):
         library.analysis(video.id)
     assert json.loads(json.dumps(analysed(library, video.id)))
+
+
+def test_what_a_rule_hides_everybody_hears_of(library: Library, app: TestClient) -> None:
+    ann, bob = Person(app, library, "ann"), Person(app, library, "bob")
+    video = walked(library, ann, scores=0.9)
+    hides = YARD + "rules:\n  calm: {when: a person, lowers: 0}\n"
+    ann.ask("PUT", "/rules", {"camera": "door", "text": hides, "version": 0})
+    ann.ask("POST", "/rules/apply", {"camera": "door"})
+    work(library)
+    assert bob.ask("GET", "/segments", video=video)["segments"] == []
+    (warning,) = bob.ask("GET", f"/videos/{video}")["warnings"]
+    assert warning == "1 x flagged by the scorer and held below by rules (calm): at 0:00"
+    assert bob.ask("GET", "/videos")["videos"][0]["warnings"] == [warning]
+    (row,) = [r for r in library.audit_rows(count=50) if r.action == "rules saved"]
+    assert (row.user, row.detail["lowers"]) == ("ann", ["calm"])
+    bob.ask("PUT", "/rules", {"camera": "door", "text": TEXT, "version": 1})
+    bob.ask("POST", "/rules/apply", {"camera": "door"})
+    work(library)
+    assert bob.ask("GET", f"/videos/{video}")["warnings"] == []
+    assert len(bob.ask("GET", "/segments", video=video)["segments"]) == 1

@@ -67,7 +67,7 @@ def test_no_route_tells_a_reviewer_of_another_group_of_a_clip(house: House) -> N
     """Every route of the application, with the foreign clip's ids wherever one is asked for."""
     ids = {
         "video_id": house.door, "segment_id": house.door_segments[0], "job_id": house.job, "export_id": house.case, "note_id": house.note,
-        "wrong_id": house.wrong, "mark_id": house.mark, "upload_id": house.door, "token_id": "0" * 32, "name": "explain", "tag": "mine", "day": "2026-11-25",
+        "wrong_id": house.wrong, "mark_id": house.mark, "upload_id": house.door, "token_id": "0" * 32, "name": "explain", "tag": "mine", "day": "2026-11-25", "picture": "0" * 32,
     }  # fmt: skip
     bodies: dict[str, Any] = {
         "verdict": {"verdict": "confirmed"}, "verdicts": {"segments": [{"id": house.door_segments[0]}], "verdict": "dismissed"},

@@ -285,6 +285,28 @@ def test_who_stops_on_a_line_crosses_it_once() -> None:
     assert told('a vehicle crosses "gate" inwards', [stopper]) == []
 
 
+def test_what_many_rules_ask_of_a_busy_hour_is_worked_out_once() -> None:
+    import time
+
+    at, box = np.arange(0.0, 60.0, 0.5), np.tile(np.array([0.4, 0.3, 0.05, 0.3], np.float32), (120, 1))
+    tracks = []
+    for i in range(600):
+        way = box.copy()
+        way[:, 0] = np.linspace(0.1, 0.8, 120)
+        tracks.append(Track(i + 1, "backpack" if i % 3 else "person", at + 5.9 * i, box if i % 3 else way, 0.9))
+    zone = [
+        [round(0.5 + 0.4 * float(np.cos(a)), 3), round(0.5 + 0.4 * float(np.sin(a)), 3)]
+        for a in np.linspace(0, 6.2, 60)
+    ]
+    sentences = ("a bag left for {} s", 'a person in "z" for {} s', 'a person crosses "l" between 00:0{} and 12:00')
+    words = {f"{k}{i}": {"when": s.format(i % 10)} for k, s in enumerate(sentences) for i in range(60)}
+    text = json.dumps({"zones": {"z": zone}, "lines": {"l": [[0.5, 0], [0.5, 1]]}, "rules": words})
+    begin = time.perf_counter()
+    found = held(parse(text), tracks, 3600.0, aspect=4 / 3, clock=(0.0, UTC))
+    assert {h.rule for h in found} >= {"00", "10", "20"}
+    assert time.perf_counter() - begin < 20  # minutes, where each rule looks for itself
+
+
 def test_facts_tell_of_zones_lines_and_who_crossed() -> None:
     rules = parse(SHAPES + "rules: {}")
     tracks = [walker(1, (0.9, 0.1), (0, 10)), walker(2, (0.9, 0.6), (0, 10)), walker(3, (0.1, 0.2), (40, 50))]

@@ -88,6 +88,25 @@ def test_so_many_at_a_time_and_an_error_is_a_result() -> None:
         list(side_by_side(lambda job: 1 // job, [1, 0], 1))
 
 
+def test_jobs_under_way_end_soon_once_nobody_waits_for_them() -> None:
+    """Ctrl-C, or a bug in one of them: the clips of the others may take hours."""
+    batched, seen = Batched(Tower(), 8), []
+
+    def work(job: int) -> int:
+        for _ in range(job):
+            batched(torch.ones(1, 1))
+            seen.append(job)
+        return job
+
+    begin = time.monotonic()
+    each = side_by_side(work, [3000, 1, 3000, 3000], 4)
+    assert next(each) == (1, 1)
+    each.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - begin < 5
+    assert len(seen) < 1000
+    assert list(side_by_side(work, [1], 1)) == [(1, 1)]
+
+
 @pytest.mark.slow
 def test_two_clips_at_once_are_analysed_as_one_after_the_other(tmp_path: Path, clip: Path) -> None:
     names = ["a", "b", "c"]

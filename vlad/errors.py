@@ -14,6 +14,7 @@
     |- ClusterError           machines that cannot be reached, or cannot do the work
     |- ModelError             a language model that failed, or a server that is away or answers nonsense
     `- OutputError            a result that cannot be written
+       `- StorageError        a library's storage that is away, or hands out or takes in a part of a file only
 
 The command line prints the message and exits with 1; anything else is a bug and keeps its traceback.
 """
@@ -73,3 +74,7 @@ class ModelError(VladError):
 
 class OutputError(VladError):
     """A result cannot be written."""
+
+
+class StorageError(OutputError):
+    """A library's storage is away, or hands out or takes in a part of a file only."""

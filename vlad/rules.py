@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any, TypeVar
@@ -270,23 +270,21 @@ def _crosses_itself(points: Points) -> bool:
     count, after = len(points), np.roll(points, -1, axis=0)
     i, j = np.triu_indices(count, 2)
     i, j = i[j - i < count - 1], j[j - i < count - 1]
-    a, b, c, d = points[i].T, after[i].T, points[j].T, after[j].T
-
-    def turns(a: Points, b: Points, c: Points) -> npt.NDArray[np.bool_]:
-        found: npt.NDArray[np.bool_] = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]) > 0
-        return found
-
-    return bool(((turns(a, b, c) != turns(a, b, d)) & (turns(c, d, a) != turns(c, d, b))).any())
+    return bool(_meet(points[i].T, after[i].T, points[j].T, after[j].T).any())
 
 
-def _turn(a: Points, b: Points, c: Points) -> float:
-    """Twice the area of a triangle, positive where c lies to the right of a to b in a picture (y grows downwards)."""
-    return float((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]))
+def _turn(a: Points, b: Points, c: Points) -> npt.NDArray[np.float64]:
+    """Twice the area of triangles of points [2, N], positive where c lies to the right of a to b in a picture (y grows downwards): [N]."""
+    found: npt.NDArray[np.float64] = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+    return found
 
 
-def _meet(a: Points, b: Points, c: Points, d: Points) -> bool:
-    """Whether the lines a to b and c to d cross."""
-    return (_turn(a, b, c) > 0) != (_turn(a, b, d) > 0) and (_turn(c, d, a) > 0) != (_turn(c, d, b) > 0)
+def _meet(a: Points, b: Points, c: Points, d: Points) -> npt.NDArray[np.bool_]:
+    """Whether the lines a to b and c to d, of points [2, N], cross: bool [N]."""
+    found: npt.NDArray[np.bool_] = ((_turn(a, b, c) > 0) != (_turn(a, b, d) > 0)) & (
+        (_turn(c, d, a) > 0) != (_turn(c, d, b) > 0)
+    )
+    return found
 
 
 def _rule(name: str, words: str, shapes: Mapping[str, Mapping[str, Points]]) -> Rule:
@@ -343,7 +341,7 @@ def inside(points: Points, zone: Points) -> npt.NDArray[np.bool_]:
 class _Looks:
     """Tracks at looks STEP apart: times [T]. Of each track, at the looks `own` at which it is there: feet [N, 2], heights [N], speeds [N] and shapes [N] (height over
     width); with a place also ground [N, 2] in metres and paces [N] in metres a second, nan where the ground is not known. A busy hour has thousands of short tracks, so
-    nothing is kept of where they are not."""
+    nothing is kept of where they are not. once: what several rules ask for, so that it is worked out once."""
 
     times: npt.NDArray[np.float64]
     tracks: Sequence[Track]
@@ -355,6 +353,29 @@ class _Looks:
     aspect: float
     ground: list[Points]
     paces: list[npt.NDArray[np.float64]]
+    once: dict[Any, Any] = field(default_factory=dict)
+
+    @property
+    def ends(self) -> npt.NDArray[np.int64]:
+        """The first look of each track, and the one after its last: int [2, N]."""
+        if "ends" not in self.once:
+            self.once["ends"] = np.array([(own.start, own.stop) for own in self.own], np.int64).reshape(-1, 2).T
+        found: npt.NDArray[np.int64] = self.once["ends"]
+        return found
+
+    def during(self, first: int, stop: int) -> npt.NDArray[np.int64]:
+        """Places of the tracks that are there at some look from `first` to before `stop`."""
+        found: npt.NDArray[np.int64] = np.flatnonzero((self.ends[0] < stop) & (self.ends[1] > first))
+        return found
+
+    def within(self, zone: Points) -> list[npt.NDArray[np.bool_]]:
+        """At which of its own looks each track is in a zone; all tracks in one go."""
+        key = ("zone", zone.tobytes())
+        if key not in self.once:
+            every = np.concatenate([*self.feet, np.zeros((0, 2))])
+            self.once[key] = np.split(inside(every, zone), np.cumsum([len(f) for f in self.feet])[:-1])
+        found: list[npt.NDArray[np.bool_]] = self.once[key]
+        return found
 
     def of(self, kind: str) -> list[int]:
         """Places of the tracks of a kind."""
@@ -433,11 +454,11 @@ def held(
 
 def _fits(rule: Rule, rules: Rules, seen: _Looks) -> dict[int, npt.NDArray[np.bool_]]:
     """At which of its own looks each track of the kind is in the zone and of the speed."""
-    found = {}
+    found, within = {}, seen.within(rules.zones[rule.zone]) if rule.zone else []
     for i in seen.of(rule.kind):
         there = np.ones(len(seen.heights[i]), bool)
         if rule.zone:
-            there = there & inside(seen.feet[i], rules.zones[rule.zone])
+            there = there & within[i]
         if rule.speed is not None:
             speed = seen.paces[i] if "speed" in rule.metric else seen.speeds[i]
             with np.errstate(invalid="ignore"):  # where the ground is not known
@@ -452,11 +473,19 @@ def _fits(rule: Rule, rules: Rules, seen: _Looks) -> dict[int, npt.NDArray[np.bo
 
 def _left(seen: _Looks, place: int) -> npt.NDArray[np.bool_]:
     """At which of its own looks a thing is still, and nobody is within ALONE of their own heights: bool [N]."""
+    if ("left", place) in seen.once:
+        known: npt.NDArray[np.bool_] = seen.once["left", place]
+        return known
     found: npt.NDArray[np.bool_] = seen.speeds[place] < STILL
-    for i in seen.of("people"):
+    own, people = seen.own[place], KINDS["people"]
+    assert people is not None
+    for i in seen.during(own.start, own.stop) if found.any() else ():
+        if seen.tracks[i].label not in people:
+            continue
         a, b = seen.both(i, place)
         apart = np.hypot(*((seen.feet[i][a] - seen.feet[place][b]) * [seen.aspect, 1.0]).T)
         found[b] &= ~(apart < ALONE * seen.heights[i][a])
+    seen.once["left", place] = found
     return found
 
 
@@ -469,6 +498,8 @@ def _near(rule: Rule, seen: _Looks, fits: Mapping[int, npt.NDArray[np.bool_]]) -
             if seen.own[j].start >= seen.own[i].stop:  # and so does every later one
                 break
             a, b = seen.both(i, j)
+            if not (fits[i][a].any() and fits[j][b].any()):
+                continue
             if "near" in rule.metric:
                 with np.errstate(invalid="ignore"):
                     close = np.hypot(*(seen.ground[i][a] - seen.ground[j][b]).T) < rule.near
@@ -490,8 +521,9 @@ def _spans(rule: Rule, rules: Rules, seen: _Looks, allowed: npt.NDArray[np.bool_
     for first, last in _runs(holds, round(BREAK / STEP)):
         start, end = float(seen.times[first]), float(seen.times[last]) + STEP
         if end - start >= rule.seconds - 1e-9:
-            at = {i: slice(max(first - seen.own[i].start, 0), max(last + 1 - seen.own[i].start, 0)) for i in fits}
-            who = tuple(seen.tracks[i].id for i, there in fits.items() if there[at[i]].any())
+            some = (int(i) for i in seen.during(first, last + 1) if i in fits)
+            at = {i: slice(max(first - seen.own[i].start, 0), max(last + 1 - seen.own[i].start, 0)) for i in some}
+            who = tuple(seen.tracks[i].id for i in at if fits[i][at[i]].any())
             found.append(Held(rule.name, start, end, who))
     return found
 
@@ -512,18 +544,18 @@ def crossings(line: Points, seen: _Looks, place: int) -> list[tuple[int, bool]]:
 
     It has crossed once its feet are SLACK of its width beyond the line, else one who stops on it would cross with every trembling of the box.
     """
-    feet, found = seen.feet[place], []
-    scale = np.array([seen.aspect, 1.0])
-    length = float(np.hypot(*((line[1] - line[0]) * scale)))
-    slack = SLACK * seen.heights[place] / seen.shapes[place]
-    last: int | None = None
-    for k in range(len(feet)):
-        beyond = _turn(line[0] * scale, line[1] * scale, feet[k] * scale) / length
-        if abs(beyond) <= slack[k]:
-            continue
-        if last is not None and _meet(line[0], line[1], feet[last], feet[k]):
-            found.append((k, beyond > 0))
-        last = k
+    key = ("line", line.tobytes(), place)
+    if key in seen.once:
+        known: list[tuple[int, bool]] = seen.once[key]
+        return known
+    feet, (one, other) = seen.feet[place].T, line[:, :, None]
+    scale = np.array([[seen.aspect], [1.0]])
+    length = float(np.hypot(*((other - one) * scale)[:, 0]))
+    beyond = _turn(one * scale, other * scale, feet * scale) / length
+    clear = np.flatnonzero(np.abs(beyond) > SLACK * seen.heights[place] / seen.shapes[place])
+    meets = _meet(one, other, feet[:, clear[:-1]], feet[:, clear[1:]])
+    found = [(int(k), bool(beyond[k] > 0)) for k in clear[1:][meets]]
+    seen.once[key] = found
     return found
 
 
@@ -555,7 +587,7 @@ def facts_of_rules(rules: Rules, tracks: Sequence[Track], span: tuple[float, flo
         own = seen.of(kind)
         sure = float(np.mean([seen.tracks[i].score for i in own])) if own else 0.0
         for name, zone in rules.zones.items():
-            number = seen.count({i: inside(seen.feet[i], zone) for i in own})[during]
+            number = seen.count({i: seen.within(zone)[i] for i in own})[during]
             if number.any():
                 most, when = int(number.max()), float(seen.times[during][number.argmax()])
                 found.append(
@@ -575,12 +607,14 @@ def facts_of_rules(rules: Rules, tracks: Sequence[Track], span: tuple[float, flo
     return found
 
 
-def counts(rules: Rules, tracks: Sequence[Track], duration: float, *, aspect: float) -> list[dict[str, Any]]:
+def counts(
+    rules: Rules, tracks: Sequence[Track], duration: float, *, aspect: float, seen: _Looks | None = None
+) -> list[dict[str, Any]]:  # fmt: skip
     """Of each zone the people and vehicles that entered and left, the most at once, and the mean dwell (s); of each line who crossed it, both ways."""
-    seen, rows = looks(tracks, duration, aspect), []
+    seen, rows = seen or looks(tracks, duration, aspect), []
     for kind in ("people", "vehicles"):
         for name, zone in rules.zones.items():
-            there = {i: inside(seen.feet[i], zone) for i in seen.of(kind)}
+            there = {i: seen.within(zone)[i] for i in seen.of(kind)}
             runs = {i: _runs(t, round(BREAK / STEP)) for i, t in there.items()}
             visits = [(i, first, last) for i, own in runs.items() for first, last in own]
             rows.append(
@@ -602,14 +636,14 @@ def counts(rules: Rules, tracks: Sequence[Track], duration: float, *, aspect: fl
 
 
 def occupied(
-    rules: Rules, tracks: Sequence[Track], duration: float, *, aspect: float
+    rules: Rules, tracks: Sequence[Track], duration: float, *, aspect: float, seen: _Looks | None = None
 ) -> tuple[npt.NDArray[np.float64], dict[tuple[str, str], npt.NDArray[np.int64]]]:
     """How many people, and vehicles, each zone holds: times [T] (s), STEP apart, and by (zone, kind) counts [T]."""
-    seen = looks(tracks, duration, aspect)
+    seen = seen or looks(tracks, duration, aspect)
     found: dict[tuple[str, str], npt.NDArray[np.int64]] = {}
     for kind in ("people", "vehicles"):
         for name, zone in rules.zones.items():
-            found[name, kind] = seen.count({i: inside(seen.feet[i], zone) for i in seen.of(kind)})
+            found[name, kind] = seen.count({i: seen.within(zone)[i] for i in seen.of(kind)})
     return seen.times, found
 
 

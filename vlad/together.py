@@ -19,6 +19,18 @@ from vlad.errors import VladError
 Tower = Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
 Job = TypeVar("Job")
 Made = TypeVar("Made")
+_MINE = threading.local()  # over: of the thread's own side_by_side, set once nobody waits for what it makes
+
+
+class Ended(Exception):
+    """Nobody waits for a job's result any more."""
+
+
+def going() -> None:
+    """Raises Ended in a thread of a `side_by_side` that was ended, such as by Ctrl-C: a clip may take hours."""
+    over: threading.Event | None = getattr(_MINE, "over", None)
+    if over is not None and over.is_set():
+        raise Ended
 
 
 class Batched:
@@ -33,6 +45,7 @@ class Batched:
         threading.Thread(target=self._run, daemon=True).start()
 
     def __call__(self, pictures: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        going()
         told: Future[tuple[torch.Tensor, ...]] = Future()
         self._waiting.put((pictures, told))
         return told.result()
@@ -62,9 +75,9 @@ class Batched:
 def side_by_side(
     work: Callable[[Job], Made], jobs: Sequence[Job], count: int
 ) -> Iterator[tuple[Job, Made | VladError]]:
-    """Each job with what becomes of it, `count` at a time in threads, as they are ready. What is no VladError ends it all."""
-    left = iter(jobs)
-    with ThreadPoolExecutor(count) as pool:
+    """Each job with what becomes of it, `count` at a time in threads, as they are ready. What is no VladError ends it all: jobs under way at their next `going`."""
+    left, over = iter(jobs), threading.Event()
+    with ThreadPoolExecutor(count, initializer=_MINE.__setattr__, initargs=("over", over)) as pool:
         running: dict[Future[Made], Job] = {}
         try:
             while True:
@@ -82,5 +95,6 @@ def side_by_side(
                         made = error
                     yield job, made
         finally:
+            over.set()
             for future in running:
                 future.cancel()

@@ -42,12 +42,13 @@ def here(paths: Sequence[Path], settings: vlad.Settings, out: Path, adopted: str
 def _together(analyzer: vlad.Analyzer, paths: Sequence[Path], out: Path, adopted: str, count: int) -> Iterator[Found]:
     check_names(paths)
     analyzer.share()
+    threads = import_module("vlad.together")
 
     def work(job: tuple[int, Path]) -> tuple[vlad.Analysis, Sequence[Path]]:
-        analysis = analyzer.twin()(job[1])
+        analysis = analyzer.twin()(job[1], on_progress=lambda *_: threads.going())
         return analysis, vlad.save(analysis, out, settings=analyzer.settings, adopted=adopted)
 
-    each = import_module("vlad.together").side_by_side(work, list(enumerate(paths)), count)
+    each = threads.side_by_side(work, list(enumerate(paths)), count)
     with closing(each) as results, progress_bar("clips") as tell:
         for done, ((number, _), found) in enumerate(results, 1):
             tell("analysed", done, len(paths))

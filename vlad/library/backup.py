@@ -26,7 +26,7 @@ from .audit import verify
 from .database import OWN
 from .shelf import SHARED
 from .store import Library
-from .tables import Base
+from .tables import Base, Video
 
 FOLDERS = ("clips", "sheets", "covered", "embeddings", "exports", "plans", "paths", "prompts")
 LEFT_OUT = {"uploads", "changes", "guesses"}  # what is on its way, what pages follow, and who has to wait
@@ -45,11 +45,17 @@ def backup(library: Library, out: Path, tell: Tell = lambda line: None) -> dict[
             _one_snapshot(session)
             version = str(session.scalar(text("select version_num from alembic_version")))
             rows = sum(_dump(session, table, out, sums) for table in _tables())
+            analysed = {f"clips/{i}": digest for i, digest in session.execute(select(Video.id, Video.sha256)) if digest}
             tell(f"{rows} rows")
         files = 0
         for name in _files(library):
-            if _copied(library.shelf.found(name), out / name, name, sums):
-                files += 1
+            there = _copied(library.shelf.found(name), out / name, name, sums)
+            if there and sums[name] != analysed.get(name, sums[name]) and library.shelf.storage:  # perhaps but its copy
+                library.shelf.anew(name)
+                there = _copied(library.shelf.found(name), out / name, name, sums)
+            if there and sums[name] != analysed.get(name, sums[name]):
+                tell(f"{name}: is damaged; it is not the file that was analysed")
+            files += there
         about = {"made": time.time(), "schema": version, "rows": rows, "files": files}
         _put(out, "about.json", json.dumps(about).encode(), sums)
         lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items()))

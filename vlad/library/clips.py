@@ -33,6 +33,7 @@ SILENT = 3600.0  # seconds after which no room is kept for an upload of which no
 OPEN = 200  # unfinished uploads of one person
 
 STRAY = re.compile(r"[0-9a-f]{32}(\.|$)")  # what this room calls its files
+COVERED = re.compile(r"([0-9a-f]{32})\.c(\d+)\.")  # and what is covered in them, or a sheet of that, by version
 
 
 def known(video_id: str) -> str:
@@ -300,7 +301,10 @@ class Clips:
                 self.database.shelf.remove(name.format(video_id))
 
     def sweep(self) -> tuple[int, int]:
-        """Remove files that no clip that is here and no upload under way owns; how many went, and how many could not be removed."""
+        """Remove files that no clip that is here and no upload under way owns; how many went, and how many could not be removed.
+
+        Covered files of an older version too, in which somebody may be seen who is not to be: SILENT after they were written, since a new one is there before its row.
+        """
         gone = left = 0
         shelf = self.database.shelf
         parts = ("clips", "sheets", "covered", "embeddings", "features", "uploads")
@@ -310,12 +314,16 @@ class Clips:
         ):  # after them, and alone among writers: whatever was there by now has its row
             live = set(session.scalars(select(Video.id).where(Video.removed.is_(None))))
             coming = set(session.scalars(select(Upload.id)))
+            covers = {(i, str(version)) for i, version in session.execute(select(CoverRow.video_id, CoverRow.version))}
         for name in names:
             part, _, own = name.partition("/")
             kept = coming if part == "uploads" else live | coming if part == "clips" else live
-            if not STRAY.match(own) or own[:32] in kept:
+            old = COVERED.match(own)
+            if not STRAY.match(own) or (own[:32] in kept and (old is None or old.groups() in covers)):
                 continue
             try:
+                if own[:32] in kept and shelf.since(name) < SILENT:
+                    continue
                 shelf.remove(name)
                 gone += 1
             except (OSError, OutputError):

@@ -82,11 +82,16 @@ class Covering:
                 tell(session, "video", video_id, video=video_id, by=user.name)  # pages that show it take the other file
             return len(ids)
 
-    def shown(self, video_id: str) -> Path:
-        """The file of a clip that may be shown. Raises ConflictError while people in it are still to be covered."""
+    def shown(self, video_id: str, what: str = "") -> Path:
+        """The file of a clip that may be shown. what: who has to be covered by now, '' for whoever is.
+
+        Raises ConflictError while people in it are still to be covered, or where others are than `what` says.
+        """
         with self.database.read() as session:
             wish = privacy_in(session)
             row = session.scalars(select(CoverRow).where(CoverRow.video_id == video_id)).first()
+        if what not in ("", wish.what):
+            raise ConflictError("who is covered was changed since this was begun; begin it again")
         if not wish.on:
             return self.clips.clip(video_id)
         if row is None or not _fits(row, wish):
@@ -98,20 +103,20 @@ class Covering:
             raise ConflictError(f"{wish.what} in this clip are being covered again; nothing of it is shown before")
         return path
 
-    def _sheet(self, video_id: str) -> str:
+    def _sheet(self, video_id: str, of: Path | None) -> str:
         """What a sheet of what may be shown of a clip is called after its id: pictures of another version of it lie elsewhere. Raises as `shown`."""
-        path = self.shown(video_id)
+        path = of or self.shown(video_id)
         return path.name.removeprefix(known(video_id)).removesuffix(".mp4")
 
-    def sheet(self, video_id: str) -> Path:
-        """Where thumbnails of what may be shown of a clip lie, if there are any. Raises as `shown`."""
-        called = self._sheet(video_id)
+    def sheet(self, video_id: str, of: Path | None = None) -> Path:
+        """Where thumbnails of what may be shown of a clip lie, if there are any. of: that file, where they are being made of it: it may be another by now. Raises as `shown`."""
+        called = self._sheet(video_id, of)
         self.clips.found("sheets", video_id, f"{called}.json")  # its facts lie beside it
         return self.clips.found("sheets", video_id, f"{called}.jpg")
 
-    def put_sheet(self, video_id: str) -> None:
-        """A sheet that was made is there for other machines too. Raises as `shown`, OutputError."""
-        called = self._sheet(video_id)
+    def put_sheet(self, video_id: str, of: Path | None = None) -> None:
+        """A sheet that was made is there for other machines too. of: as for `sheet`. Raises as `shown`, OutputError."""
+        called = self._sheet(video_id, of)
         for suffix in (".jpg", ".json"):
             self.database.shelf.put(f"sheets/{known(video_id)}{called}{suffix}")
 
@@ -150,9 +155,12 @@ class Covering:
 
     def keep_cover(
         self, video_id: str, made: Privacy, places: Sequence[Sequence[float]], doubtful: list[dict[str, Any]], clip: bytes,
-        marks: Sequence[CoverMark],
+        marks: Sequence[CoverMark], *, anew: bool = True,
     ) -> None:  # fmt: skip
-        """A covered file and what it covers. made: as it was wished when it was begun; marks: what it heeds. Raises MissingError, OutputError."""
+        """A covered file and what it covers. made: as it was wished when it was begun; marks: what it heeds; anew: somebody looked for people, else it is by what was found before.
+
+        Raises MissingError, OutputError.
+        """
         version, shelf = (
             secrets.randbits(31),
             self.database.shelf,
@@ -171,13 +179,14 @@ class Covering:
             before = row.version if row else 0
             there = video is not None and video.removed is None
             if there:
+                again = row is not None and row.what == "" and not anew  # asked for meanwhile, see cover_again
                 row = row or CoverRow(video_id=video_id)
-                row.what, row.how, row.version, row.created = made.what, made.how, version, time.time()
+                row.what, row.how, row.version, row.created = "" if again else made.what, made.how, version, time.time()
                 row.places, row.doubtful = zlib.compress(json.dumps([list(p) for p in places]).encode()), doubtful
                 now = {m.id for m in marks_in(session, [video_id]).get(video_id, []) if m.box}
                 row.stale = now != {m.id for m in marks if m.box}
                 session.add(row)
-                if row.stale or made != privacy_in(session):
+                if row.stale or again or made != privacy_in(session):
                     ask(session, video_id, "cover")
                 tell(session, "video", video_id, video=video_id)
         old = before if there else version

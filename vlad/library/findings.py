@@ -9,7 +9,7 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -60,7 +60,7 @@ class Findings:
             row = row or AnalysisRow(video_id=video_id)
             row.scores, row.edges = t.scores.astype("<f4").tobytes(), t.edges.astype("<f8").tobytes()
             row.classes = None if t.classes is None else t.classes.astype("<f4").tobytes()
-            row.labels, row.made_by, row.created = list(t.labels), _made(dict(analysis.made_by), rules), time.time()
+            row.labels, row.made_by, row.created = list(t.labels), _made_by(analysis.made_by, rules), time.time()
             row.summary, row.embedder = asdict(analysis.summary) if analysis.summary else None, embedder
             row.tracks = zlib.compress(json.dumps([_plain(k) for k in analysis.tracks]).encode())
             row.rules = rules
@@ -86,7 +86,7 @@ class Findings:
             row = session.scalars(select(AnalysisRow).where(AnalysisRow.video_id == video_id)).first()
             if row is None or row.created != seen:
                 return False
-            row.rules, row.made_by = rules, _made(row.made_by, rules)
+            row.rules, row.made_by = rules, _made_by(row.made_by, rules)
             track = track_in(session, video_id)
             here = select(SegmentRow).where(SegmentRow.video_id == video_id, SegmentRow.gone.is_(None))
             rows = list(session.scalars(here))
@@ -159,16 +159,22 @@ class Findings:
             return session.scalars(select(AnalysisRow.embedder).where(AnalysisRow.video_id == video_id)).first() or ""
 
 
+def _made_by(made_by: Mapping[str, Any], rules: Ruled | None) -> dict[str, Any]:
+    """What made an analysis, with what its rules warn of: that the camera was moved, and what of the scorer's they hide. Whoever looks at the clip hears of it."""
+    told, hidden = list((rules or {}).get("warnings", [])), (rules or {}).get("hidden", [])
+    if hidden:
+        names = ", ".join(sorted({name for span in hidden for name in span["rules"]}))[:200]
+        at = [f"{int(span['start']) // 60}:{int(span['start']) % 60:02d}" for span in hidden]
+        times = ", ".join(at[:5] + ["..."] * (len(at) > 5))
+        told.append(f"{len(hidden)} x flagged by the scorer and held below by rules ({names}): at {times}")
+    return {**{k: v for k, v in made_by.items() if k != "by_rules"}, **({"by_rules": told} if told else {})}
+
+
 def _plain(track: Track) -> dict[str, Any]:
     return {
         "id": track.id, "label": track.label, "score": round(track.score, 3), "times": track.times.round(3).tolist(),
         "boxes": [[round(float(v), 4) for v in box] for box in track.boxes],
     }  # fmt: skip
-
-
-def _made(by: dict[str, Any], rules: Ruled | None) -> dict[str, Any]:
-    """What made an analysis, with what its rules warn of: that the camera was moved."""
-    return {**by, "moved": (rules or {}).get("warnings", [])}
 
 
 def track_in(session: Session, video_id: str) -> ScoreTrack:

@@ -117,12 +117,16 @@ class Jobs:
                 _back(session, job, f"it ended its worker {job.attempts} times" if job.attempts >= TRIES else "")
             return len(found)
 
-    def release(self, worker: str) -> int:
-        """A worker stops in the middle, since nobody wants its work any more: its job waits again, and was not tried. How many it had."""
+    def release(self, worker: str, *, lost: bool = False) -> int:
+        """A worker stops in the middle, through no fault of the clip: its job waits again, and was not tried. How many it had.
+
+        lost: it may be the clip's after all, such as a file that the storage never hands out: LOST times, and it has failed.
+        """
         with self.database.write() as session:
             found = _running(session, Job.worker == worker)
             for job in found:
-                _back(session, job)
+                job.lost += lost
+                _back(session, job, f"its file did not come {job.lost} times" if job.lost >= LOST else "")
             return len(found)
 
     def revive(self, silence: float = SILENCE) -> int:

@@ -92,7 +92,7 @@ class Listing:
             jobs = {j.video_id: j for j in session.scalars(newest)}
             made = select(AnalysisRow.video_id, AnalysisRow.made_by).where(AnalysisRow.video_id.in_(ids))
             warnings = {
-                i: tuple(str(w) for key in ("warnings", "moved") for w in by.get(key, ()))
+                i: tuple(str(w) for key in ("warnings", "by_rules") for w in by.get(key, ()))
                 for i, by in session.execute(made)
             }
             live = (SegmentRow.video_id.in_(ids), SegmentRow.gone.is_(None))

@@ -27,6 +27,8 @@ from .tables import AnalysisRow, Job, RulesRow, SegmentRow, User, Video
 YOUNG = 86_400.0  # seconds for which a plan's picture stays that no version names yet
 WAITING = 100  # such pictures at most, of all cameras
 
+VERSIONS = 100  # of a camera that are told; all are kept
+
 
 class Places:
     """What people drew over cameras' pictures."""
@@ -41,11 +43,11 @@ class Places:
             return newest(session, camera)
 
     def rules_versions(self, camera: str) -> list[RulesRow]:
-        """All of a camera's, newest first. Raises RightsError."""
+        """A camera's newest VERSIONS, newest first. Raises RightsError."""
         check_camera(camera)
         with self.database.read() as session:
             rows = select(RulesRow).where(RulesRow.camera == camera).order_by(RulesRow.version.desc())
-            return list(session.scalars(rows))
+            return list(session.scalars(rows.limit(VERSIONS)))
 
     def save_rules(self, user: User, camera: str, text: str, seen: int) -> RulesRow:
         """A text as the next version. seen: the version that it was made from, 0 for none.
@@ -56,7 +58,7 @@ class Places:
 
         camera, text = called(camera)[:200], clean(text)
         check_camera(camera)
-        parse(text)
+        lowers = [r.name for r in parse(text).rules if r.lowers is not None]
         with self.database.write() as session:
             last = newest(session, camera)
             if seen != (last.version if last else 0):
@@ -68,7 +70,8 @@ class Places:
             row = RulesRow(camera=camera, version=seen + 1, text=text, by=user.name)
             session.add(row)
             session.flush()
-            audit.append(session, user.name, "rules saved", row.id, camera=camera, version=row.version)
+            more = {"lowers": lowers} if lowers else {}  # they may hide what the scorer flags
+            audit.append(session, user.name, "rules saved", row.id, camera=camera, version=row.version, **more)
             return row
 
     def put_plan(self, user: User, camera: str, data: bytes) -> str:

@@ -9,6 +9,7 @@ once, and again where the storage has a newer one. Knows no database.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -22,7 +23,7 @@ from uuid import uuid4
 
 from platformdirs import user_data_dir
 
-from vlad.errors import InputError, OutputError
+from vlad.errors import InputError, OutputError, StorageError
 
 SHARED = (
     "clips",
@@ -36,6 +37,7 @@ SHARED = (
 FIXED = ("clips", "covered", "exports", "plans")  # files that never change once they are there
 LISTED = 5.0  # seconds for which a list of the storage is believed
 LATELY = 3600.0  # seconds for which a copy that was used is not removed
+ROOM = 64 << 20  # bytes of disk below which copies that are not used make room
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "file": {"auto_mkdir": True},  # by protocol: who waits for a storage that is away is told so soon
     "s3": {"use_listings_cache": False, "config_kwargs": {"connect_timeout": 5, "read_timeout": 20, "retries": {"max_attempts": 2}}},
@@ -100,6 +102,18 @@ class Shelf:
         here = _stamp_of(self.path(name)) or (self._stamp(name) if self._is_shared(name) else None)
         return here[0] if here else 0
 
+    def anew(self, name: str) -> None:
+        """Bring a file in place of a copy that is damaged, where the storage has it. Raises OutputError."""
+        if self._is_shared(name):
+            with suppress(OSError):
+                os.utime(self.path(name), (time.time(), 0.0))
+            self._bring(name)
+
+    def since(self, name: str) -> float:
+        """Seconds since a file was written, 0 for none. Raises OutputError."""
+        found = _stamp_of(self.path(name)) or (self._stamp(name) if self._is_shared(name) else None)
+        return time.time() - found[1] if found else 0.0
+
     def put(self, name: str) -> None:
         """A file that was written here, also into the storage: whole or not at all where the storage does so, as S3 does. Raises OutputError."""
         self.put_from(self.path(name), name)
@@ -109,7 +123,8 @@ class Shelf:
         if not self._is_shared(name):
             return
         told = self._asked(lambda: (self._files.put_file(str(path), self._place(name)), self._info(name))[1])
-        assert told is not None
+        if told is None or told[0] != path.stat().st_size:
+            raise StorageError("the library's storage kept a part of a file only; try again")
         with self._lock:
             self._lists.pop(name.split("/")[0], None)
         with suppress(OSError):
@@ -137,32 +152,52 @@ class Shelf:
         """Whose storage this is: who asked for it first. Raises OutputError."""
         place = self._place("library")
         try:
-            return str(self._asked(lambda: self._files.cat_file(place)).decode())
+            return str(self._asked(lambda: self._files.cat_file(place)).decode(errors="replace"))
         except FileNotFoundError:
             self._asked(lambda: self._files.pipe_file(place, own.encode()))
             return own
 
+    def works(self) -> bool:
+        """Whether the storage answers just now, and there is room for copies."""
+        try:
+            if self.storage:
+                self._info("library")
+            return self._has_room()
+        except StorageError:
+            return False
+
+    def _has_room(self) -> bool:
+        return not self.storage or shutil.disk_usage(self.folder).free >= ROOM
+
     def trim(self, most: int | None = None) -> int:
-        """Remove copies that were not used of late, the oldest first, until they take at most `most` bytes (None: half of what the disk has for them); how many went."""
+        """Remove copies that were not used of late, the oldest first, until they take at most `most` bytes (None: half of what the disk has for them); how many went.
+
+        Copies that lost their end go first, whoever used them: the storage has them whole.
+        """
         if not self.storage:
             return 0
-        copies = []
+        copies, broken = [], 0
         for part in SHARED:
+            there = self._listed(part) if part in FIXED else {}
             for path in (self.folder / part).glob("*"):
                 with suppress(OSError):
                     stat = path.stat()
-                    if not path.name.endswith(".part"):
+                    if stat.st_size < there.get(path.name, (0, 0.0))[0]:
+                        path.unlink(missing_ok=True)
+                        broken += 1
+                    elif not path.name.endswith(".part"):
                         copies.append((stat.st_atime, stat.st_size, path, f"{part}/{path.name}"))
                     elif time.time() - stat.st_mtime > LATELY:  # of a process that was ended
                         path.unlink(missing_ok=True)
         taken = sum(size for _, size, _, _ in copies)
         if most is None:
             most = (taken + shutil.disk_usage(self.folder).free) // 2
-        over, gone = taken - most, 0
+        over, gone = taken - most, broken
         for used, size, path, name in sorted(copies):
             if over <= 0 or time.time() - used < LATELY:
                 break
-            if self._info(name) is not None:  # never the only one
+            kept = self._info(name)
+            if kept is not None and kept[0] == size:  # never the only whole one
                 path.unlink(missing_ok=True)
                 over, gone = over - size, gone + 1
         return gone
@@ -185,7 +220,14 @@ class Shelf:
             part = here.with_name(f".{here.name}.{uuid4().hex[:8]}.part")
             try:
                 here.parent.mkdir(parents=True, exist_ok=True)
-                self._asked(lambda: self._files.get_file(self._place(name), str(part)))
+                try:
+                    self._asked(lambda: self._files.get_file(self._place(name), str(part)))
+                except StorageError:  # perhaps for want of room
+                    if self._has_room() or not self.trim(0):
+                        raise
+                    self._asked(lambda: self._files.get_file(self._place(name), str(part)))
+                if part.stat().st_size != there[0]:
+                    raise StorageError("only a part of a file came from the library's storage; try again")
                 os.utime(part, (time.time(), there[1]))
                 os.replace(part, here)
             except FileNotFoundError:  # removed meanwhile
@@ -227,8 +269,10 @@ class Shelf:
         except FileNotFoundError:
             raise
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StorageError(f"there is no room for a file of the library ({error.strerror})") from None
             line = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-            raise OutputError(f"the library's storage cannot be used just now ({line})") from None
+            raise StorageError(f"the library's storage cannot be used just now ({line})") from None
 
 
 def copies_of(storage: str) -> Path:
