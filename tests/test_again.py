@@ -91,6 +91,7 @@ def test_one_camera_and_its_days(names: list[str], days: float, match: str) -> N
     one_camera([named(f"gate_2026-03-01_0{k}-00-00.mp4") for k in (7, 8)])
 
 
+@pytest.mark.slow
 def test_the_verb(day: list[Analysis], tmp_path: Path) -> None:
     files = []
     for k, analysis in enumerate(day):

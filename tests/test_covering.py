@@ -223,6 +223,7 @@ def made(house: House, who: Person, **more: Any) -> str:
     return str(order)
 
 
+@pytest.mark.slow
 def test_evidence_is_covered_unless_who_may_orders_it_otherwise(house: House, tmp_path: Path) -> None:
     old = made(house, house.ann)  # before anybody was covered
     house.cover()
@@ -307,6 +308,7 @@ def test_exported_verdicts_are_covered(house: House, tmp_path: Path) -> None:
     assert blind(frames_at(cut, [1.0], make_settings(), size=240)[0])
 
 
+@pytest.mark.slow
 def test_people_draw_what_was_missed_and_settle_what_is_doubtful(house: House) -> None:
     house.cover()
     house.work()

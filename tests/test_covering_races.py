@@ -17,6 +17,7 @@ assert house  # fixtures
 assert noisy
 
 
+@pytest.mark.slow
 def test_no_picture_is_shown_from_a_browsers_own_store_without_asking(house: House) -> None:
     """What was looked at before people were covered, or by somebody else at this browser, is asked for again; it costs no decoder where nothing changed."""
     video = house.video
@@ -43,6 +44,7 @@ def test_no_picture_is_shown_from_a_browsers_own_store_without_asking(house: Hou
     assert house.get(f"/videos/{video}/frame?t=5", **{"If-None-Match": frames[1]}).status_code == 200
 
 
+@pytest.mark.slow
 def test_pictures_of_an_original_are_never_taken_for_those_of_its_covered_clip(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,6 +69,7 @@ def test_pictures_of_an_original_are_never_taken_for_those_of_its_covered_clip(
     assert blind(picture(house.get(f"/videos/{house.video}/sheet"))[: facts["height"], : facts["width"]])
 
 
+@pytest.mark.slow
 def test_a_case_whose_covers_are_switched_off_while_it_is_made_is_none(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,6 +167,7 @@ def test_what_is_refused_is_not_told_as_a_look(house: House) -> None:
     assert [(u, a) for u, a, _ in house.logged() if a == "viewed"] == [("ann", "viewed")]
 
 
+@pytest.mark.slow
 def test_covers_of_another_groups_cameras_are_nobodys_business(house: House) -> None:
     from serving import Person
 

@@ -61,6 +61,7 @@ def case_of(
     return zipfile.ZipFile(library.case(row.id)), told
 
 
+@pytest.mark.slow
 def test_a_class_that_the_model_is_not_sure_of_goes_into_no_case(library: Library, segments: list[str]) -> None:
     """B3: the file's name, the table and the report said "explosion" of what Review called "not sure what"."""
     (span, _) = SEGMENTS

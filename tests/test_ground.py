@@ -152,6 +152,7 @@ def test_a_plan_is_its_cameras_and_goes_when_no_version_names_it(library: Librar
     assert [r.action for r in library.audit_rows(count=100)].count("plan uploaded") == 2
 
 
+@pytest.mark.slow
 def test_a_plan_lies_in_a_shared_storage_too(tmp_path: Path) -> None:
     (tmp_path / "bucket").mkdir()
     one, two = (
@@ -198,6 +199,7 @@ def test_a_map_in_metres_and_as_geojson(library: Library, app: TestClient) -> No
     ann.ask("POST", f"/videos/{video}/background", expect=404)
 
 
+@pytest.mark.slow
 def test_rules_pause_where_the_camera_was_moved_and_the_clip_says_so(library: Library, app: TestClient, two: tuple[Path, Path]) -> None:  # fmt: skip
     ann = Person(app, library, "ann")
     same, other = (
@@ -247,6 +249,7 @@ def hall(library: Library, person: Person, tracks: tuple[Track, ...], name: str)
     return video
 
 
+@pytest.mark.slow
 def test_usual_paths_are_off_until_learnt_of_clips_in_which_nobody_confirmed_anything(library: Library, app: TestClient, tmp_path: Path) -> None:  # fmt: skip
     ann, bob, root = Person(app, library, "ann"), Person(app, library, "bob"), Person(app, library, "root", "admin")
     calm = [

@@ -34,6 +34,7 @@ def test_sixty_answers_are_marked_in_range() -> None:
 
 
 @pytest.mark.parametrize("like_us", [True, False])
+@pytest.mark.slow
 def test_a_judge_is_held_against_them(like_us: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = sentences(tmp_path / "data")
     told = iter(ROWS)

@@ -165,6 +165,7 @@ def test_a_camera_that_was_moved() -> None:
             parse(wrong)
 
 
+@pytest.mark.slow
 def test_rules_pause_where_the_camera_was_moved(tmp_path: Path) -> None:
     world = simulate(7, duration=6.0, events=(), size=(480, 360))
     stays, moved = tmp_path / "stays.mp4", tmp_path / "moved.mp4"
@@ -187,6 +188,7 @@ def test_rules_pause_where_the_camera_was_moved(tmp_path: Path) -> None:
     assert told[1][0][1:] == (0.0, pytest.approx(6.0, abs=0.1))
 
 
+@pytest.mark.slow
 def test_the_verbs(tmp_path: Path, clip: Path) -> None:
     run, file = CliRunner(), tmp_path / "hall.yaml"
     file.write_text("place: " + json.dumps({"points": pairs(5)}) + "\n")
