@@ -195,7 +195,8 @@ def start(library: Library) -> subprocess.Popen[bytes]:
         [sys.executable, "-m", "vlad.app.worker"], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
     assert process.stdin is not None
-    told = {"library": str(library.engine.url), "folder": str(library.folder), "settings": {"explain": False}}
+    place = str(library.folder)
+    told = {"library": str(library.engine.url), "place": place, "copies": place, "settings": {"explain": False}}
     process.stdin.write(json.dumps(told).encode())
     process.stdin.close()
     return process
@@ -218,6 +219,7 @@ def test_a_hundred_clips_and_workers_killed_in_the_middle(
 
     first = [start(library), start(library)]
     while count()["done"] < 10:
+        assert all(process.poll() is None for process in first)  # else nobody would come to an end
         time.sleep(0.2)
     for process in first:
         os.kill(process.pid, signal.SIGKILL)
