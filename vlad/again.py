@@ -27,7 +27,7 @@ LOOKS = 5  # at a track
 SIZE = 480  # pixels of the shorter side
 GRID = 0.5  # seconds; looks at several tracks are taken of one picture
 MOST = 400  # looks at a clip
-STAMP = re.compile(r"[-_. ]*(19|20)\d\d.*$")  # the time in a clip's name, and what follows
+STAMP = re.compile(r"[-_. ]{0,8}(19|20)\d\d.*$")  # the time in a clip's name, and what follows
 
 
 @dataclass(frozen=True)
