@@ -187,7 +187,9 @@ def test_f29_a_worker_whose_server_is_gone_gives_its_clip_back_and_ends(
     upload = library.begin_upload(user, "a.mp4", clip.stat().st_size)
     library.append(user, upload.id, 0, clip.read_bytes())
     job = library.finish_upload(user, upload.id)[1].id
-    told = json.dumps({"library": str(library.folder), "place": str(library.folder), "copies": str(library.folder), "name": "orphan"})
+    told = json.dumps(
+        {"library": str(library.folder), "place": str(library.folder), "copies": str(library.folder), "name": "orphan"}
+    )
     hangs = (
         "import sys, time, vlad.app.worker as w, vlad.pipeline as p\n"
         "w.ORPHAN = 4.0\n"
