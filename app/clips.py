@@ -12,14 +12,13 @@ from fastapi.responses import FileResponse
 from pydantic import Field
 from sqlalchemy import select
 from sqlalchemy.orm import undefer
-from starlette.requests import ClientDisconnect
 
 from vlad import clock
 from vlad.library.tables import AnalysisRow, Upload
 
 from . import media, samples, sheets, view
 from .auth import Admin, Caller, Reader, Writer, may
-from .common import Body, Count, First, Id, Name, Second, library, listed, pictured, turn, video_of, viewed
+from .common import Body, Count, First, Id, Name, Second, body_of, library, listed, pictured, turn, video_of, viewed
 from .limits import PICTURES, UPLOADS
 from .privacy import Look, Version, file_of
 
@@ -88,15 +87,8 @@ async def upload_piece(
     from starlette.concurrency import run_in_threadpool
 
     caller = await run_in_threadpool(may("write"), request)
-    data = bytearray()
-    try:
-        async for piece in request.stream():
-            data += piece
-            if len(data) > PIECE:
-                raise HTTPException(413, f"a piece has at most {PIECE} bytes")
-    except ClientDisconnect:  # a page was left: whoever comes back asks how many bytes are here
-        raise HTTPException(400, "the piece was broken off") from None
-    received = await run_in_threadpool(library(request).append, caller.user, upload_id, offset, bytes(data))
+    data = await body_of(request, PIECE, "piece")  # broken off: whoever comes back asks how many bytes are here
+    received = await run_in_threadpool(library(request).append, caller.user, upload_id, offset, data)
     return {"received": received}
 
 

@@ -16,6 +16,7 @@ from fastapi import HTTPException, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import joinedload
+from starlette.requests import ClientDisconnect
 
 from vlad.errors import ConflictError, InputError, LimitError, MissingError, RightsError, VladError
 from vlad.library import Library
@@ -44,6 +45,19 @@ def library(request: Request) -> Library:
     """The server's library."""
     found: Library = request.app.state.library
     return found
+
+
+async def body_of(request: Request, most: int, what: str) -> bytes:
+    """A request's raw body. Raises HTTPException 413 above `most` bytes, 400 where it was broken off, since a page was left."""
+    data = bytearray()
+    try:
+        async for piece in request.stream():
+            data += piece
+            if len(data) > most:
+                raise HTTPException(413, f"a {what} has at most {most} bytes")
+    except ClientDisconnect:
+        raise HTTPException(400, f"the {what} was broken off") from None
+    return bytes(data)
 
 
 def models(request: Request) -> Models:

@@ -14,7 +14,6 @@ from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
 from fastapi.responses import FileResponse
 from PIL import Image, ImageOps
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect
 
 from vlad.elsewhere import reference
 from vlad.errors import InputError
@@ -24,10 +23,10 @@ from vlad.types import Track
 
 from . import media
 from .auth import Reader, Writer, may
-from .common import Id, library, turn, video_of, viewed
+from .common import Id, body_of, library, turn, video_of, viewed
 from .evidence import file_part
 from .limits import PICTURES
-from .ruled import outside, tracks_of
+from .ruled import steady
 
 router = APIRouter(prefix="/api")
 Camera = Annotated[str, Query(max_length=200)]
@@ -65,18 +64,11 @@ def plan_of(data: bytes) -> tuple[bytes, int, int]:
 async def put_plan(request: Request, camera: Camera = "") -> dict[str, Any]:
     """A floor plan for a camera (the raw body: PNG, JPEG or WebP, 8 MiB at most): `picture`, the name for the camera's text, and pixels. It shows once a version names it."""
     caller = await run_in_threadpool(may("write"), request)
-    data = bytearray()
-    try:
-        async for piece in request.stream():
-            data += piece
-            if len(data) > LARGEST:
-                raise HTTPException(413, f"a plan has at most {LARGEST} bytes")
-    except ClientDisconnect:
-        raise HTTPException(400, "the picture was broken off") from None
+    data = await body_of(request, LARGEST, "plan")
 
     def keep() -> dict[str, Any]:
         with turn(request, PICTURES):
-            made, width, height = plan_of(bytes(data))
+            made, width, height = plan_of(data)
         return {"picture": library(request).put_plan(caller.user, camera, made), "width": width, "height": height}
 
     return await run_in_threadpool(keep)
@@ -95,9 +87,8 @@ def _placed(request: Request, video_id: str) -> tuple[Place | None, list[Track],
     place = parse(row.text).place if row else None
     if place is None:
         return None, [], 0
-    tracks = tracks_of(found.tracks(video_id))
-    there = outside(tracks, (found.analysis(video_id).rules or {}).get("elsewhere", []))
-    return place, there, len(tracks) - len(there)
+    there = steady(found, video_id)
+    return place, there, len(found.tracks(video_id)) - len(there)
 
 
 @router.get("/videos/{video_id}/map")

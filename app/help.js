@@ -18,7 +18,7 @@ export const HELP = {
   ],
   places: [
     "Draw zones and lines over a camera's picture, name them, and say in sentences what must not happen there. Every fault is told beside its line.",
-    "What you save is a new version; those before it stay, and one can return to them. New clips are checked with the newest version; clips from before when you ask for it, without being decoded again.",
+    "What you save is a new version; those before it stay, and one can return to them. New clips are checked with the newest version; clips from before when you ask for it, by what was found in them.",
     "A rule that holds raises or lowers scores, and its name stands with the segment. What people decided is never changed by a rule.",
   ],
   covers: [

@@ -497,7 +497,7 @@ class Places {
   check() {
     tried(async () => {
       const { clips } = await post("/rules/apply", { camera: this.camera });
-      say(`${plural(clips, "clip")} will be checked; no clip is decoded again, and what was decided stays.`);
+      say(`${plural(clips, "clip")} will be checked by what was found in them; what was decided stays.`);
       await this.count();
     }, this.root);
   }

@@ -26,7 +26,7 @@ from .auth import Reader, Writer
 from .common import Body, Id, library, listed, turn, video_of, viewed
 from .evidence import file_part
 from .limits import DAYS, DRAFTS
-from .ruled import outside, tracks_of
+from .ruled import steady
 
 router = APIRouter(prefix="/api")
 Camera = Annotated[str, Query(max_length=200)]
@@ -129,7 +129,7 @@ def save(request: Request, caller: Writer, body: NewRules) -> dict[str, Any]:
 
 @router.post("/rules/apply", status_code=202)
 def apply(request: Request, caller: Writer, body: Whose) -> dict[str, int]:
-    """Check the newest version on the camera's analysed clips: no clip is decoded, scores stay, and what a person decided on; how many clips."""
+    """Check the newest version on the camera's analysed clips: none is decoded, but for a few pictures where the rules have a background; scores stay, and what a person decided on; how many clips."""
     return {"clips": library(request).check_clips(caller.user, body.camera)}
 
 
@@ -146,24 +146,28 @@ def day_counts(request: Request, caller: Reader, day: Annotated[str, Path(max_le
     read = parse(row.text) if row else None
     listed(request, caller.user.name, [v.id for v in clips])
     rows: list[dict[str, Any]] = []
-    sums: dict[tuple[str, str, str], dict[str, Any]] = {}
     with turn(request, DAYS):
         for video in clips:
             facts = video.facts or {}
             if read is None or not video.duration or not facts.get("height"):
                 continue
-            tracks = outside(tracks_of(found.tracks(video.id)), (found.analysis(video.id).rules or {}).get("elsewhere", []))  # fmt: skip
-            for told in counts(read, tracks, video.duration, aspect=facts["width"] / facts["height"]):
-                plain_row = _named(told)
-                rows.append({"clip": video.name, "from": view.clock(video, 0.0), "to": view.clock(video, video.duration), **plain_row})  # fmt: skip
-                whole = sums.setdefault((plain_row["of"], plain_row["name"], plain_row["kind"]), {})
-                for key in ("entered", "left", "inwards", "outwards"):
-                    if key in plain_row:
-                        whole[key] = whole.get(key, 0) + plain_row[key]
-                if "most" in plain_row:
-                    whole["most"] = max(whole.get("most", 0), plain_row["most"])
-    whole_day = [{"clip": f"all of {day}", "name": name, "of": of, "kind": kind, **more} for (of, name, kind), more in sums.items()]  # fmt: skip
-    return _table(("clip", "from", "to", *COUNTED), [*rows, *whole_day], f"{file_part(camera) or 'camera'} {day} counts.csv")  # fmt: skip
+            span = {"from": view.clock(video, 0.0), "to": view.clock(video, video.duration)}
+            told = counts(read, steady(found, video.id), video.duration, aspect=facts["width"] / facts["height"])
+            rows += [{"clip": video.name, **span, **_named(r)} for r in told]
+    whole = [{"clip": f"all of {day}", **row} for row in _summed(rows)]
+    return _table(("clip", "from", "to", *COUNTED), [*rows, *whole], f"{file_part(camera) or 'camera'} {day} counts.csv")  # fmt: skip
+
+
+def _summed(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of several clips as one of each zone and line, and kind: sums, and the most of the most."""
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
+    for row in rows:
+        whole = found.setdefault((row["of"], row["name"], row["kind"]), {k: row[k] for k in ("of", "name", "kind")})
+        for key in row.keys() & {"entered", "left", "inwards", "outwards"}:
+            whole[key] = whole.get(key, 0) + row[key]
+        if "most" in row:
+            whole["most"] = max(whole.get("most", 0), row["most"])
+    return list(found.values())
 
 
 def _named(row: dict[str, Any]) -> dict[str, Any]:
@@ -190,7 +194,7 @@ def _counted(request: Request, video_id: str) -> tuple[dict[str, Any], list[dict
         raise HTTPException(409, "not analysed yet")
     if row is None:
         return {"version": 0, "times": [], "curves": []}, []
-    read, tracks = parse(row.text), tracks_of(found.tracks(video_id))
+    read, tracks = parse(row.text), steady(found, video_id)
     aspect = facts["width"] / facts["height"]
     with turn(request, DRAFTS):
         seen = looks(tracks, video.duration, aspect)

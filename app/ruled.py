@@ -50,14 +50,15 @@ def walked(library: Library, video_id: str) -> Walked | None:
         or not row.video.duration
     ):
         return None
-    away = (library.analysis(video_id).rules or {}).get("elsewhere", [])
-    tracks = outside(tracks_of(library.tracks(video_id)), away)
+    tracks = steady(library, video_id)
     return Walked(tracks, row.video.duration, facts["width"] / facts["height"], clock_of(row.video))
 
 
-def outside(tracks: Sequence[Track], elsewhere: Sequence[Sequence[Any]]) -> list[Track]:
-    """Tracks but those from when the camera was moved. elsewhere: [state, start, end (s)]."""
-    away = [(start, end) for state, start, end in elsewhere if state == "moved"]
+def steady(library: Library, video_id: str) -> list[Track]:
+    """Tracks of an analysed clip but those from when its camera was moved: what is counted, and where it is on the ground. Raises ConflictError."""
+    spans = (library.analysis(video_id).rules or {}).get("elsewhere", [])
+    away = [(start, end) for state, start, end in spans if state == "moved"]
+    tracks = tracks_of(library.tracks(video_id))
     return [t for t in tracks if not any(t.times[0] < end and t.times[-1] > start for start, end in away)]
 
 

@@ -154,14 +154,14 @@ class Worker:
         )
         pulse.tell("scoring", 0, None)
         self._date(job.video_id)
+        analyzer.zones = rules_of(self.library, self._video(job.video_id).camera)
         analysis = analyzer.flagged(features, video, warnings)
         checked = ruled(
             self.library, self._video(job.video_id), analysis.track, analysis.tracks, video.width / video.height, lambda t: analyzer.segments(t),
-            lambda b: looked_elsewhere(b, path, video.duration, self.settings),
+            lambda _: analyzer.looked_elsewhere(video),
         )  # fmt: skip
         analysis = replace(analysis, segments=checked[1]) if checked else analysis
         rules = checked[0] if checked else None
-        analyzer.zones = rules_of(self.library, self._video(job.video_id).camera)
         ids = self.library.keep(job.video_id, analysis, embeddings(features, analyzer.encoder), features.encoder, rules)
         self._look(job.video_id, video.duration)
         if not analyzer.settings.explain:

@@ -72,93 +72,66 @@ def share(values: Sequence[bool]) -> Figure:
     return bootstrap([float(v) for v in values], lambda v: float(np.mean(v)))
 
 
+def of_rendered(clips: dict[str, list[list[Relation]]], table: Table) -> list[dict[str, Any]]:
+    """Rows of what is told of rendered clips of each event; also into the table."""
+    rows: list[dict[str, Any]] = []
+    calm = [own for label in ("walking", "driving", "standing and talking") for own in clips[label]]
+    for label, kind in SCENES.items():
+        besides = Counter(r.kind for own in clips[label] for r in own if r.kind not in ALIKE.get(kind, (kind,)))
+        words = ", ".join(f"{n} {k}" for k, n in besides.most_common()) or "nothing"
+        row: dict[str, Any] = {"on": label, "relation": kind, "besides": besides}
+        shown = ("", "")
+        if kind:
+            found, control = (share([told(own, kind, 0.0, SECONDS) for own in some]) for some in (clips[label], calm))
+            row |= {"found": found.value, "low": found.low, "high": found.high, "control": control.value}
+            shown = (str(found), str(control))
+        table.add_row(f"rendered: {label}", kind or "none", str(len(clips[label])), *shown, words)
+        rows.append(row)
+    return rows
+
+
+def of_real(data: Path, table: Table) -> list[dict[str, Any]]:
+    """Rows of the marked moments of real clips, and of what else is told of them; also into the table."""
+    moments = json.loads(files("vlad.eval").joinpath("relations.json").read_text())["moments"]
+    analyzer, seen, rows = Analyzer(make_settings(objects_rate=RATE)), {}, []
+    for name in bar(sorted({m["video"] for m in moments}), "real"):
+        watched = analyzer.watch(data / name)
+        video = watched.video
+        found_there = relations(follow(watched.sightings), (0.0, video.duration), aspect=video.width / video.height)
+        seen[name] = video.duration, found_there
+    rng = np.random.default_rng(0)
+    for kind in ("all", *dict.fromkeys(m["relation"] for m in moments)):
+        own = [m for m in moments if kind in ("all", m["relation"])]
+        found = share([told(seen[m["video"]][1], m["relation"], m["start"], m["end"]) for m in own])
+        control = share([c for m in own for c in _elsewhere(m, moments, *seen[m["video"]], rng)] or [False])
+        table.add_row("real", kind, str(len(own)), str(found), str(control), "")
+        row = {"on": "real", "relation": kind, "moments": len(own)}
+        rows.append({**row, "found": found.value, "low": found.low, "high": found.high, "control": control.value})
+    every = [(name, r) for name, (_, own) in seen.items() for r in own]
+    right = [
+        any(m["video"] == name and told([r], m["relation"], m["start"], m["end"]) for m in moments) for name, r in every
+    ]
+    words = "of all that is told, of a marked kind and time"
+    table.add_row("real", words, str(len(right)), str(share(right or [False])), "", "")
+    rows.append({"told": [{"video": name, "kind": r.kind, "label": r.label, "start": r.start, "end": r.end, "sure": round(r.sure, 2), "person": r.person, "marked": m}
+                          for (name, r), m in zip(every, right, strict=True)]})  # fmt: skip
+    return rows
+
+
 def main(argv: Sequence[str]) -> int:
     """`vlad eval relations`. Raises SettingsError for options that are not known."""
     options = options_of("relations", argv, OPTIONS)
-    work, rows = Path(options["work"]), []
+    work = Path(options["work"])
     work.mkdir(parents=True, exist_ok=True)
-    table = Table(
-        "on",
-        "relation",
-        "number",
-        "found",
-        "control",
-        "told besides",
-        caption="shares, intervals over clips or moments",
-    )
+    heads = ("on", "relation", "number", "found", "control", "told besides")
+    table = Table(*heads, caption="shares, intervals over clips or moments")
     clips = {
         label: [rendered(label, FIRST + 1000 * i + k) for k in range(int(options["clips"]))]
         for i, label in enumerate(bar(SCENES, "rendered"))
     }
-    for label, kind in SCENES.items():
-        besides = Counter(r.kind for own in clips[label] for r in own if r.kind not in ALIKE.get(kind, (kind,)))
-        words = ", ".join(f"{n} {k}" for k, n in besides.most_common()) or "nothing"
-        if kind:
-            found = share([told(own, kind, 0.0, SECONDS) for own in clips[label]])
-            control = share(
-                [
-                    told(own, kind, 0.0, SECONDS)
-                    for other in ("walking", "driving", "standing and talking")
-                    for own in clips[other]
-                ]
-            )
-            table.add_row(f"rendered: {label}", kind, str(len(clips[label])), str(found), str(control), words)
-            rows.append(
-                {
-                    "on": label,
-                    "relation": kind,
-                    "found": found.value,
-                    "low": found.low,
-                    "high": found.high,
-                    "control": control.value,
-                    "besides": besides,
-                }
-            )
-        else:
-            table.add_row(f"rendered: {label}", "none", str(len(clips[label])), "", "", words)
-            rows.append({"on": label, "relation": "", "besides": besides})
+    rows = of_rendered(clips, table)
     if options["data"]:
-        moments = json.loads(files("vlad.eval").joinpath("relations.json").read_text())["moments"]
-        analyzer, seen = Analyzer(make_settings(objects_rate=RATE)), {}
-        for name in bar(sorted({m["video"] for m in moments}), "real"):
-            watched = analyzer.watch(Path(options["data"]) / name)
-            video = watched.video
-            seen[name] = (
-                video.duration,
-                relations(follow(watched.sightings), (0.0, video.duration), aspect=video.width / video.height),
-            )
-        rng = np.random.default_rng(0)
-        for kind in ("all", *dict.fromkeys(m["relation"] for m in moments)):
-            own = [m for m in moments if kind in ("all", m["relation"])]
-            found = share([told(seen[m["video"]][1], m["relation"], m["start"], m["end"]) for m in own])
-            control = share([c for m in own for c in _elsewhere(m, moments, *seen[m["video"]], rng)] or [False])
-            table.add_row("real", kind, str(len(own)), str(found), str(control), "")
-            rows.append(
-                {
-                    "on": "real",
-                    "relation": kind,
-                    "moments": len(own),
-                    "found": found.value,
-                    "low": found.low,
-                    "high": found.high,
-                    "control": control.value,
-                }
-            )
-        everything = [(name, r) for name, (_, own) in seen.items() for r in own]
-        right = [
-            any(m["video"] == name and told([r], m["relation"], m["start"], m["end"]) for m in moments)
-            for name, r in everything
-        ]
-        table.add_row(
-            "real",
-            "of all that is told, of a marked kind and time",
-            str(len(right)),
-            str(share(right or [False])),
-            "",
-            "",
-        )
-        rows.append({"told": [{"video": name, "kind": r.kind, "label": r.label, "start": r.start, "end": r.end, "sure": round(r.sure, 2), "person": r.person, "marked": m}
-                              for (name, r), m in zip(everything, right, strict=True)]})  # fmt: skip
+        rows += of_real(Path(options["data"]), table)
     (work / "relations.json").write_text(json.dumps(rows, indent=1) + "\n")
     show_table(table)
     return 0

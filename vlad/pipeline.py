@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from vlad.activity import VERSION as ACTIVITY
 from vlad.config import Settings, make_settings
+from vlad.elsewhere import Spans, looked_elsewhere
 from vlad.elsewhere import words as elsewhere
 from vlad.errors import InputError, SettingsError
 from vlad.prompting import load_prompt
@@ -104,9 +105,7 @@ class Analyzer:
         self._depth: Depth | None = None
         self._last: tuple[str, Watched] | None = None  # of the clip that was watched last: words come after scores
         self._closer: dict[tuple[str, float, float], tuple[Sighting, ...]] = {}
-        self._elsewhere: tuple[str, tuple[tuple[str, float, float], ...]] | None = (
-            None  # of the clip that was compared last
-        )
+        self._elsewhere: tuple[str, Spans] | None = None  # of the clip and the background that were compared last
         self.zones: Rules | None = None  # whose zones, lines and metres facts tell of, where the settings name no rules
         self._speaking = threading.Lock()  # of all twins: a language model answers one at a time
 
@@ -249,6 +248,10 @@ class Analyzer:
         assert self.settings.rules is not None
         return read(self.settings.rules)
 
+    def _places(self) -> Rules | None:
+        """The settings' rules, or those of the camera that a library knows."""
+        return self._rules() if self.settings.rules else self.zones
+
     def held(self, video: Video) -> list[Held]:
         """When each of the settings' rules holds in a clip, by its tracks and the time in its name; none without rules."""
         if not self.settings.rules:
@@ -261,19 +264,22 @@ class Analyzer:
         clock = (began, here) if began is not None and here is not None else None
         return held(
             self._rules(), self.tracks(video), video.duration, aspect=video.width / video.height, clock=clock,
-            paused=[(start, end) for state, start, end in self.looked_elsewhere(video) if state == "moved"],
+            paused=self._moved(video),
         )  # fmt: skip
 
-    def looked_elsewhere(self, video: Video) -> tuple[tuple[str, float, float], ...]:
+    def _moved(self, video: Video) -> list[tuple[float, float]]:
+        """Spans (s) in which the camera was moved, by the rules' background: what they say of places does not hold then."""
+        return [(start, end) for state, start, end in self.looked_elsewhere(video) if state == "moved"]
+
+    def looked_elsewhere(self, video: Video) -> Spans:
         """Spans (state, start, end; s) in which the camera was `moved`, or its picture is `unlike` the rules' background; () where rules name none."""
-        before = self._rules().background if self.settings.rules else None
+        rules = self._places()
+        before = rules.background if rules else None
         if before is None:
             return ()
-        if self._elsewhere is None or self._elsewhere[0] != video.sha256:
-            from vlad.elsewhere import looked_elsewhere
-
-            found = looked_elsewhere(before, video.path, video.duration, self.settings)
-            self._elsewhere = video.sha256, found
+        key = video.sha256 + before.text()
+        if self._elsewhere is None or self._elsewhere[0] != key:
+            self._elsewhere = key, looked_elsewhere(before, video.path, video.duration, self.settings)
         return self._elsewhere[1]
 
     def _look_closer(self, video: Video, segment: Segment) -> tuple[Sighting, ...]:
@@ -399,7 +405,7 @@ class Analyzer:
         from vlad.relations import facts_of_relations
         from vlad.rules import facts_of_rules
 
-        rules = self._rules() if self.settings.rules else self.zones
+        rules, moved = self._places(), self._moved(video)
         tracks, size = self.tracks(video, segments), self.encoder.size
         features = self.watch(video.path).features
         familiar = self._familiar(features)
@@ -418,7 +424,7 @@ class Analyzer:
                     scene=empty_scene([frames[t] for t in around]),
                 ),
                 *facts_of_relations(tracks, span, aspect=aspect),
-                *(facts_of_rules(rules, tracks, span, aspect=aspect) if rules else []),
+                *(facts_of_rules(rules, tracks, span, aspect=aspect) if rules and not any(a < span[1] and span[0] < b for a, b in moved) else []),
                 *self._near_and_far(tracks, own[len(own) // 2], frames),
             )  # fmt: skip
         return found

@@ -152,20 +152,20 @@ class Places:
 
     def put_paths(self, camera: str, data: bytes, video_id: str) -> None:
         """A camera's usual paths, in place of those before; pages that look at the clip hear of it."""
-        self._write(f"paths/{_paths_of(camera)}", data)
+        self._write(f"paths/{_owner(camera, 32)}", data)
         with self.database.write() as session:
             tell(session, "video", video_id, video=video_id)
 
     def paths(self, camera: str) -> Path | None:
         """Where they lie; None where nobody had them learnt. Raises RightsError."""
         check_camera(camera)
-        path = self.database.shelf.found(f"paths/{_paths_of(camera)}", now().patience if now().user else None)
+        path = self.database.shelf.found(f"paths/{_owner(camera, 32)}", now().patience if now().user else None)
         return path if path.is_file() else None
 
     def drop_paths(self, user: User, camera: str) -> None:
         """Forget them. Raises RightsError."""
         check_camera(camera)
-        self.database.shelf.remove(f"paths/{_paths_of(camera)}")
+        self.database.shelf.remove(f"paths/{_owner(camera, 32)}")
         self.database.log(user.name, "paths forgotten", "", camera=camera)
 
     def _write(self, name: str, data: bytes) -> None:
@@ -200,13 +200,9 @@ class Places:
             return len(ids)
 
 
-def _owner(camera: str) -> str:
-    """The first half of the name of a camera's files."""
-    return hashlib.sha256(camera.encode()).hexdigest()[:16]
-
-
-def _paths_of(camera: str) -> str:
-    return hashlib.sha256(camera.encode()).hexdigest()[:32]
+def _owner(camera: str, letters: int = 16) -> str:
+    """The name of a camera's file, or the first half of it."""
+    return hashlib.sha256(camera.encode()).hexdigest()[:letters]
 
 
 def _learning(camera: str) -> Select[Job]:

@@ -15,7 +15,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -179,16 +179,16 @@ class Shelf:
         copies, broken = [], 0
         for part in SHARED:
             there = self._listed(part) if part in FIXED else {}
-            for path in (self.folder / part).glob("*"):
-                with suppress(OSError):
-                    stat = path.stat()
-                    if stat.st_size < there.get(path.name, (0, 0.0))[0]:
+            for path, stat in _stats(self.folder / part):
+                whole = stat.st_size >= there.get(path.name, (0, 0.0))[0]
+                if path.name.endswith(".part"):
+                    if time.time() - stat.st_mtime > LATELY:  # of a process that was ended
                         path.unlink(missing_ok=True)
-                        broken += 1
-                    elif not path.name.endswith(".part"):
-                        copies.append((stat.st_atime, stat.st_size, path, f"{part}/{path.name}"))
-                    elif time.time() - stat.st_mtime > LATELY:  # of a process that was ended
-                        path.unlink(missing_ok=True)
+                elif whole:
+                    copies.append((stat.st_atime, stat.st_size, path, f"{part}/{path.name}"))
+                else:
+                    path.unlink(missing_ok=True)
+                    broken += 1
         taken = sum(size for _, size, _, _ in copies)
         if most is None:
             most = (taken + shutil.disk_usage(self.folder).free) // 2
@@ -294,6 +294,13 @@ def _opened(url: str) -> tuple[Any, str]:
     except (ValueError, TypeError) as error:
         raise InputError(f"{protocol}: no storage that can be used ({str(error).splitlines()[0][:120]})") from None
     return files, str(root).rstrip("/")
+
+
+def _stats(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Files of a folder that are still there when they are looked at."""
+    for path in folder.glob("*"):
+        with suppress(OSError):
+            yield path, path.stat()
 
 
 def _stamp_in(row: Mapping[str, Any]) -> tuple[int, float]:
