@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ from vlad.report import to_json
 from vlad.rules import held
 from vlad.rules import parse as rules_of
 from vlad.sim import simulate, write_video
-from vlad.types import Analysis, ScoreTrack, Track, Video
+from vlad.types import Analysis, ScoreTrack, Segment, Track, Video
 from vlad.video import open_video
 
 Floats = npt.NDArray[np.float64]
@@ -166,7 +167,9 @@ def test_a_camera_that_was_moved() -> None:
 
 
 @pytest.mark.slow
-def test_rules_pause_where_the_camera_was_moved(tmp_path: Path) -> None:
+def test_rules_and_facts_of_places_pause_where_the_camera_was_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world = simulate(7, duration=6.0, events=(), size=(480, 360))
     stays, moved = tmp_path / "stays.mp4", tmp_path / "moved.mp4"
     small = replace(world, scene=replace(world.scene, background=world.scene.background[40:320, 60:420]))
@@ -174,15 +177,20 @@ def test_rules_pause_where_the_camera_was_moved(tmp_path: Path) -> None:
         write_video(small, path, frames=(frame[40:320, left : left + 360] for frame in world.frames()))
     file = tmp_path / "hall.yaml"
     file.write_text(
-        f"rules: {{it: {{when: a person}}}}\nbackground: {described([world.frame(t)[40:320, 60:420] for t in (1.0, 3.0, 5.0)]).text()}\n"
+        f"zones: {{hall: [[0, 0], [1, 0], [1, 1], [0, 1]]}}\nrules: {{it: {{when: a person}}}}\nbackground: {described([world.frame(t)[40:320, 60:420] for t in (1.0, 3.0, 5.0)]).text()}\n"
     )
-    analyzer = Analyzer(make_settings(rules=file))
-    told = []
+    analyzer = Analyzer(make_settings(rules=file), explainer=SimpleNamespace(engine=SimpleNamespace(name="any")))  # type: ignore[arg-type]
+    boxes = np.tile(np.array([0.4, 0.3, 0.1, 0.4], np.float32), (4, 1))
+    monkeypatch.setattr(analyzer, "tracks", lambda *_: (Track(1, "person", np.arange(4.0), boxes, 0.9),))
+    told, zones = [], []
     for path in (stays, moved):
         with open_video(path, analyzer.settings, size=100) as clip:
             for _ in clip:
                 pass
         told.append(analyzer.looked_elsewhere(clip.video))
+        facts = analyzer.facts(clip.video, Segment(1.0, 3.0, 0.9, 2.0))
+        zones.append([f.text for f in facts if f.kind == "people in zone"])
+    assert zones == [['1 person in "hall"'], []]
     assert told[0] == ()
     assert [state for state, *_ in told[1]] == ["moved"]
     assert told[1][0][1:] == (0.0, pytest.approx(6.0, abs=0.1))
