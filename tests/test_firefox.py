@@ -58,8 +58,8 @@ def test_a_draft_outlives_a_reload(queue: tuple[Tab, str, list[str]]) -> None:
     tab, _, _ = queue
     tab.press("t")
     tab.write("half a")
-    tab.run("location.reload()")
-    tab.wait("document.querySelector('[aria-label=Note]')?.value === 'half a'")
+    tab.run("(window.before = true, location.reload())")
+    tab.wait("!window.before && document.querySelector('[aria-label=Note]')?.value === 'half a'")
 
 
 def test_x_dismisses_with_a_reason(queue: tuple[Tab, str, list[str]]) -> None:
