@@ -93,7 +93,7 @@ MAY: dict[str, set[str]] = {
     "__main__": {"cli"},
     "finetune": LIBRARY | {"face"},
     "eval": LIBRARY | {"face", "again", "anonymise", "movement"},
-    "app": LIBRARY | {"face", "anonymise", "movement"},
+    "app": LIBRARY | {"face", "again", "anonymise", "movement"},
 }
 
 
