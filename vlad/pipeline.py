@@ -174,7 +174,7 @@ class Analyzer:
         """The first half of the line: a clip's features and what was seen in it, from the cache if they are there."""
         report = on_progress or (lambda stage, done, total: None)
         encoder = self.encoder
-        gated = self._gated()
+        gated = self.gated
         key = fingerprint(encoder.name, self.settings, gated=gated)
         cache = self._open_cache()
         digest = identify(path, self.settings, lambda done, total: report("reading", done, total))
@@ -194,7 +194,8 @@ class Analyzer:
         report("features", found.video.duration, found.video.duration)
         return found
 
-    def _gated(self) -> bool:
+    @property
+    def gated(self) -> bool:
         """Whether nobody looks where nothing moves: never for who learnt what is normal, or how fast, from every moment."""
         settings = self.settings
         return settings.gating and not settings.speeds and self._head() != "normality"
