@@ -97,7 +97,7 @@ def _url(text: str, secret: Secret | None) -> Address:
     scheme = text.partition("://")[0].lower()
     if scheme not in KINDS:
         raise InputError(f"a stream's address: expected one of {', '.join(KINDS)}, a device, a file or a folder")
-    if any(c in text for c in " \\\"<>^`{|}"):
+    if any(c in text for c in ' \\"<>^`{|}'):
         raise InputError("a stream's address: it holds a letter that a URL cannot hold; write it with %")
     try:
         parts = urlsplit(text)

@@ -38,7 +38,11 @@ MESSAGES = 64  # of RTSP, before the stream plays
 PACE = 16 << 20  # bytes a second from one camera at most
 PIECE = 64 << 10
 REDIRECTS = 3
-PLAYLIST, SEGMENT, SEGMENTS = 1 << 20, 64 << 20, 20_000  # bytes of an HLS playlist and of a segment; segments that one lists
+PLAYLIST, SEGMENT, SEGMENTS = (
+    1 << 20,
+    64 << 20,
+    20_000,
+)  # bytes of an HLS playlist and of a segment; segments that one lists
 BEHIND = 3  # segments before the newest at which HLS begins
 PUBLIC = re.compile(rb"[A-Z_]{2,20}")
 
@@ -120,7 +124,9 @@ class Tunnel:
     here. `error` is why it ended, None while it runs. counted: bytes that came.
     """
 
-    def __init__(self, address: Address, rules: Rules, sealed: Sealed, on_open: Callable[[], None], *, patience: float = ANSWER) -> None:
+    def __init__(
+        self, address: Address, rules: Rules, sealed: Sealed, on_open: Callable[[], None], *, patience: float = ANSWER
+    ) -> None:
         self.address, self.rules, self.sealed, self.on_open, self.patience = address, rules, sealed, on_open, patience
         self.word, self.counted = secrets.token_hex(16), 0
         self.error: VladError | None = None
@@ -150,7 +156,9 @@ class Tunnel:
         except VladError as error:
             self.error = error
         except (OSError, ssl.SSLError, ValueError) as error:
-            self.error = Unreachable(f"the connection broke ({getattr(error, 'strerror', None) or type(error).__name__})")
+            self.error = Unreachable(
+                f"the connection broke ({getattr(error, 'strerror', None) or type(error).__name__})"
+            )
 
     def _serve(self) -> None:
         near, first = self._decoder()
@@ -192,7 +200,9 @@ class Tunnel:
             return Named.of(self.address.host, self.rules.tls).wrap_socket(far)
         except (ssl.SSLError, OSError) as error:
             far.close()
-            raise Denied(f"its certificate or TLS is not accepted ({getattr(error, 'verify_message', '') or type(error).__name__})") from None
+            raise Denied(
+                f"its certificate or TLS is not accepted ({getattr(error, 'verify_message', '') or type(error).__name__})"
+            ) from None
 
     def _both(self, near: socket.socket, far: socket.socket, first: bytearray) -> None:
         """Both ways until one ends."""
@@ -252,7 +262,9 @@ class Tunnel:
     def _send(self, far: socket.socket, number: str) -> None:
         method, uri, plain = self._asked[number]
         secret = self.address.secret
-        signed = f"\r\nAuthorization: {_digest(secret, self._challenge, method, uri)}" if self._challenge and secret else ""
+        signed = (
+            f"\r\nAuthorization: {_digest(secret, self._challenge, method, uri)}" if self._challenge and secret else ""
+        )
         far.sendall(plain + signed.encode() + b"\r\n\r\n")
 
     def _answer(self, near: socket.socket, far: socket.socket, message: bytes) -> None:
@@ -290,7 +302,12 @@ def _refusal(code: str) -> VladError:
         return Denied("it does not speak RTSP")
     if code[0] == "3":
         return Denied(f"it leads elsewhere ({code}), which is not followed; name that address")
-    words = {"403": "it forbids that stream", "404": "it has no stream of that path", "461": "it does not send over TCP", "453": "its line is full"}
+    words = {
+        "403": "it forbids that stream",
+        "404": "it has no stream of that path",
+        "461": "it does not send over TCP",
+        "453": "its line is full",
+    }
     why = f"{words.get(code, 'it refuses the stream')} ({code})"
     return Denied(why) if code[0] == "4" and code != "453" else Unreachable(why)
 
@@ -473,7 +490,10 @@ class Web:
             ip = self.rules.checked(there.host, there.port)
             host = f"[{ip}]" if ":" in ip else ip
             request = self.client.build_request(
-                "GET", f"{there.scheme}://{host}:{there.port}{there.target}", headers={"Host": there.place}, extensions={"sni_hostname": there.host}
+                "GET",
+                f"{there.scheme}://{host}:{there.port}{there.target}",
+                headers={"Host": there.place},
+                extensions={"sni_hostname": there.host},
             )
             answer = self.client.send(request, stream=True, auth=self._auth(there))
             with contextlib.closing(answer):
@@ -510,7 +530,11 @@ class Web:
 
     def _refusal(self, code: int) -> VladError:
         if code == 401:
-            return Denied("it asks for a user and a password" if self.address.secret is None else "the user or the password is wrong")
+            return Denied(
+                "it asks for a user and a password"
+                if self.address.secret is None
+                else "the user or the password is wrong"
+            )
         words = {403: "it forbids that stream", 404: "it has no stream of that path"}
         why = f"{words.get(code, 'it refuses the stream')} ({code})"
         return Denied(why) if 400 <= code < 500 and code not in (408, 425, 429) else Unreachable(why)
@@ -582,7 +606,11 @@ def _hls(feed: Feed, asked: Web, text: str, url: str) -> None:
         if len(playlist.segments) > SEGMENTS:
             raise Denied(f"its playlist lists more than {SEGMENTS} segments")
         numbered = list(enumerate(playlist.segments, first))
-        fresh = numbered[-BEHIND:] if last is None and not playlist.is_endlist else [s for s in numbered if last is None or s[0] > last]
+        fresh = (
+            numbered[-BEHIND:]
+            if last is None and not playlist.is_endlist
+            else [s for s in numbered if last is None or s[0] > last]
+        )
         for number, segment in fresh:
             if segment.key is not None and (segment.key.method or "NONE") != "NONE":
                 raise Denied("its segments are encrypted")
@@ -607,7 +635,8 @@ def _hls(feed: Feed, asked: Web, text: str, url: str) -> None:
 def _variant(playlist: Any) -> str:
     """Of several the smallest with 360 lines or more, else the largest: a model sees no more."""
     rows = sorted(
-        (tuple(reversed(p.stream_info.resolution or (0, 0))), p.stream_info.bandwidth or 0, p.uri) for p in playlist.playlists
+        (tuple(reversed(p.stream_info.resolution or (0, 0))), p.stream_info.bandwidth or 0, p.uri)
+        for p in playlist.playlists
     )
     return str(next((uri for size, _, uri in rows if size[0] >= 360), rows[-1][2]))
 
@@ -634,7 +663,13 @@ def _segment(asked: Web, url: str) -> bytes:
 # ---- files
 
 
-JOINED_ANYWHERE = (b"\x47", b"\x00\x00\x01\xba", b"\x00\x00\x00\x01", b"\x00\x00\x01", b"\xff\xd8")  # TS, PS, raw H.264 and HEVC, JPEGs
+JOINED_ANYWHERE = (
+    b"\x47",
+    b"\x00\x00\x01\xba",
+    b"\x00\x00\x00\x01",
+    b"\x00\x00\x01",
+    b"\xff\xd8",
+)  # TS, PS, raw H.264 and HEVC, JPEGs
 LOOK = 0.05  # seconds from one look at a file to the next
 GONE = 30.0  # seconds for which a file may not grow
 
@@ -675,7 +710,9 @@ def growing(path: Path) -> Callable[[Feed], None]:
 
 
 SETTLED = 3.0  # seconds for which a dropped file may not change before it counts as whole
-ENDINGS = frozenset(".mp4 .mkv .avi .ts .mov .webm .m4v .mpg .flv .asf .dav .264 .265 .h264".split())
+ENDINGS = frozenset(
+    [".mp4", ".mkv", ".avi", ".ts", ".mov", ".webm", ".m4v", ".mpg", ".flv", ".asf", ".dav", ".264", ".265", ".h264"]
+)
 
 
 class Dropped:

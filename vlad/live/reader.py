@@ -25,13 +25,32 @@ import numpy.typing as npt
 
 from vlad.activity import Calm
 from vlad.confine import DEVICE, TALK, confine
-from vlad.readers import ADVICE, FORMATS, Clock, Gate, Pixels, Refused, choose, grey, limit, load, reason, send, shrink, upright
+from vlad.readers import (
+    ADVICE,
+    FORMATS,
+    Clock,
+    Gate,
+    Pixels,
+    Refused,
+    choose,
+    grey,
+    limit,
+    load,
+    reason,
+    send,
+    shrink,
+    upright,
+)
 
 SEAL, CAUGHT_UP = b"s", b"c"  # bytes on stdin: give up sockets now; what was recorded before is over
 PROBE, ANALYSE = 1 << 20, 1_000_000  # bytes and microseconds in which a stream has to say what it is
 HOLD = 10.0  # seconds by which stamps may part from arrival
 LEAK = 0.0005  # seconds a second by which clocks differ at most
-LATE, SOON, PATIENCE = 2.0, 0.5, 4.0  # seconds: behind, no longer behind, and how long it may last before pictures are left out
+LATE, SOON, PATIENCE = (
+    2.0,
+    0.5,
+    4.0,
+)  # seconds: behind, no longer behind, and how long it may last before pictures are left out
 GAP = 2.0  # seconds between two frames from which they are lost time
 BAD = 500  # packets in a row that cannot be decoded
 PIECE = 2.0  # seconds of a fragment at least
@@ -46,7 +65,11 @@ class Held:
     def __init__(self, interval: float) -> None:
         self.clock = Clock(interval)
         self.first: float | None = None
-        self.last, self.lead, self.behind = 0.0, 0.0, 0.0  # seconds after `first`; by which the quickest frames are ahead of their arrival
+        self.last, self.lead, self.behind = (
+            0.0,
+            0.0,
+            0.0,
+        )  # seconds after `first`; by which the quickest frames are ahead of their arrival
 
     def time(self, stamp: float | None, arrival: float) -> float | None:
         """Seconds of a frame stamped `stamp` (s) that arrived at `arrival` (s); None for one whose moment was seen already."""
@@ -142,7 +165,10 @@ class Fragments:
         """Kind (H or G) and bytes of the boxes that are whole: ftyp and moov, or moof and mdat."""
         place = start = 0
         while place + 8 <= len(self.written):
-            size, kind = int.from_bytes(self.written[place : place + 4], "big"), bytes(self.written[place + 4 : place + 8])
+            size, kind = (
+                int.from_bytes(self.written[place : place + 4], "big"),
+                bytes(self.written[place + 4 : place + 8]),
+            )
             if size < 8 or place + size > len(self.written):
                 break
             place += size
@@ -194,7 +220,9 @@ class Stream:
         try:
             return self.av.open(name, format=form, options=options, metadata_errors="replace")
         except (self.av.error.FFmpegError, ValueError) as error:
-            raise Refused("video", f"what it sends cannot be read as video ({reason(error)})", "look at what it sends") from None
+            raise Refused(
+                "video", f"what it sends cannot be read as video ({reason(error)})", "look at what it sends"
+            ) from None
 
     def facts(self) -> dict[str, Any]:
         """What the stream is."""
@@ -291,10 +319,12 @@ class Stream:
         send(self.out, b"N", {"ahead": max(min(micros / 1e6 - time.time(), 1e10), -1e10)})
 
     def _record(self, packet: Any, arrival: float, stamp: float | None) -> None:
-        if self.fragments is None or self.held.first is None:
+        if self.fragments is None:
             return
-        shift = self.held.clock.shift
-        now = arrival - self.held.first if stamp is None or shift is None else stamp + shift
+        first, shift = self.held.first, self.held.clock.shift
+        now = 0.0 if first is None else arrival - first if stamp is None or shift is None else stamp + shift
+        if not self.timed:
+            packet.pts = packet.dts = round(max(now, 0.0) / packet.time_base)
         for piece, start, end in self.fragments.push(packet, max(now, 0.0)):
             kind = b"G" if end > start else b"H"
             facts = {"start": start, "end": end} if kind == b"G" else {"start": start}
@@ -389,7 +419,11 @@ def main() -> None:
     except Refused as refused:
         send(out, b"X", {"kind": refused.kind, "message": str(refused), "advice": refused.advice})
     except MemoryError:
-        send(out, b"X", {"kind": "limit", "message": "it needs more memory than Settings.memory_bytes allows", "advice": ADVICE})
+        send(
+            out,
+            b"X",
+            {"kind": "limit", "message": "it needs more memory than Settings.memory_bytes allows", "advice": ADVICE},
+        )
 
 
 if __name__ == "__main__":

@@ -41,7 +41,9 @@ class Ring:
     Raises OutputError where the folder cannot be written. One process writes it; others may read.
     """
 
-    def __init__(self, folder: Path, *, hours: float = 24.0, most: int = 10 << 30, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, folder: Path, *, hours: float = 24.0, most: int = 10 << 30, now: Callable[[], float] = time.time
+    ) -> None:
         self.folder, self.hours, self.most, self.now = folder, hours, most, now
         self._lock = threading.Lock()
         self._session: Path | None = None
@@ -121,7 +123,9 @@ class Ring:
                     told = NAME.fullmatch(entry.name)
                     if told and int(told[1]) < end * 1000 and int(told[2]) > start * 1000:
                         with contextlib.suppress(FileNotFoundError):
-                            yield Fragment(int(told[1]) / 1000, int(told[2]) / 1000, Path(entry.path), entry.stat().st_size)
+                            yield Fragment(
+                                int(told[1]) / 1000, int(told[2]) / 1000, Path(entry.path), entry.stat().st_size
+                            )
 
     def _sessions(self) -> list[Path]:
         return [p for p in self.folder.iterdir() if FOLDER.fullmatch(p.name) and p.is_dir()]
@@ -156,7 +160,12 @@ class Ring:
         """HLS (RFC 8216) of a span. address: of a head or a fragment, as the page reaches it. live: more is to come, and `start` stays the same from one call to the next."""
         pieces = self.pieces(start, end)
         longest = max((f.end - f.start for own in pieces for f in own), default=1.0)
-        lines = ["#EXTM3U", "#EXT-X-VERSION:7", f"#EXT-X-TARGETDURATION:{max(1, round(longest + 0.5))}", "#EXT-X-MEDIA-SEQUENCE:0"]
+        lines = [
+            "#EXTM3U",
+            "#EXT-X-VERSION:7",
+            f"#EXT-X-TARGETDURATION:{max(1, round(longest + 0.5))}",
+            "#EXT-X-MEDIA-SEQUENCE:0",
+        ]
         lines += ["#EXT-X-PLAYLIST-TYPE:EVENT"] if live else []
         for number, own in enumerate(pieces):
             lines += _listed(own, address, fresh=number > 0)
@@ -168,7 +177,10 @@ def _listed(own: Sequence[Fragment], address: Callable[[Path], str], *, fresh: b
         yield "#EXT-X-DISCONTINUITY"
     yield f'#EXT-X-MAP:URI="{address(own[0].path.parent / HEAD)}"'
     for fragment in own:
-        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(fragment.start)) + f".{int(fragment.start * 1000) % 1000:03}Z"
+        moment = (
+            time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(fragment.start))
+            + f".{int(fragment.start * 1000) % 1000:03}Z"
+        )
         yield f"#EXT-X-PROGRAM-DATE-TIME:{moment}"
         yield f"#EXTINF:{max(fragment.end - fragment.start, 0.001):.3f},"
         yield address(fragment.path)

@@ -84,7 +84,9 @@ class Rows:
         zero = max(0.0, (end - HORIZON) // GRID * GRID)  # a multiple, so that moments are where the whole clip has them
         seen = self._watch.sightings if self._watch is not None else []
         later = [Sighting(s.time - zero, s.boxes) for s in seen if s.time >= zero]
-        put_seen(row, np.array([start - zero, end - zero]), later, self._watch.aspect if self._watch is not None else 1.0)
+        put_seen(
+            row, np.array([start - zero, end - zero]), later, self._watch.aspect if self._watch is not None else 1.0
+        )
         return row[0]
 
 

@@ -35,7 +35,11 @@ from vlad.types import Snippet
 from vlad.video import open_video, shown
 
 SILENCE = 15.0  # seconds without a picture after which a stream is lost
-FIRST, LONGEST, GOOD = 1.0, 60.0, 60.0  # seconds of waiting before the first next try, at most, and of a stream after which waiting begins anew
+FIRST, LONGEST, GOOD = (
+    1.0,
+    60.0,
+    60.0,
+)  # seconds of waiting before the first next try, at most, and of a stream after which waiting begins anew
 REFUSED = 60.0  # seconds before what was refused is tried again
 TELL = 5.0  # seconds from one word of a stream's state to the next, at least
 LATELY = 60.0  # seconds over which the share that was looked at is counted
@@ -252,7 +256,9 @@ class Watch:
         analyzer: Any = self.analyzer
         settings = analyzer.settings
         detector = analyzer.detector if settings.objects else None
-        return Rows(analyzer.encoder, detector, rate=settings.objects_rate), Scores(analyzer.scorer, analyzer.encoder.name)
+        return Rows(analyzer.encoder, detector, rate=settings.objects_rate), Scores(
+            analyzer.scorer, analyzer.encoder.name
+        )
 
     def came(self) -> None:
         """Something waits."""
@@ -284,7 +290,9 @@ class Watch:
             place.rows, place.scores = place.make()
         for old in skipped:
             row = place.rows.repeat(old.snippet.start, old.snippet.end)
-            score, label = place.scores.last if row is None else place.scores.repeat(row, old.snippet.start, old.snippet.end)
+            score, label = (
+                place.scores.last if row is None else place.scores.repeat(row, old.snippet.start, old.snippet.end)
+            )
             self._told(place, old, score, label, looked=False)
         row = place.rows.push(new.snippet)
         score, label = place.scores.push(row, new.snippet.start, new.snippet.end)
@@ -537,4 +545,3 @@ class _Line:
                 fresh = False
                 self.frames = snippet.frames
                 self.watch.came()
-
