@@ -44,7 +44,7 @@ PLAYLIST, SEGMENT, SEGMENTS = (
     20_000,
 )  # bytes of an HLS playlist and of a segment; segments that one lists
 BEHIND = 3  # segments before the newest at which HLS begins
-PUBLIC = re.compile(rb"[A-Z_]{2,20}")
+ASKED = (b"OPTIONS ", b"GET_PARAMETER ", b"SET_PARAMETER ", b"ANNOUNCE ", b"REDIRECT ", b"PLAY_NOTIFY ", b"TEARDOWN ")  # what a camera may ask, and nobody answers
 
 
 class Unreachable(VladError):
@@ -353,8 +353,8 @@ def _answers(answered: bytearray) -> Iterator[tuple[str, bytes]]:
 
 def _answer_end(answered: bytearray, place: int) -> int | None:
     """Where the answer that begins at `place` ends; None where it is not whole yet."""
-    some = bytes(answered[place : place + 9])
-    if not (b"RTSP/1.0 ".startswith(some) or some.startswith(b"RTSP/1.") or PUBLIC.match(some)):
+    some = bytes(answered[place : place + 14])
+    if not any(some.startswith(known[: len(some)]) for known in (b"RTSP/1.", *ASKED)):
         raise Denied("what it sends is no RTSP")
     close = answered.find(b"\r\n\r\n", place, place + HEAD)
     if close < 0:

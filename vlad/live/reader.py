@@ -75,19 +75,17 @@ class Held:
         """Seconds of a frame stamped `stamp` (s) that arrived at `arrival` (s); None for one whose moment was seen already."""
         if self.first is None:
             self.first = arrival
-        passed = arrival - self.first
+        passed, before = arrival - self.first, self.clock.last
         now = self.clock.time(passed if stamp is None else stamp)
         if now is None:
             return None
         self.lead -= LEAK * (passed - self.last)
         self.last = passed
         ahead = now - passed
-        if abs(ahead - self.lead) > HOLD and self.clock.shift is not None:  # a new run of time, or one that stood still
-            moved = max(passed + self.lead, self.clock.last) - now
-            if now + moved > self.clock.last - self.clock.interval:
-                self.clock.shift += moved
-                self.clock.last = now = now + moved
-            ahead = now - passed
+        if abs(ahead - self.lead) > HOLD and before >= 0:  # a new run of time, or one that stood still
+            now = max(passed + self.lead, before + 1e-3)
+            self.clock.shift = (self.clock.shift or 0.0) + now - self.clock.last
+            self.clock.last, ahead = now, now - passed
         self.lead = max(self.lead, min(ahead, self.lead + HOLD))
         self.behind = max(self.lead - ahead, 0.0)
         return now
