@@ -6,9 +6,12 @@ stream of TS whose frames leave at their times, MJPEG, and the folder of a runni
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -102,7 +105,7 @@ def rtsp(
     }
     server = subprocess.Popen(
         [PYTHON, "-c", SERVER, json.dumps(told)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )  # noqa: S603
+    )
     try:
         assert server.stdout is not None
         yield int(server.stdout.readline())
@@ -245,3 +248,78 @@ def hls(clip: Path, folder: Path, *, fragmented: bool = False) -> Iterator[int]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class Relay:
+    """A process between an RTSP server and who watches it, that notes when each frame was on the wire: by the last packet of each, which RTP marks.
+
+    port: where it listens. `times` ends it.
+    """
+
+    def __init__(self, target: int) -> None:
+        self.process = subprocess.Popen(  # noqa: S603 - this very Python
+            [sys.executable, "-m", "vlad.eval.cameras", str(target)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.port = int(self.process.stdout.readline())
+
+    def times(self) -> dict[str, list[float]]:
+        """Seconds since 1970 of every frame, by the path that was asked for."""
+        told, _ = self.process.communicate("")
+        found: dict[str, list[float]] = json.loads(told)
+        return found
+
+
+async def _relay(target: int) -> None:
+    """The process of a Relay."""
+    found: dict[str, list[float]] = {}
+
+    async def one(near: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        far, forth = await asyncio.open_connection("127.0.0.1", target)
+        own: list[float] = []
+
+        async def there() -> None:
+            while piece := await near.read(65536):
+                if b"DESCRIBE rtsp://" in piece:
+                    path = piece.partition(b"DESCRIBE rtsp://")[2].partition(b" ")[0].partition(b"/")[2].decode()
+                    found.setdefault(path, own)
+                forth.write(piece.replace(b":%d/" % port, b":%d/" % target))
+
+        async def here() -> None:
+            held = bytearray()
+            while piece := await far.read(65536):
+                back.write(piece)
+                held += piece
+                while held:
+                    if held[0] == 0x24:
+                        if len(held) < 4 or len(held) < (end := 4 + int.from_bytes(held[2:4], "big")):
+                            break
+                        if held[1] == 0 and end > 5 and held[5] & 0x80:
+                            own.append(time.time())
+                        del held[:end]
+                    else:
+                        end = held.find(b"$", 1) if b"\r\n\r\n" in held else -1
+                        if end < 0:
+                            break
+                        del held[:end]
+
+        tasks = [asyncio.create_task(there()), asyncio.create_task(here())]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        back.close()
+        forth.close()
+
+    server = await asyncio.start_server(one, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    print(port, flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    print(json.dumps(found), flush=True)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    asyncio.run(_relay(int(sys.argv[1])))

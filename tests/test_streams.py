@@ -156,7 +156,7 @@ def said(connection: socket.socket) -> bytes:
 def tunnelled(port: int, url: str = "rtsp://127.0.0.1:{}/a", *requests: bytes) -> tuple[Tunnel, bytes]:
     """What a decoder hears that asks an RTSP camera for its description through a tunnel."""
     sealed = threading.Event()
-    tunnel = Tunnel(parse(url.format(port)), HERE, sealed, sealed.set, patience=0.6)
+    tunnel = Tunnel(parse(url.format(port)), HERE, sealed, sealed.set, patience=0.3)
     with socket.create_connection(("127.0.0.1", tunnel.port)) as decoder:
         decoder.settimeout(5)
         for request in requests or (b"DESCRIBE %s RTSP/1.0\r\nCSeq: 1\r\n\r\n" % tunnel.url.encode(),):
@@ -372,6 +372,7 @@ def test_a_password_goes_to_its_own_host_alone() -> None:
     assert str(feed.error) == "the user or the password is wrong"
 
 
+@pytest.mark.slow
 def test_hls_segments_come_in_order_from_near_the_newest_on() -> None:
     asked: list[str] = []
 
@@ -511,12 +512,12 @@ def test_stamps_are_held_to_their_arrival_and_rise_whatever_comes() -> None:
     for i in range(150):
         assert held.time(100 + i / 15, 50 + i / 15 + rng.random() * 0.2) == pytest.approx(i / 15)
     assert held.time(100 + 10 + 4e9, 60.0) == pytest.approx(10.0, abs=0.3)  # a leap of a century
-    before = 10.0
+    before = held.clock.last
     for i in range(2000):
         arrival = 60 + i / 15
         now = held.time(rng.choice([rng.random() * 1e6, 5.0, -3.0, None]), arrival)
         if now is not None:
-            assert before < now < arrival - 50 + 2 * HOLD
+            assert before < now < arrival - 50 + 2 * HOLD + 1
             before = now
 
 
@@ -565,6 +566,7 @@ def snippets(analyzer: Analyzer, clip: Path) -> list[Snippet]:
         return list(opened)[:9]
 
 
+@pytest.mark.slow
 def test_streaming_rows_are_what_the_batch_line_gives_for_a_clip_that_ends_there(
     analyzer: Analyzer, snippets: list[Snippet]
 ) -> None:
@@ -579,6 +581,7 @@ def test_streaming_rows_are_what_the_batch_line_gives_for_a_clip_that_ends_there
     np.testing.assert_allclose(found[:, bare], whole[:, bare], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_newest_score_is_that_of_a_clip_which_ends_there(analyzer: Analyzer, snippets: list[Snippet]) -> None:
     rows = Rows(analyzer.encoder, analyzer.detector)  # type: ignore[arg-type]
     scores = Scores(analyzer.scorer, analyzer.encoder.name)  # type: ignore[attr-defined]
@@ -642,7 +645,7 @@ def test_under_load_all_streams_lose_evenly_and_it_is_told() -> None:
     running.start()
     frames = np.zeros((1, 4, 4, 3), np.uint8)
     began = time.time()
-    for i in range(60):
+    for i in range(40):
         for place in places:
             start = began + i * 0.02
             place.put(_Waiting(Snippet(frames, i * 0.02, i * 0.02 + 0.02), start, start + 0.02, i == 0))
@@ -656,7 +659,7 @@ def test_under_load_all_streams_lose_evenly_and_it_is_told() -> None:
     assert max(shares) - min(shares) < 0.15
     for i in range(4):
         own = [s for s in scored if s.camera == str(i)]
-        assert len(own) == 60  # each snippet is told, looked at or not
+        assert len(own) == 40  # each snippet is told, looked at or not
         assert all(a.end <= b.start + 1e-6 for a, b in pairwise(own))
 
 

@@ -44,7 +44,15 @@ PLAYLIST, SEGMENT, SEGMENTS = (
     20_000,
 )  # bytes of an HLS playlist and of a segment; segments that one lists
 BEHIND = 3  # segments before the newest at which HLS begins
-ASKED = (b"OPTIONS ", b"GET_PARAMETER ", b"SET_PARAMETER ", b"ANNOUNCE ", b"REDIRECT ", b"PLAY_NOTIFY ", b"TEARDOWN ")  # what a camera may ask, and nobody answers
+ASKED = (
+    b"OPTIONS ",
+    b"GET_PARAMETER ",
+    b"SET_PARAMETER ",
+    b"ANNOUNCE ",
+    b"REDIRECT ",
+    b"PLAY_NOTIFY ",
+    b"TEARDOWN ",
+)  # what a camera may ask, and nobody answers
 
 
 class Unreachable(VladError):

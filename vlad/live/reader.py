@@ -86,7 +86,7 @@ class Held:
             now = max(passed + self.lead, before + 1e-3)
             self.clock.shift = (self.clock.shift or 0.0) + now - self.clock.last
             self.clock.last, ahead = now, now - passed
-        self.lead = max(self.lead, min(ahead, self.lead + HOLD))
+        self.lead = min(max(self.lead, ahead), HOLD + LEAK * passed)
         self.behind = max(self.lead - ahead, 0.0)
         return now
 
