@@ -207,12 +207,16 @@ class Child:
             with contextlib.suppress(OSError, ValueError):
                 resource.prlimit(self.process.pid, resource.RLIMIT_CPU, (most, resource.RLIM_INFINITY))
 
-    def stop(self) -> None:
-        """End it, whatever it is doing."""
-        if self.process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
+    def kill(self) -> None:
+        """End it, whatever it is doing; for another thread than the one that reads it."""
+        with contextlib.suppress(ProcessLookupError):
+            if self.process.poll() is None:
                 os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+
+    def stop(self) -> None:
+        """End it, and let go of it."""
+        self.kill()
+        self.process.wait()
         for end in (self.process.stdin, self.process.stdout):
             if end is not None and not end.closed:
                 with contextlib.suppress(OSError):

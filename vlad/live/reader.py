@@ -343,7 +343,8 @@ class Stream:
 
 
 def watch(stream: Stream, out: BinaryIO) -> None:
-    """Snippet after snippet, as `vlad.readers.snippets` cuts a file: each is over when the first frame of the next comes. One that lost time is begun anew."""
+    """Snippet after snippet, as `vlad.readers.snippets` cuts a file, but each is told with its last frame, and ends where the next one should come. One that lost time is
+    begun anew."""
     request = stream.request
     length, count = request["snippet_frames"], request["frames_per_snippet"]
     wanted = {int((i + 0.5) * length / count) for i in range(count)}
@@ -362,17 +363,18 @@ def watch(stream: Stream, out: BinaryIO) -> None:
             continue
         if start is None:
             start, index = now, 0
+        if index in wanted:
+            gate.add(frame)
+        before, newest, index = now, frame, index + 1
         if index == length:
             shown = gate.close(start, newest)
-            facts = {"start": start, "end": now, "arrived": stream.ticks() / stream.speed}
+            rest = min(stream.held.clock.interval, GAP)
+            facts = {"start": start, "end": now + rest, "arrived": (stream.ticks() + rest) / stream.speed}
             if shown is None:
                 send(out, b"Q", facts)
             else:
                 send(out, b"S", {**facts, "shape": shown.shape}, shown)
-            start, index = now, 0
-        if index in wanted:
-            gate.add(frame)
-        before, newest, index = now, frame, index + 1
+            start = None
     send(out, b"E", {})
 
 

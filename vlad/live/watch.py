@@ -1,7 +1,7 @@
 """Many cameras at once, with one set of models: what they show is scored as it comes, and what becomes of them is told.
 
 In: cameras, an Analyzer, and whom to tell. Out: a `Scored` each snippet, a `State` whenever one changes and every few seconds, pictures; and, where a camera has a
-ring, what it sends on disk. A thread a stream drains its decoder, one thread scores: each stream has one place, and what comes while that is taken replaces what waits in
+ring, what it sends on disk. A thread a stream drains its decoder, a thread a core scores: each stream has one place, and what comes while that is taken replaces what waits in
 it. So under load all streams lose evenly, nobody falls behind, and the share that was looked at is told. Knows no library, no alarm and no terminal.
 """
 
@@ -23,11 +23,12 @@ import torch
 from PIL import Image
 
 from vlad.clock import from_name
+from vlad.device import cores
 from vlad.errors import InputError, LimitError, OutputError, VideoError, VladError
 from vlad.live.address import Address
 from vlad.live.child import Child
 from vlad.live.fetch import Denied, Dropped, Feed, Rules, Tunnel, Unreachable, growing, web
-from vlad.live.reader import CAUGHT_UP, LEAK, SEAL
+from vlad.live.reader import CAUGHT_UP, GAP, LEAK, SEAL
 from vlad.live.ring import Ring
 from vlad.live.scoring import Rows, Scored, Scores
 from vlad.pipeline import Analyzer
@@ -153,6 +154,7 @@ class _Place:
         self.rows, self.scores = make()
         self.lock = threading.Lock()
         self.waiting: _Waiting | None = None
+        self.busy = False  # a thread scores it
         self.skipped: deque[_Waiting] = deque(maxlen=SKIPPED)
         self.looks: deque[tuple[float, bool]] = deque()  # end, and whether it was looked at, of the last minute
         self.delays: deque[float] = deque(maxlen=32)
@@ -203,7 +205,8 @@ class Watch:
         self._stop, self._news = threading.Event(), threading.Condition()
         self._places: dict[str, _Place] = {}
         self._lines: dict[str, list[_Line]] = {}
-        self._scorer = threading.Thread(target=self._run, daemon=True, name="scores")
+        self._turn, self._choosing = 0, threading.Lock()
+        self._scorers = [threading.Thread(target=self._run, daemon=True, name="scores") for _ in range(cores())]
 
     def __enter__(self) -> Watch:
         self.start()
@@ -216,7 +219,8 @@ class Watch:
         """Load the models and score from now on. Raises WeightsError, SettingsError."""
         settings = self.analyzer.settings
         _ = self.analyzer.encoder, self.analyzer.scorer, settings.objects and self.analyzer.detector
-        self._scorer.start()
+        for thread in self._scorers:
+            thread.start()
 
     def stop(self) -> None:
         """End everything; returns when all decoders are gone."""
@@ -225,8 +229,9 @@ class Watch:
             self.remove(name)
         with self._news:
             self._news.notify_all()
-        if self._scorer.ident is not None:
-            self._scorer.join(timeout=30)
+        for thread in self._scorers:
+            if thread.ident is not None:
+                thread.join(timeout=30)
 
     def add(self, camera: Camera) -> None:
         """Another camera. Raises InputError where there is one of that name."""
@@ -271,19 +276,31 @@ class Watch:
             if threads:
                 torch.set_num_threads(threads)
             while not self._stop.is_set():
-                worked = False
-                for place in list(self._places.values()):  # in turn
+                place = self._next()
+                if place is None:
+                    with self._news:
+                        self._news.wait(0.1)
+                    continue
+                try:
                     new, skipped = place.take()
                     if new is not None:
                         self._score(place, new, skipped)
-                        worked = True
-                if not worked:
-                    with self._news:
-                        if not any(p.waiting for p in self._places.values()):
-                            self._news.wait(0.5)
+                finally:
+                    place.busy = False
         except BaseException as error:  # raised by whoever runs it
             self.failed = error
             self._stop.set()
+
+    def _next(self) -> _Place | None:
+        """A place where something waits, in turn, which is then this thread's."""
+        with self._choosing:
+            places = list(self._places.values())
+            for step in range(len(places)):
+                place = places[(self._turn + step) % len(places)]
+                if place.waiting is not None and not place.busy:
+                    self._turn, place.busy = (self._turn + step + 1) % len(places), True
+                    return place
+        return None
 
     def _score(self, place: _Place, new: _Waiting, skipped: list[_Waiting]) -> None:
         if new.fresh:
@@ -328,8 +345,9 @@ class _Line:
 
     def end(self) -> None:
         """Whatever it waits for is over."""
-        if self._child is not None:
-            self._child.stop()
+        child = self._child
+        if child is not None:
+            child.kill()
 
     def _run(self) -> None:
         waited = FIRST
@@ -471,7 +489,7 @@ class _Line:
             self.frames = np.frombuffer(data, np.uint8).reshape(facts["shape"])
         if self.frames is None:
             raise VideoError("its decoder answers nonsense")
-        waited = min(max(time.monotonic() - facts["arrived"], 0.0), 60.0) * self.clock.speed
+        waited = min(max(time.monotonic() - facts["arrived"], -GAP), 60.0) * self.clock.speed
         self.wall.came(end, self.clock.now() - waited)
         since = max(self.wall.of(start), self.wall.last)
         if self.lost_at is not None:
