@@ -22,6 +22,7 @@
     vlad eval injection [videos=40] ...                              (see injection.py)
     vlad eval speed [PART...] [seconds=30] [clip=FILE] ...           (see speed.py)
     vlad eval gating [days=48] [seconds=120] ...                     (see gating.py)
+    vlad eval live [seconds=60] [quiet=8] [busy=3] ...              (see live.py)
     vlad eval explanations --predictions FILE --references FILE ...  (see words.py)
     vlad eval actions --truth FILE --found FILE_OR_FOLDER ...        (see actions.py)
     vlad eval detection --dataset NAME --scores CSV_OR_FOLDER ...    (see detection.py)
@@ -66,6 +67,7 @@ from . import (
     gating,
     injection,
     judge,
+    live,
     metrics,
     moved,
     movement,
@@ -114,6 +116,7 @@ OTHERS: dict[str, Callable[[Sequence[str]], int]] = {
     "rules": rules.main,
     "speed": speed.main,
     "gating": gating.main,
+    "live": live.main,
 }  # verbs with options of their own
 
 

@@ -235,4 +235,4 @@ def test_a_normality_head_that_is_not_loaded_yet_is_known_by_its_folder(tmp_path
     (tmp_path / "head.json").write_text('{"kind": "normality"}')
     for folder, gated in ((tmp_path, False), (tmp_path / "none", True)):
         settings = make_settings(cache=None, gating=True, scorer_weights=str(folder))
-        assert Analyzer(settings, encoder=Means())._gated() is gated  # type: ignore[arg-type]
+        assert Analyzer(settings, encoder=Means()).gated is gated  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 
 ALLOW, ERROR = 0x7FFF0000, 0x00050000
 EQUAL, MASKED = 4, 7  # scmp_compare
@@ -29,6 +30,11 @@ CALLS = (
     "clock_gettime", "clock_getres", "clock_nanosleep", "nanosleep", "gettimeofday", "getrandom", "getrusage", "sysinfo", "poll", "ppoll", "select", "pselect6",
     "exit", "exit_group",
 )  # fmt: skip
+# And to talk on a connection that is there already; to get pictures of a device that is open.
+TALK = (
+    "recvfrom", "recvmsg", "sendto", "sendmsg", "getsockopt", "setsockopt", "getpeername", "getsockname", "shutdown",
+)  # fmt: skip
+DEVICE = ("ioctl",)
 
 
 class _Compare(ctypes.Structure):
@@ -37,8 +43,8 @@ class _Compare(ctypes.Structure):
     ]  # fmt: skip
 
 
-def confine() -> None:
-    """For good. Raises OSError where this system has no seccomp, or no libseccomp."""
+def confine(more: Sequence[str] = ()) -> None:
+    """For good. more: further system calls, of TALK or DEVICE. Raises OSError where this system has no seccomp, or no libseccomp."""
     if sys.platform != "linux":
         raise OSError(errno.ENOSYS, f"{sys.platform} has no seccomp")
     try:
@@ -60,7 +66,7 @@ def confine() -> None:
             _right(lib.seccomp_rule_add_array(rules, action, number, len(where), (_Compare * len(where))(*where)))
 
     _right(lib.seccomp_attr_set(rules, ALL_THREADS, 1))
-    for call in CALLS:
+    for call in (*CALLS, *more):
         rule(call, ALLOW)
     rule("clone", ALLOW, _Compare(0, MASKED, CLONE_THREAD, CLONE_THREAD))  # a thread, no process
     rule("clone3", ERROR | errno.ENOSYS)  # its flags cannot be seen: libc then asks clone

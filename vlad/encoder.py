@@ -13,7 +13,7 @@ import hashlib
 import json
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from vlad.errors import WeightsError
 from vlad.sight import TRUNK, Graph, Pictures, fuse, is_sight, load_sight, part_of
 from vlad.together import Batched, Tower
 from vlad.tubes import Tubes, cubes, is_tubes, load_tubes, scaled
-from vlad.types import Features, Snippet
+from vlad.types import Features, Sighting, Snippet
 from vlad.weights import local_copy, missing, nano_part, offline, sha256_of
 
 AHEAD = 8  # snippets decoded while others are encoded
@@ -186,7 +186,7 @@ class ClipEncoder:
             for batch in _batches(_ahead(snippets), self.batch):
                 edges += [s.end for s in batch]
                 shown = [s for s in batch if not s.quiet]
-                more, before = self._rows(shown, before) if shown else ([], before)
+                more, before = self.rows(shown, before) if shown else ([], before)
                 told = iter(more)
                 for snippet in batch:
                     rows.append(rows[-1] if snippet.quiet else next(told))
@@ -194,7 +194,7 @@ class ClipEncoder:
             raise ValueError("no snippets to encode")
         values = np.stack(rows)
         if self.use_motion:
-            _put_seen(values, np.array(edges), snippets)
+            put_seen(values, np.array(edges), getattr(snippets, "sightings", ()), getattr(snippets, "aspect", 1.0))
         return Features(values, np.array(edges), self.name)
 
     def _second(self, snippet: Snippet, mean: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -204,10 +204,10 @@ class ClipEncoder:
             rendered = float(self.model.gate(torch.from_numpy(mean).to(self.device)).sigmoid())
         return self.drawn(snippet) if rendered >= RENDERED else np.zeros(DRAWN_WIDTH, np.float32)
 
-    def _rows(
+    def rows(
         self, batch: list[Snippet], before: npt.NDArray[np.float32] | None
     ) -> tuple[list[npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
-        """A row a snippet, and the inner features [E] of the last frame seen. before: those of the frame before the first."""
+        """A row a snippet, what was seen left 0, and the inner features [E] of the last frame seen. before: those of the frame before the first."""
         frames = [seen_frames(s) if self.use_motion else s.frames for s in batch]
         found = self.tower(self.pixels(np.concatenate(frames)))
         ends = np.cumsum([len(f) for f in frames])[:-1]
@@ -291,15 +291,15 @@ class TubeEncoder:
         for batch in _batches(_ahead(snippets), self.batch * self.model.shape.frames):
             edges += [s.end for s in batch]
             shown = [s for s in batch if not s.quiet]
-            told = iter(self._rows(shown)) if shown else iter(())
+            told = iter(self.rows(shown, None)[0]) if shown else iter(())
             for snippet in batch:
                 rows.append(rows[-1] if snippet.quiet else next(told))
         if not rows:
             raise ValueError("no snippets to encode")
         return Features(np.stack(rows), np.array(edges), self.name)
 
-    def _rows(self, batch: list[Snippet]) -> npt.NDArray[np.float32]:
-        """A row a snippet, [N, 2 width]; frames are taken evenly where a snippet has more or fewer than the model reads."""
+    def rows(self, batch: list[Snippet], before: None) -> tuple[list[npt.NDArray[np.float32]], None]:
+        """A row a snippet, [2 width], which needs nothing of the one before; frames are taken evenly where a snippet has more or fewer than the model reads."""
         shape = self.model.shape
         taken = [s.frames[np.arange(shape.frames) * len(s.frames) // shape.frames] for s in batch]
         pixels = torch.from_numpy(np.concatenate(taken)).to(self.device).permute(0, 3, 1, 2).float()
@@ -310,14 +310,14 @@ class TubeEncoder:
             tokens = self.model(parts).float()
         found = tokens.reshape(len(tokens), shape.steps, -1, shape.width)
         change = found.diff(dim=1).abs().mean((1, 2))
-        return torch.cat([found.mean((1, 2)), change], 1).cpu().numpy()
+        return list(torch.cat([found.mean((1, 2)), change], 1).cpu().numpy()), None
 
 
-def _put_seen(values: npt.NDArray[np.float32], edges: npt.NDArray[np.float64], snippets: Iterable[Snippet]) -> None:
-    """What was seen, into its place in features before their movement; zeros where nobody looked for objects (snippets is no `Watch`)."""
-    sightings = getattr(snippets, "sightings", ())
-    told = seen.described(sightings, edges, aspect=float(getattr(snippets, "aspect", 1.0)))
-    values[:, -motion.MOTION_DIM - seen.SEEN_DIM : -motion.MOTION_DIM] = told
+def put_seen(
+    values: npt.NDArray[np.float32], edges: npt.NDArray[np.float64], sightings: Sequence[Sighting], aspect: float
+) -> None:
+    """What was seen of snippets between `edges` [T + 1] (s), into its place in features [T, width] before their movement; zeros where nobody looked."""
+    values[:, -motion.MOTION_DIM - seen.SEEN_DIM : -motion.MOTION_DIM] = seen.described(sightings, edges, aspect=aspect)
 
 
 def seen_frames(snippet: Snippet) -> npt.NDArray[np.uint8]:

@@ -152,19 +152,20 @@ class Watch:
     def __init__(self, snippets: Iterable[Snippet], detector: Detector, *, rate: float) -> None:
         self.snippets, self.detector, self.gap = snippets, detector, 1 / rate
         self.sightings: list[Sighting] = []
-        self.aspect = 1.0
+        self.aspect, self.due = 1.0, 0.0  # seconds of the next look
 
     def __iter__(self) -> Iterator[Snippet]:
-        due = 0.0
         for snippet in self.snippets:
-            step = (snippet.end - snippet.start) / len(snippet.frames)
-            self.aspect = snippet.frames.shape[2] / snippet.frames.shape[1]
-            for index, frame in enumerate(snippet.frames):
-                time = snippet.start + (index + 0.5) * step
-                if time >= due - step / 2:
-                    due = time + self.gap
-                    known = snippet.quiet and self.sightings
-                    self.sightings.append(
-                        Sighting(time, self.sightings[-1].boxes if known else self.detector([frame])[0])
-                    )
+            self.look(snippet)
             yield snippet
+
+    def look(self, snippet: Snippet) -> None:
+        """At the frames of the next snippet whose time has come."""
+        step = (snippet.end - snippet.start) / len(snippet.frames)
+        self.aspect = snippet.frames.shape[2] / snippet.frames.shape[1]
+        for index, frame in enumerate(snippet.frames):
+            time = snippet.start + (index + 0.5) * step
+            if time >= self.due - step / 2:
+                self.due = time + self.gap
+                known = snippet.quiet and self.sightings
+                self.sightings.append(Sighting(time, self.sightings[-1].boxes if known else self.detector([frame])[0]))

@@ -157,7 +157,7 @@ class Analyzer:
 
     def segments(self, track: ScoreTrack) -> tuple[Segment, ...]:
         """The spans of a timeline worth a look, by the settings, or else the scorer's own threshold."""
-        s, (enter, leave) = self.settings, self._thresholds()
+        s, (enter, leave) = self.settings, self.thresholds
         return find_segments(
             track, smooth_seconds=s.smooth_seconds, enter=enter, leave=leave,
             merge_gap=s.merge_gap, min_length=s.min_length,
@@ -174,7 +174,7 @@ class Analyzer:
         """The first half of the line: a clip's features and what was seen in it, from the cache if they are there."""
         report = on_progress or (lambda stage, done, total: None)
         encoder = self.encoder
-        gated = self._gated()
+        gated = self.gated
         key = fingerprint(encoder.name, self.settings, gated=gated)
         cache = self._open_cache()
         digest = identify(path, self.settings, lambda done, total: report("reading", done, total))
@@ -194,7 +194,8 @@ class Analyzer:
         report("features", found.video.duration, found.video.duration)
         return found
 
-    def _gated(self) -> bool:
+    @property
+    def gated(self) -> bool:
         """Whether nobody looks where nothing moves: never for who learnt what is normal, or how fast, from every moment."""
         settings = self.settings
         return settings.gating and not settings.speeds and self._head() != "normality"
@@ -333,7 +334,8 @@ class Analyzer:
             self._scorer = load_scorer(self.settings, self.encoder)
         return self._scorer
 
-    def _thresholds(self) -> tuple[float, float]:
+    @property
+    def thresholds(self) -> tuple[float, float]:
         """The settings' own, else those the scorer was calibrated to, else .5 and .2."""
         s, calibrated = self.settings, getattr(self._scorer, "enter", None)
         enter = s.enter if s.enter is not None else calibrated if calibrated is not None else ENTER
@@ -460,7 +462,7 @@ class Analyzer:
 
         features = self.watch(video.path).features
         familiar = self._familiar(features)
-        enter = self._thresholds()[0]
+        enter = self.thresholds[0]
         found = []
         looks = self._looks(video, [] if familiar is None else [e.segment for e in said], features, familiar)
         for explanation in said:
@@ -583,7 +585,7 @@ class Analyzer:
             "explainer": "",
             "prompt": "",
             "settings": self.settings.model_dump(mode="json", exclude={"cache"})
-            | dict(zip(("enter", "leave"), self._thresholds(), strict=True)),
+            | dict(zip(("enter", "leave"), self.thresholds, strict=True)),
             "warnings": list(warnings),
         }
 

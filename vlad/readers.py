@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -191,6 +191,46 @@ def shrink(width: int, height: int, size: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
+def choose(av: Any, container: Any, max_pixels: int) -> Any:
+    """The largest video stream of a container. Raises Refused where there is none, for a codec that is not allowed, or too many pixels."""
+    streams = [
+        s
+        for s in container.streams.video
+        if s.codec_context is not None and not s.disposition & av.stream.Disposition.attached_pic
+    ]
+    if not streams:
+        raise Refused("video", "it holds no video stream", "choose a clip with pictures")
+    best = max(streams, key=lambda s: (s.codec_context.width * s.codec_context.height, s.frames, -s.index))
+    if best.codec_context.codec.canonical_name not in CODECS:
+        raise Refused(
+            "video", f"its codec {best.codec_context.codec.canonical_name} is not on the list of allowed ones"
+        )
+    if best.codec_context.width * best.codec_context.height > max_pixels:
+        raise Refused("limit", f"its frames have more than {max_pixels} pixels (Settings.max_pixels)")
+    best.codec_context.options = {"max_pixels": str(max_pixels)}
+    return best
+
+
+def upright(frame: Any, target: tuple[int, int]) -> Pixels:
+    """A decoded frame as uint8 RGB [H, W, 3], turned as it asks to be. target: width and height before that."""
+    width, height = target
+    image = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA").to_ndarray()
+    return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90) % 4))
+
+
+def grey(frame: Any) -> npt.NDArray[np.float32]:
+    """A decoded frame in 0..255, for a first look: float32 [H, W], not turned."""
+    width, height = size_of(frame.width, frame.height)
+    if frame.format.name not in LUMA or width > frame.width or height > frame.height:
+        made = frame.reformat(width=width, height=height, format="gray", interpolation="AREA")
+        return made.to_ndarray().astype(np.float32)  # type: ignore[no-any-return]
+    plane = frame.planes[0]
+    bright = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
+    whole = frame.format.name.startswith("yuvj") or frame.color_range == WHOLE_RANGE
+    found = averaged(bright, width, height)
+    return found if whole else (found - 16) * np.float32(255 / 219)
+
+
 class PyAvFile:
     """Frames of the best video stream of an untrusted file, packet by packet. file: open, its descriptor. hardware: FFmpeg's hwaccel, '' for none."""
 
@@ -290,21 +330,7 @@ class PyAvFile:
         return str(self.stream.codec_context.codec.canonical_name)
 
     def _choose(self, max_pixels: int) -> Any:
-        streams = [
-            s
-            for s in self.container.streams.video
-            if s.codec_context is not None and not s.disposition & self.av.stream.Disposition.attached_pic
-        ]
-        if not streams:
-            raise Refused("video", "it holds no video stream", "choose a clip with pictures")
-        best = max(streams, key=lambda s: (s.codec_context.width * s.codec_context.height, s.frames, -s.index))
-        if best.codec_context.codec.canonical_name not in CODECS:
-            raise Refused(
-                "video", f"its codec {best.codec_context.codec.canonical_name} is not on the list of allowed ones"
-            )
-        if best.codec_context.width * best.codec_context.height > max_pixels:
-            raise Refused("limit", f"its frames have more than {max_pixels} pixels (Settings.max_pixels)")
-        best.codec_context.options = {"max_pixels": str(max_pixels)}
+        best = choose(self.av, self.container, max_pixels)
         best.thread_type = "AUTO"
         best.codec_context.thread_count = 2
         return best
@@ -415,21 +441,11 @@ class PyAvFile:
             self.facts.width, self.facts.height = sides
         if self.target is None:
             self.target = shrink(frame.width, frame.height, self.size)
-        width, height = self.target
-        image = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA").to_ndarray()
-        return np.ascontiguousarray(np.rot90(image, turns))
+        return upright(frame, self.target)
 
     def small(self, frame: Any) -> npt.NDArray[np.float32]:
         """Grey in 0..255, for a first look: float32 [H, W], not turned."""
-        width, height = size_of(frame.width, frame.height)
-        if frame.format.name not in LUMA or width > frame.width or height > frame.height:
-            made = frame.reformat(width=width, height=height, format="gray", interpolation="AREA")
-            return made.to_ndarray().astype(np.float32)  # type: ignore[no-any-return]
-        plane = frame.planes[0]
-        bright = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
-        whole = frame.format.name.startswith("yuvj") or frame.color_range == WHOLE_RANGE
-        found = averaged(bright, width, height)
-        return found if whole else (found - 16) * np.float32(255 / 219)
+        return grey(frame)
 
     def seek(self, seconds: float) -> None:
         """To the last key frame at or before `seconds`; the clock keeps the first frame as its zero."""
@@ -438,13 +454,20 @@ class PyAvFile:
         self.clock.last = -1.0
 
 
+class Pictured(Protocol):
+    """What makes pictures of decoded frames, see `PyAvFile`."""
+
+    def pixels(self, frame: Any) -> Pixels: ...
+    def small(self, frame: Any) -> npt.NDArray[np.float32]: ...
+
+
 class Gate:
     """The frames of one snippet after another, and whether it is worth showing. calm: the first look, None where everything is shown.
 
     A snippet in which nothing moved says nothing new once REST such were shown; after AGE seconds one is shown all the same.
     """
 
-    def __init__(self, source: PyAvFile, count: int, calm: Calm | None) -> None:
+    def __init__(self, source: Pictured, count: int, calm: Calm | None) -> None:
         self.source, self.count, self.calm = source, count, calm
         self.frames: list[Any] = []  # of this snippet: pixels, or decoded ones that nobody may need as pixels
         self.moved, self.still, self.shown = False, 0, 0.0

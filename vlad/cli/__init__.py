@@ -19,7 +19,7 @@ import typer
 import vlad
 from vlad.errors import ClusterError, InputError, SettingsError, VladError
 
-from . import again, language, many, movement, place, reviewing, rules
+from . import again, language, live, many, movement, place, reviewing, rules
 from .common import (
     Adopt,
     Changes,
@@ -48,6 +48,7 @@ app.add_typer(rules.rules, name="rules")
 app.add_typer(movement.movement, name="movement")
 app.add_typer(place.place, name="place")
 app.command("find-again")(again.find_again)
+app.command()(live.watch)
 for name in ("users", "groups", "audit", "verdicts"):
     app.add_typer(getattr(reviewing, name), name=name)
 for name in ("app", "work", "backup", "restore"):
