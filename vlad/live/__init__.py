@@ -1,0 +1,1 @@
+"""What goes on while cameras run: streams, scores as they come, alarms, and what goes out of them."""
