@@ -71,7 +71,7 @@ class Loop:
 
 
 class Retention:
-    """Removes unfinished uploads, strays, and clips older than the library's option `retention_days`.
+    """Removes unfinished uploads, strays, and clips and alarms older than the library's option `retention_days`; scores and messages that are weeks old.
 
     A clock that jumped removes nothing for a day: see `steady`.
     """
@@ -88,10 +88,13 @@ class Retention:
         steady = self.steady(now, ticks)
         self.library.forget_changes()
         if steady:
+            self.library.forget_scores()
+            self.library.forget_messages()
             self.library.forget_uploads(UNFINISHED)
             days = self.library.options().get("retention_days")
             if days is not None:
                 self.library.retire(days)
+                self.library.forget_alarms(days)
         _, self.strays = self.library.sweep()
         self.library.sweep_plans()
         self.library.shelf.trim()
