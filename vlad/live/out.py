@@ -384,6 +384,7 @@ class Broker:
         self._lock = threading.RLock()
         self._told: dict[str, str] = {}  # by topic, what is retained there by now
         self._known: set[str] = set()  # ids of cameras
+        self._names: dict[str, str] = {}
         self._next, self._failures = 0.0, 0
 
     @property
