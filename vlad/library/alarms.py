@@ -86,7 +86,11 @@ class AlarmBook:
             anew = event.counted > row.counted and row.counted > 0  # a summary that stands for one more
             row.label, row.zone = clean(event.label)[:200], clean(event.zone)[:80]
             row.start, row.end = min(row.start, event.start), max(row.end, event.end)
-            row.peak, row.counted, row.summary = max(row.peak, event.peak), max(row.counted, event.counted), event.summary
+            row.peak, row.counted, row.summary = (
+                max(row.peak, event.peak),
+                max(row.counted, event.counted),
+                event.summary,
+            )
             if "again" in happened:
                 row.ended = None
             if event.kind == "ended" and row.ended is None:
@@ -144,7 +148,9 @@ class AlarmBook:
             )
         return (rows[-1] if rows else None), [r.key for r in rows if not r.summary]
 
-    def answer_alarm(self, user: User, alarm_id: str, state: str, reason: str = "", version: int | None = None) -> AlarmRow:
+    def answer_alarm(
+        self, user: User, alarm_id: str, state: str, reason: str = "", version: int | None = None
+    ) -> AlarmRow:
         """Acknowledge or escalate it. version: as this person saw it. Raises ConflictError where somebody else did something since, or it is so already, MissingError, InputError."""
         if state not in STATES[1:]:
             raise InputError(f"alarm: expected one of {', '.join(STATES[1:])}")

@@ -229,7 +229,15 @@ class Cameras:
             row = _there(session, camera_id)
             row.calibration = {**facts, "now": float(facts["enter"]), "at": time.time(), "verdicts": 0}
             row.settings = {k: v for k, v in row.settings.items() if k != "threshold"}
-            audit.append(session, by, "camera calibrated", row.id, camera=row.name, enter=row.calibration["now"], rate=facts["rate"])
+            audit.append(
+                session,
+                by,
+                "camera calibrated",
+                row.id,
+                camera=row.name,
+                enter=row.calibration["now"],
+                rate=facts["rate"],
+            )
             tell(session, "camera", row.id, by=by)
             return row
 
@@ -250,7 +258,9 @@ def apart(url: str) -> tuple[str, str, str, str]:
         host, port = None, None
         parts = SplitResult("", "", "", "", "")
     if parts.scheme not in SCHEMES or not host or (port is not None and not 0 < port < 65536) or parts.fragment:
-        raise InputError(f"camera: expected an address that begins with {', '.join(f'{s}://' for s in SCHEMES)}, or with / for a device, file or folder")
+        raise InputError(
+            f"camera: expected an address that begins with {', '.join(f'{s}://' for s in SCHEMES)}, or with / for a device, file or folder"
+        )
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
     query = parts.query if OPENS.search(parts.query) else ""
     netloc = parts.netloc.rpartition("@")[2]
@@ -304,4 +314,3 @@ def _whole(rows: Sequence[ScoreRow]) -> tuple[Floats, Floats]:
     edges = [np.frombuffer(r.edges, "<f8").reshape(-1, 2) for r in rows]
     scores = [np.frombuffer(r.scores, "<f4").astype(np.float64) for r in rows]
     return np.concatenate(edges or [np.zeros((0, 2))]), np.concatenate(scores or [np.zeros(0)])
-

@@ -47,10 +47,15 @@ class Changes:
                 ExportRow.id.in_({r.target for r in rows if not r.video})
             )
             owners = {i: user for i, user in session.execute(cases)}
-            for kind, of in (("camera", select(CameraRow.id, CameraRow.name)), ("alarm", select(AlarmRow.id, AlarmRow.camera))):
+            for kind, of in (
+                ("camera", select(CameraRow.id, CameraRow.name)),
+                ("alarm", select(AlarmRow.id, AlarmRow.camera)),
+            ):
                 about = {r.target for r in rows if r.kind == kind}
                 if about:
-                    cameras.update({i: name for i, name in session.execute(of.where(of.selected_columns[0].in_(about)))})
+                    cameras.update(
+                        {i: name for i, name in session.execute(of.where(of.selected_columns[0].in_(about)))}
+                    )
         return {r.n: (cameras.get(r.video or r.target), owners.get(r.target, "")) for r in rows}
 
     def announce(self, kind: str, target: str, video: str = "") -> None:

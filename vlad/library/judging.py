@@ -37,7 +37,9 @@ def judged_by_clips(session: Session, segments: Iterable[SegmentRow], by: str) -
     for row in rows:
         there = SegmentRow.video_id == row.video_id, SegmentRow.gone.is_(None)
         states = set(session.scalars(select(SegmentRow.status).where(*there)))
-        judge(session, row, "confirmed" if "confirmed" in states else "dismissed" if states == {"dismissed"} else "", by)
+        judge(
+            session, row, "confirmed" if "confirmed" in states else "dismissed" if states == {"dismissed"} else "", by
+        )
 
 
 def adapt(session: Session, camera: str, by: str) -> None:

@@ -125,7 +125,11 @@ class Outbox:
         """The newest messages to a target. Raises MissingError."""
         with self.database.read() as session:
             _there(session, target_id)
-            rows = select(OutboxRow).where(OutboxRow.target_id == target_id).order_by(OutboxRow.created.desc(), OutboxRow.id)
+            rows = (
+                select(OutboxRow)
+                .where(OutboxRow.target_id == target_id)
+                .order_by(OutboxRow.created.desc(), OutboxRow.id)
+            )
             return list(session.scalars(rows.limit(count)))
 
     def waiting(self) -> dict[str, int]:

@@ -143,7 +143,9 @@ def rule_of(settings: Mapping[str, Any], *, muted_until: float = 0.0) -> AlarmRu
         )  # fmt: skip
         return AlarmRule(**plain, schedule=hours, zones=zones, muted_until=muted_until)
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise InputError("alarm: expected numbers, hours as {days, since, until}, and zones as {name, points}") from None
+        raise InputError(
+            "alarm: expected numbers, hours as {days, since, until}, and zones as {name, points}"
+        ) from None
 
 
 def _minute(named: str) -> int:

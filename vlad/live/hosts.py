@@ -23,7 +23,9 @@ PRIVATE = tuple(map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"
 METADATA = frozenset(  # where clouds tell a machine its own credentials
     map(ip_address, ("169.254.169.254", "fd00:ec2::254", "100.100.100.200", "192.0.0.192", "168.63.129.16"))
 )
-CARRIERS = tuple(map(ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "::/96")))  # of IPv4 in IPv6
+CARRIERS = tuple(
+    map(ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "::/96"))
+)  # of IPv4 in IPv6
 MOST = 16  # addresses of one host that are looked at
 
 
@@ -34,9 +36,7 @@ def networks(named: Iterable[str]) -> tuple[Network, ...]:
         try:
             found.append(ip_network(name.strip(), strict=False))
         except ValueError:
-            raise InputError(
-                f"allow {name[:60]!r}: expected a network such as 192.168.1.0/24, or an address"
-            ) from None
+            raise InputError(f"allow {name[:60]!r}: expected a network such as 192.168.1.0/24, or an address") from None
     return tuple(found)
 
 

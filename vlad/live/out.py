@@ -34,6 +34,7 @@ from uuid import uuid4
 from vlad.clock import iso
 from vlad.errors import InputError, VladError
 from vlad.library import Library
+from vlad.library.database import called
 from vlad.library.tables import CameraRow, OutboxRow, TargetRow
 
 from .hosts import Lookup, Named, Network, networks, resolved
@@ -65,7 +66,9 @@ def check_target(kind: str, address: str, secret: str | None, settings: Mapping[
         raise InputError(f"target: expected an address that begins with {' or '.join(f'{s}://' for s in SCHEMES[kind])}")  # fmt: skip
     allow = networks(settings.get("allow") or ())
     if parts.scheme in ("http", "mqtt") and not allow:
-        raise InputError(f"target: {parts.scheme}:// is read by anybody on its way; only for networks that `allow` names")
+        raise InputError(
+            f"target: {parts.scheme}:// is read by anybody on its way; only for networks that `allow` names"
+        )
     if settings.get("authorities"):
         Named.of("x", str(settings["authorities"]))
     if kind == "webhook" and secret is not None and len(secret) < SHORTEST:
@@ -137,7 +140,9 @@ class Courier:
                 self.library.message_failed(message.id, _words(error), self.now())
             else:
                 self.library.message_sent(message.id, self.now())
-        except VladError as error:  # the library is away: the claim runs out, and the message is sent again with its key
+        except (
+            VladError
+        ) as error:  # the library is away: the claim runs out, and the message is sent again with its key
             log.warning("outbox: %s", error)
 
     def _sent(self, message: OutboxRow) -> None:
@@ -343,7 +348,7 @@ def _shut(server: smtplib.SMTP) -> None:
 def mail_of(target: TargetRow, payload: Mapping[str, Any], picture: bytes | None) -> EmailMessage:
     """A message as a mail: plain text, with a picture where one may be shown."""
     mail, settings = EmailMessage(), target.settings
-    camera, what = str(payload.get("camera", "")), str(payload["type"])
+    camera, what = called(str(payload.get("camera", ""))), str(payload["type"])
     mail["From"], mail["To"] = settings["sender"], ", ".join(settings["to"])
     mail["Subject"] = f"vlad: test of {target.name}" if what == "test" else f"vlad: alarm {what}, {camera}"
     mail["Date"] = formatdate(float(payload["at"]))
