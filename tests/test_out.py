@@ -66,6 +66,11 @@ def alarm(library: Library, start: float = T, *, kind: str = "raised", camera: s
     return found
 
 
+def leads_to(address: str) -> Any:
+    """A resolver by which every name does."""
+    return lambda host, port, **more: [(0, 0, 0, "", (address, port))]
+
+
 def carry(library: Library, turns: int = 1, **more: Any) -> None:
     courier = Courier(library, **more)
     for _ in range(turns):
@@ -166,8 +171,7 @@ def test_no_private_address_unless_it_is_allowed_also_where_a_name_turns(library
     target = library.save_target(root, {"kind": "webhook", "name": "x", "address": f"https://hooks.example:{hook.port}/", "secret": SECRET})  # fmt: skip
     alarm(library, T + 100)
     for address in ("127.0.0.1", "169.254.169.254", "10.0.0.1", "::1", "::ffff:127.0.0.1"):
-        lookup: Any = lambda host, port, address=address, **more: [(0, 0, 0, "", (address, port))]
-        carry(library, lookup=lookup)
+        carry(library, lookup=leads_to(address))
         (row,) = rows(library)
         assert "allow it by name" in row.error
         with library.write() as session:
@@ -179,26 +183,25 @@ def test_no_private_address_unless_it_is_allowed_also_where_a_name_turns(library
     ):  # fmt: skip
         with pytest.raises(InputError, match=r"target|allow|authorities"):
             check_target("webhook", address, secret, settings)
+    target.address, target.settings = "http://hooks.example/", dict(HERE)
     with pytest.raises(InputError, match="without TLS only networks"):  # a public host over plain HTTP
-        target.address, target.settings = "http://hooks.example/", dict(HERE)
-        post_webhook(target, SECRET, {"key": "k"}, now=T, lookup=lambda *a, **m: [(0, 0, 0, "", ("93.184.216.34", 80))])
+        post_webhook(target, SECRET, {"key": "k"}, now=T, lookup=leads_to("93.184.216.34"))
 
 
 def test_tls_wants_the_hosts_own_certificate(library: Library, root: User, tmp_path: Path) -> None:
     context, pem = certificate(tmp_path, "hooks.test")
-    here: Any = lambda host, port, **more: [(0, 0, 0, "", ("127.0.0.1", port))]
     with webhook(context) as found:
         to(library, root, f"https://hooks.test:{found.port}/", authorities=pem)
         alarm(library)
-        carry(library, lookup=here)
+        carry(library, lookup=leads_to("127.0.0.1"))
         assert rows(library)[0].error == ""
         library.save_target(root, {"settings": dict(HERE)}, library.targets()[0].id)  # nobody vouches for it
         alarm(library, T + 100)
-        carry(library, lookup=here)
+        carry(library, lookup=leads_to("127.0.0.1"))
         assert "certificate" in rows(library)[1].error or "ConnectError" in rows(library)[1].error
         library.save_target(root, {"address": f"https://other.test:{found.port}/", "secret": SECRET, "settings": {**HERE, "authorities": pem}}, library.targets()[0].id)  # fmt: skip
         alarm(library, T + 200)
-        carry(library, lookup=here)
+        carry(library, lookup=leads_to("127.0.0.1"))
         assert rows(library)[2].sent is None
         assert len(found.got) == 1
 
@@ -248,22 +251,21 @@ def test_mail_by_starttls_with_a_login_and_a_picture_only_where_nobody_is_covere
     more: Any = {"authenticator": authenticate, "auth_required": True, "require_starttls": True, "tls_context": context}
     controller = Controller(sink, hostname="127.0.0.1", port=free(), **more)
     controller.start()
-    here: Any = lambda host, port, **more: [(0, 0, 0, "", ("127.0.0.1", port))]
     try:
         settings = {"sender": "vlad@example.org", "to": ["guard@example.org"], "picture": True, "authorities": pem, "page": "https://vlad.example/"}  # fmt: skip
         target = to(library, root, f"smtp://mail.test:{controller.port}", "mail", "guard:hush", **settings)
         alarm(library, picture=b"\xff\xd8 a picture", camera="door\r\nBcc: all@example.org")
-        carry(library, lookup=here)
+        carry(library, lookup=leads_to("127.0.0.1"))
         (row,) = rows(library)
         assert row.error == ""
         assert row.sent is not None
         library.set_privacy(root, "people", "mosaic")
         alarm(library, T + 100, picture=b"\xff\xd8 a picture")
         alarm(library, T + 100, kind="ended")  # which mail does not take
-        carry(library, 2, lookup=here)
+        carry(library, 2, lookup=leads_to("127.0.0.1"))
         library.save_target(root, {"secret": "guard:wrong"}, target.id)
         library.test_target(root, target.id)
-        carry(library, lookup=here)
+        carry(library, lookup=leads_to("127.0.0.1"))
         assert rows(library)[-1].error == "its mail server answered 535"
     finally:
         controller.stop()
@@ -340,12 +342,11 @@ class Listener:
 
 @pytest.mark.slow
 def test_mqtt_with_home_assistants_discovery(library: Library, root: User, tmp_path: Path) -> None:
-    here: Any = lambda host, port, **more: [(0, 0, 0, "", ("127.0.0.1", port))]
     door = library.save_camera(root, {"name": "door", "url": "rtsp://10.0.0.5/"})
     with mosquitto(tmp_path) as broker:
         target = to(library, root, f"mqtts://broker.test:{broker.tls}", "mqtt", "guard:hush", authorities=broker.pem)
         heard = Listener(broker.port)
-        courier = Courier(library, lookup=here)
+        courier = Courier(library, lookup=leads_to("127.0.0.1"))
 
         def turn() -> None:
             courier.turn()
@@ -372,7 +373,7 @@ def test_mqtt_with_home_assistants_discovery(library: Library, root: User, tmp_p
         turn()
         assert [r.sent is None for r in rows(library)] == [False, True]
         broker.restart()
-        later = Courier(library, lookup=here, now=lambda: time.time() + LEASE + 10)
+        later = Courier(library, lookup=leads_to("127.0.0.1"), now=lambda: time.time() + LEASE + 10)
         heard.close()
         heard = Listener(broker.port)
         for _ in range(2):
@@ -389,7 +390,7 @@ def test_mqtt_with_home_assistants_discovery(library: Library, root: User, tmp_p
         heard.until("vlad/status", "offline")
         library.save_target(root, {"secret": "guard:wrong"}, target.id)
         library.test_target(root, target.id)
-        carry(library, lookup=here)
+        carry(library, lookup=leads_to("127.0.0.1"))
         assert "the broker refused" in rows(library)[-1].error
         assert "wrong" not in rows(library)[-1].error
         courier.close()

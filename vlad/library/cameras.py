@@ -204,16 +204,16 @@ class Cameras:
         hits = select(AlarmRow.start, AlarmRow.end).where(AlarmRow.camera == camera, AlarmRow.verdict == "confirmed")
         with self.database.read() as session:
             found = []
-            for scores, edges in session.execute(clips):
-                cuts = np.frombuffer(edges, "<f8")
-                found.append((np.stack([cuts[:-1], cuts[1:]], 1), np.frombuffer(scores, "<f4").astype(np.float64)))
+            for kept, cut in session.execute(clips):
+                cuts = np.frombuffer(cut, "<f8")
+                found.append((np.stack([cuts[:-1], cuts[1:]], 1), np.frombuffer(kept, "<f4").astype(np.float64)))
             rows = list(session.scalars(select(ScoreRow).where(ScoreRow.camera == camera).order_by(ScoreRow.start)))
             spans = [(a - AROUND, b + AROUND) for a, b in session.execute(hits)]
         edges, scores = _whole(rows)
         for start, end in spans:
-            kept = (edges[:, 1] <= start) | (edges[:, 0] >= end)
-            edges, scores = edges[kept], scores[kept]
-        breaks = np.flatnonzero(edges[1:, 0] - edges[:-1, 1] > AROUND) + 1 if len(edges) else []
+            normal = (edges[:, 1] <= start) | (edges[:, 0] >= end)
+            edges, scores = edges[normal], scores[normal]
+        breaks = np.flatnonzero(edges[1:, 0] - edges[:-1, 1] > AROUND) + 1
         found += [(e, s) for e, s in zip(np.split(edges, breaks), np.split(scores, breaks), strict=True) if len(s)]
         return found
 

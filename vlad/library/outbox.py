@@ -76,7 +76,7 @@ class Outbox:
             else:
                 if len(rows) >= MOST:
                     raise ConflictError(f"target: there are {MOST} already")
-                row = TargetRow(id=new_id(), kind=str(changes.get("kind", "")), name="", address="", secret="", on=True)  # noqa: S106 - none yet
+                row = TargetRow(id=new_id(), kind=str(changes.get("kind", "")), name="", address="", secret="", on=True)
                 host, action = "", "target added"
             if row.kind not in KINDS or changes.get("kind", row.kind) != row.kind:
                 raise InputError(f"target: expected a kind, one of {', '.join(KINDS)}, which stays")

@@ -123,6 +123,6 @@ class Named(ssl.SSLContext):
                 raise InputError("authorities: expected certificates in PEM") from None
         return made
 
-    def wrap_socket(self, sock: socket.socket, *arguments: Any, **more: Any) -> ssl.SSLSocket:  # type: ignore[override]
+    def wrap_socket(self, sock: socket.socket, *arguments: Any, **more: Any) -> ssl.SSLSocket:
         """Whoever asks has connected to an address, and would have its certificate be the address's."""
         return super().wrap_socket(sock, *arguments, **{**more, "server_hostname": self.host})

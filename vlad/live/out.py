@@ -292,7 +292,7 @@ def post_webhook(target: TargetRow, secret: str, payload: Mapping[str, Any], *, 
     context = Named.of(parts.hostname or "", str(target.settings.get("authorities") or ""))
     with (
         httpcore.ConnectionPool(ssl_context=context, network_backend=Backend(), retries=0) as pool,
-        pool.stream("POST", target.address, headers=headers, content=body) as answer,
+        pool.stream("POST", target.address, headers=list(headers.items()), content=body) as answer,
     ):
         got = 0
         for piece in answer.iter_stream():
@@ -315,7 +315,7 @@ def send_mail(target: TargetRow, secret: str, payload: Mapping[str, Any], pictur
     address = _checked(host, port, allow, lookup, plain=plain)[0]
     mail = mail_of(target, payload, picture)
     begun: list[smtplib.SMTP] = []
-    over = threading.Timer(2 * SECONDS, lambda: [_shut(s) for s in begun])  # each of its steps has a time of its own
+    over = threading.Timer(2 * SECONDS, lambda: _shut(begun))  # each of its steps has a time of its own
     over.start()
     try:
         kind: Callable[..., smtplib.SMTP] = smtplib.SMTP
@@ -339,10 +339,11 @@ def send_mail(target: TargetRow, secret: str, payload: Mapping[str, Any], pictur
         over.cancel()
 
 
-def _shut(server: smtplib.SMTP) -> None:
-    with suppress(OSError):
-        if server.sock is not None:
-            server.sock.shutdown(socket.SHUT_RDWR)
+def _shut(servers: Sequence[smtplib.SMTP]) -> None:
+    for server in servers:
+        with suppress(OSError):
+            if server.sock is not None:
+                server.sock.shutdown(socket.SHUT_RDWR)
 
 
 def mail_of(target: TargetRow, payload: Mapping[str, Any], picture: bytes | None) -> EmailMessage:

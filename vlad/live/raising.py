@@ -173,9 +173,8 @@ class Raising:
 def rule_for(row: CameraRow) -> AlarmRule:
     """The rule of a camera: as typed, else with the threshold that it was calibrated to."""
     threshold = threshold_of(row.settings, row.calibration)
-    more = {"threshold": threshold} if threshold is not None else {}
     try:
-        return rule_of({**row.settings, **more}, muted_until=row.muted_until)
+        return rule_of({**row.settings, "threshold": threshold}, muted_until=row.muted_until)
     except VladError as error:  # written by something else than this library's routes
         log.warning("camera %s: %s", row.name, error)
-        return AlarmRule(**more, muted_until=row.muted_until)
+        return rule_of({"threshold": threshold}, muted_until=row.muted_until)
