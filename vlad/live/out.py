@@ -43,6 +43,7 @@ log = logging.getLogger("vlad.live")
 SECONDS = 15.0  # of one sending, from the look-up to the last byte of the answer
 ANSWER = 64 << 10  # bytes of a receiver's answer that are read
 TOGETHER = 8  # messages that are sent at once, one a target
+PACE = 0.9  # seconds between two looks at what a broker is to be told of cameras
 FRESH = 30.0  # seconds for which what is told of a camera counts
 PORTS = {"https": 443, "http": 80, "mqtts": 8883, "mqtt": 1883, "smtps": 465, "smtp": 587}
 SCHEMES = {"webhook": ("https", "http"), "mqtt": ("mqtts", "mqtt"), "mail": ("smtps", "smtp")}
@@ -194,8 +195,9 @@ class Courier:
             cameras = self._cameras(broker.target)
             broker.connect(self.library.target_secret(broker.target.id), cameras)
             broker.announce(cameras, self.now())
+            going = {a.camera for a in self.library.alarms(going=True, count=1000)}
             for camera in cameras:
-                broker.state(camera, self._going(camera.name))
+                broker.state(camera, camera.name in going)
         except (FailedError, VladError) as error:
             broker.failed(str(error))
         except Exception as error:
@@ -447,6 +449,7 @@ class Broker:
     def announce(self, cameras: Sequence[CameraRow], now: float) -> None:
         """Cameras that came, went, or have a new state or score."""
         with self._lock:
+            self._next = time.monotonic() + PACE
             self._announce(cameras)
             for camera in cameras:
                 state = camera.state or {}
