@@ -1,4 +1,4 @@
-"""What goes on behind the server: workers, sweeps and seals, each a turn that is taken again and again and outlives whatever goes wrong in it.
+"""What goes on behind the server: workers, sweeps, seals and messages about alarms, each a turn that is taken again and again and outlives whatever goes wrong in it.
 
 In: a library. Out: nothing but their work, and what `/healthz` and `/metrics` tell of them.
 """
@@ -21,9 +21,11 @@ from uuid import uuid4
 from vlad.config import Settings
 from vlad.library import Library
 from vlad.library.seal import Seal
+from vlad.live.out import Courier
 
 log = logging.getLogger("vlad.app")
 JUMP, AWAY, GRACE = 600.0, 7 * 86_400.0, 86_400.0  # seconds: of a clock's jump, without a sweep, and then of grace
+SENT = 0.5  # seconds between two looks whether a message is due
 SEALED = 5.0  # seconds between two looks whether the log has grown
 SWEPT = 3600.0  # seconds between two sweeps
 AGAIN = 60.0  # seconds after which what failed is tried again, at the latest
@@ -71,7 +73,7 @@ class Loop:
 
 
 class Retention:
-    """Removes unfinished uploads, strays, and clips older than the library's option `retention_days`.
+    """Removes unfinished uploads, strays, and clips and alarms older than the library's option `retention_days`; scores and messages that are weeks old.
 
     A clock that jumped removes nothing for a day: see `steady`.
     """
@@ -89,10 +91,13 @@ class Retention:
         self.library.forget_changes()
         if steady:
             self.library.forget_sought()
+            self.library.forget_scores()
+            self.library.forget_messages()
             self.library.forget_uploads(UNFINISHED)
             days = self.library.options().get("retention_days")
             if days is not None:
                 self.library.retire(days)
+                self.library.forget_alarms(days)
         _, self.strays = self.library.sweep()
         self.library.sweep_plans()
         self.library.shelf.trim()
@@ -200,7 +205,9 @@ class Background:
             with library.read() as session:
                 seal.add(session)
 
+        self.courier = Courier(library)
         self.loops = [
+            Loop("messages", SENT, self.courier.turn),
             Loop("workers", 1.0, self.crew.turn),
             Loop("sweeps", SWEPT, self.sweeps.turn),
             Loop("seals", SEALED, sealed, last=True),
@@ -209,6 +216,7 @@ class Background:
 
     def __enter__(self) -> Background:
         self._stack.callback(self.crew.end)  # once nobody starts them again
+        self._stack.callback(self.courier.close)
         for loop in self.loops:
             self._stack.enter_context(loop)
         return self

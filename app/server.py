@@ -33,6 +33,8 @@ from vlad.prompting import user_folder
 from . import (
     admin,
     again,
+    alarms,
+    cameras,
     cases,
     clips,
     days,
@@ -46,6 +48,7 @@ from . import (
     segments,
     session,
     talk,
+    targets,
 )
 from .address import LOOPBACK, check
 from .auth import Gate, may
@@ -150,6 +153,9 @@ def make_app(library: Library, settings: Settings, *, local: bool, models: Model
         live,
         desk,
         cases,
+        cameras,
+        alarms,
+        targets,
         admin,
         page,
     ):

@@ -47,6 +47,7 @@ MAY: dict[str, set[str]] = {
     "cluster": {"errors", "pipeline"},
     "manifest": set(),
     "library": {"types", "errors", "wording", "clock", "rules", "segments"},
+    "live": {"clock", "errors", "library", "rules", "types"},
     "clock": {"errors"},
     "wording": {"types"},
     "sim": {"types"},
@@ -91,9 +92,9 @@ MAY: dict[str, set[str]] = {
     },
     "demo": {"face", "errors", "config", "segments", "sim", "types"},
     "__main__": {"cli"},
-    "finetune": LIBRARY | {"face"},
-    "eval": LIBRARY | {"face", "again", "anonymise", "movement"},
-    "app": LIBRARY | {"face", "again", "anonymise", "movement"},
+    "finetune": LIBRARY | {"face", "live"},
+    "eval": LIBRARY | {"face", "again", "anonymise", "live", "movement"},
+    "app": LIBRARY | {"face", "again", "anonymise", "live", "movement"},
 }
 
 

@@ -13,7 +13,8 @@ from vlad.app import live
 from vlad.errors import InputError, RightsError
 from vlad.library import Library
 from vlad.library.asking import Asking, asking
-from vlad.library.tables import Change, Job, SegmentRow, SoughtRow, Video
+from vlad.library.tables import AlarmRow, CameraRow, Change, Job, SegmentRow, SoughtRow, TargetRow, Video
+from vlad.live.alarms import Event
 
 
 @pytest.fixture
@@ -57,6 +58,11 @@ class House:
         self.root.ask("PUT", "/options", {"seek_days": 1})
         self.root.ask("PUT", "/users/again", {"name": "bob", "on": True})
         self.sought = sought(library, self.root, self.door)
+        found = self.root.ask("POST", "/cameras", {"name": "door", "url": "rtsp://secret:secret@10.0.0.5/secret"}, 201)
+        self.camera = found["id"]
+        self.alarm = library.record_alarm("door", Event("raised", 1.7e9, 1.7e9, 1.7e9 + 2, 0.9, "secret"), picture=b"secret").id  # fmt: skip
+        hook = {"kind": "webhook", "name": "secret hook", "address": "https://secret.example/", "secret": "secret" * 4}
+        self.target = self.root.ask("POST", "/targets", hook, 201)["id"]
         self.note = self.root.ask("GET", f"/segments/{self.door_segments[0]}")["notes"][0]["id"]
         self.wrong = self.root.ask("GET", f"/segments/{self.door_segments[0]}")["wrong"][0]["id"]
 
@@ -88,7 +94,7 @@ def test_no_route_tells_a_reviewer_of_another_group_of_a_clip(house: House) -> N
     """Every route of the application, with the foreign clip's ids wherever one is asked for."""
     ids = {
         "video_id": house.door, "segment_id": house.door_segments[0], "job_id": house.job, "export_id": house.case, "note_id": house.note,
-        "wrong_id": house.wrong, "mark_id": house.mark, "upload_id": house.door, "sought_id": house.sought, "token_id": "0" * 32, "name": "explain", "tag": "mine", "day": "2026-11-25", "picture": "0" * 32,
+        "camera_id": house.camera, "alarm_id": house.alarm, "target_id": house.target, "wrong_id": house.wrong, "mark_id": house.mark, "upload_id": house.door, "sought_id": house.sought, "token_id": "0" * 32, "name": "explain", "tag": "mine", "day": "2026-11-25", "picture": "0" * 32,
     }  # fmt: skip
     bodies: dict[str, Any] = {
         "verdict": {"verdict": "confirmed"}, "verdicts": {"segments": [{"id": house.door_segments[0]}], "verdict": "dismissed"},
@@ -96,11 +102,12 @@ def test_no_route_tells_a_reviewer_of_another_group_of_a_clip(house: House) -> N
         "presence": {"segment": house.door_segments[0]}, "notes": {"text": "x"}, "adopted": {"text": "x"}, "segments": {"start": 1, "end": 2},
         "assigned": {"to": "bob"}, "preview": {"segment": house.door_segments[0]}, "uploads": {"name": "x", "size": 3, "camera": "yard"},
         "explain": {"prompt": "explain"}, "rules": {"camera": "door", "text": "rules: {}", "version": 1}, "apply": {"camera": "door"},
+        "mute": {"minutes": 5}, "cameras": {"name": "mine", "url": "rtsp://10.0.0.5/"}, "targets": {"kind": "webhook", "name": "mine", "address": "https://x.example/", "secret": "x" * 20},
         "check": {"text": "rules: {}"}, "original": {"reason": "because"}, "marks": {"start": 1, "end": 2}, "privacy": {"cover": "none"},
         "again": {"vehicle": "red", "reason": "because"},
     }  # fmt: skip
     words = [
-        house.door, *house.door_segments, house.job, house.case, house.note, house.wrong, "at-the-door", "secret", '"door"',
+        house.camera, house.alarm, house.target, house.door, *house.door_segments, house.job, house.case, house.note, house.wrong, "at-the-door", "secret", '"door"',
     ]  # fmt: skip
     before = state(house.library)
     asked = 0
@@ -129,7 +136,15 @@ def test_no_route_tells_a_reviewer_of_another_group_of_a_clip(house: House) -> N
                 if path == "/api/verdicts":  # says of what was asked that there is none
                     told = told.replace(house.door_segments[0], "")
                 assert not [w for w in words if w in told], (method, path, told[:500])
-                if "{video_id}" in path or "{segment_id}" in path or "{export_id}" in path or "{note_id}" in path:
+                if (
+                    "{camera_id}" in path
+                    or "{alarm_id}" in path
+                    or "{target_id}" in path
+                    or "{video_id}" in path
+                    or "{segment_id}" in path
+                    or "{export_id}" in path
+                    or "{note_id}" in path
+                ):
                     assert answer.status_code in (403, 404, 422), (method, path, answer.status_code)
     assert asked > 100
     assert state(house.library) == before
@@ -142,6 +157,8 @@ def state(library: Library) -> Any:
             [(s.id, s.status, s.version, s.label, s.gone, s.assigned, str(s.adopted)) for s in session.query(SegmentRow).order_by(SegmentRow.id)],
             [(v.id, v.name, v.camera, v.removed) for v in session.query(Video).order_by(Video.id)],
             [(j.id, j.status) for j in session.query(Job).order_by(Job.id)],
+            [(c.name, c.on, c.muted_until, c.closed) for c in session.query(CameraRow).order_by(CameraRow.id)],
+            [(a.state, a.verdict, a.version) for a in session.query(AlarmRow)], [t.name for t in session.query(TargetRow)],
         ]  # fmt: skip
     return rows, [len(library.about(s[0])[1]) for s in rows[0]], [library.about(s[0])[2] for s in rows[0]]
 

@@ -18,7 +18,9 @@ from sqlalchemy.orm import with_loader_criteria
 from vlad.errors import RightsError
 
 from .tables import (
+    AlarmRow,
     AnalysisRow,
+    CameraRow,
     CoverMark,
     CoverRow,
     ExplanationRow,
@@ -26,6 +28,7 @@ from .tables import (
     Job,
     NoteRow,
     RulesRow,
+    ScoreRow,
     SegmentRow,
     SpanRow,
     TagRow,
@@ -101,6 +104,9 @@ def conditions() -> list[Any]:
     )
     return [
         with_loader_criteria(Video, Video.camera.in_(sorted(who.cameras))),
+        with_loader_criteria(CameraRow, CameraRow.name.in_(sorted(who.cameras))),
+        with_loader_criteria(AlarmRow, AlarmRow.camera.in_(sorted(who.cameras))),
+        with_loader_criteria(ScoreRow, ScoreRow.camera.in_(sorted(who.cameras))),
         with_loader_criteria(RulesRow, RulesRow.camera.in_(sorted(who.cameras))),
         with_loader_criteria(ExportRow, ExportRow.user_id == who.user),  # and see Cases.exports
         *of_clip,

@@ -12,13 +12,13 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from .database import Database, clean
-from .tables import Change, ExportRow, Video
+from .tables import AlarmRow, CameraRow, Change, ExportRow, Video
 
 KEPT = 3600.0  # seconds for which a change can still be asked for
 
 
 def tell(session: Session, kind: str, target: str, *, video: str = "", by: str = "") -> None:
-    """kind: segment, video, job, note (target: its segment) or export. target, video: ids. by: who did it, '' for a worker."""
+    """kind: segment, video, job, note (target: its segment), export, camera or alarm. target, video: ids. by: who did it, '' for a worker."""
     session.add(Change(kind=kind, target=target, video=video, by=clean(by)[:200]))
 
 
@@ -39,7 +39,7 @@ class Changes:
             return list(session.scalars(select(Change).where(Change.n > after).order_by(Change.n).limit(count)))
 
     def whose(self, rows: Sequence[Change]) -> dict[int, tuple[str | None, str]]:
-        """By number of a change: the camera of its clip, None where it is about none, and who ordered the case that it is about, '' for none."""
+        """By number of a change: the camera of its clip, or that it is about itself, None where it is about none, and who ordered the case that it is about, '' for none."""
         with self.database.read() as session:
             clips = select(Video.id, Video.camera).where(Video.id.in_({r.video for r in rows if r.video}))
             cameras = {i: camera for i, camera in session.execute(clips)}
@@ -47,7 +47,16 @@ class Changes:
                 ExportRow.id.in_({r.target for r in rows if not r.video})
             )
             owners = {i: user for i, user in session.execute(cases)}
-        return {r.n: (cameras.get(r.video), owners.get(r.target, "")) for r in rows}
+            for kind, of in (
+                ("camera", select(CameraRow.id, CameraRow.name)),
+                ("alarm", select(AlarmRow.id, AlarmRow.camera)),
+            ):
+                about = {r.target for r in rows if r.kind == kind}
+                if about:
+                    cameras.update(
+                        {i: name for i, name in session.execute(of.where(of.selected_columns[0].in_(about)))}
+                    )
+        return {r.n: (cameras.get(r.video or r.target), owners.get(r.target, "")) for r in rows}
 
     def announce(self, kind: str, target: str, video: str = "") -> None:
         """A change that is in no table, such as new pictures of a clip."""

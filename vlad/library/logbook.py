@@ -19,7 +19,7 @@ from vlad.errors import OutputError
 
 from .audit import verify
 from .database import Database
-from .tables import AuditRow, ExportRow, Job, SegmentRow, User, Video
+from .tables import AlarmRow, AuditRow, CameraRow, ExportRow, Job, SegmentRow, TargetRow, User, Video
 
 FRESH = 60.0  # seconds for which the chain's state is taken as known, while no row comes
 PATIENCE = 2.0  # seconds that a look at it waits for another one
@@ -111,6 +111,8 @@ def _named(session: Session, rows: Sequence[AuditRow]) -> list[Named]:
         return {found.id: found for found in session.scalars(select(table).where(table.id.in_(ids)))}
 
     segments, jobs, exports, users = (by_id(t) for t in (SegmentRow, Job, ExportRow, User))
+    named = {**by_id(CameraRow), **by_id(TargetRow)}
+    alarms = by_id(AlarmRow)
     ids |= {found.video_id for found in (*segments.values(), *jobs.values())}
     videos = by_id(Video)
 
@@ -124,6 +126,10 @@ def _named(session: Session, rows: Sequence[AuditRow]) -> list[Named]:
             return Named(row, videos[video].name, video)
         if target in exports:
             return Named(row, exports[target].title)
+        if target in alarms:
+            return Named(row, alarms[target].camera)
+        if target in named:
+            return Named(row, named[target].name)
         return Named(row, users[target].name if target in users else "")
 
     return [of(row) for row in rows]

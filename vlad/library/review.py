@@ -18,6 +18,7 @@ from . import audit
 from .changes import tell
 from .database import Database, clean
 from .findings import segment_of_id
+from .judging import judged_by_clips
 from .tables import SegmentRow, SpanRow, User, VerdictRow, new_id
 
 VERDICTS = ("confirmed", "dismissed")
@@ -101,6 +102,7 @@ class Review:
             audit.append_all(
                 session, user.name, "undone", [(row.segment_id, {"verdict": row.verdict}) for row in standing]
             )
+            judged_by_clips(session, segments, user.name)
             return Undone([segment.id for segment in segments], said)
 
     def _own(self, session: Session, user: User, verdict: str, batch: str) -> list[VerdictRow]:
@@ -158,6 +160,7 @@ def _decide(
     session.flush()
     detail = {"reason": reason, **({"batch": batch} if batch else {})}
     audit.append_all(session, user.name, verdict, [(i, detail) for i, (_, new) in found.items() if new])
+    judged_by_clips(session, [rows[i] for i, (_, new) in found.items() if new], user.name)
     return found, why
 
 

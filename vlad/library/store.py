@@ -13,6 +13,9 @@
     cases.py      evidence that was handed out
     places.py     zones, lines and rules of cameras                        covering.py  who is covered in what leaves, and who sees originals
     seeking.py    an outfit again in a camera's day
+    cameras.py    those that are watched, what they scored                 alarms.py    what was raised, and what people did about it
+    outbox.py     where alarms are told, and messages on their way         vault.py     what opens them, by a key that lies elsewhere
+    judging.py    verdicts on alarms                                       adapting.py  thresholds by them
 
 In: a URL or a folder. Out: the rooms' calls, each by its own name. Nothing is done here.
 """
@@ -21,6 +24,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .alarms import AlarmBook
+from .cameras import Cameras
 from .cases import Cases
 from .changes import Changes
 from .clips import Clips
@@ -32,6 +37,7 @@ from .guesses import Guesses
 from .jobs import Jobs
 from .listing import Listing
 from .logbook import Log
+from .outbox import Outbox
 from .people import People
 from .places import Places
 from .queue import Queue
@@ -39,6 +45,7 @@ from .remarks import Remarks
 from .review import Review
 from .seeking import Seeking
 from .spans import Spans
+from .vault import Vault
 
 
 class Library:
@@ -182,6 +189,28 @@ class Library:
         self.case_goes_on, self.case_failed = cases.case_goes_on, cases.case_failed
         self.exported, self.exports, self.case, self.export = cases.exported, cases.exports, cases.case, cases.export
         self.put_case, self.case_size = cases.put_case, cases.case_size
+
+        vault = Vault()
+        cameras = Cameras(database, vault)
+        self.cameras, self.camera, self.camera_named = cameras.cameras, cameras.camera, cameras.camera_named
+        self.save_camera, self.remove_camera, self.mute_camera = cameras.save_camera, cameras.remove_camera, cameras.mute_camera  # fmt: skip
+        self.camera_access, self.opened, self.tell_cameras = cameras.camera_access, cameras.opened, cameras.tell_cameras
+        self.keep_scores, self.recent_scores = cameras.keep_scores, cameras.recent_scores
+        self.normal_scores, self.forget_scores = cameras.normal_scores, cameras.forget_scores
+        self.calibrate_camera = cameras.calibrate_camera
+
+        alarms = AlarmBook(database)
+        self.record_alarm, self.last_alarm, self.alarm_kept = alarms.record_alarm, alarms.last_alarm, alarms.alarm_kept
+        self.alarm, self.alarms, self.alarm_counts = alarms.alarm, alarms.alarms, alarms.alarm_counts
+        self.alarm_picture, self.answer_alarm, self.judge_alarm = alarms.alarm_picture, alarms.answer_alarm, alarms.judge_alarm  # fmt: skip
+        self.forget_alarms = alarms.forget_alarms
+
+        outbox = Outbox(database, vault)
+        self.targets, self.target, self.targets_with_secret = outbox.targets, outbox.target, outbox.targets_with_secret
+        self.save_target, self.remove_target, self.test_target = outbox.save_target, outbox.remove_target, outbox.test_target  # fmt: skip
+        self.target_secret, self.messages, self.waiting = outbox.target_secret, outbox.messages, outbox.waiting
+        self.claim_messages, self.message_sent, self.message_failed = outbox.claim_messages, outbox.message_sent, outbox.message_failed  # fmt: skip
+        self.forget_messages = outbox.forget_messages
 
         log = Log(database)
         self.audit_rows, self.audit_page, self.audit_state = log.audit_rows, log.audit_page, log.audit_state

@@ -372,10 +372,116 @@ class SoughtRow(Base):
     created: Mapped[float] = _now()
 
 
+class CameraRow(Base):
+    """A camera that is watched. name: what its clips call it. url, sub_url: without user, password and whatever else opens it, which `secret` holds (see `vault`); '' for none.
+
+    settings: its alarm's rule (see `vlad.live.alarms`), hours and bytes that are recorded, and the like. muted_until: s since 1970. calibration: {enter, rate, now, ...}, see
+    `adapting`. state: as whoever watches it last told, at `told`. closed: when it was removed; its alarms stay.
+    """
+
+    __tablename__ = "cameras"
+    id: Mapped[str] = _id()
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    url: Mapped[str] = mapped_column(Text)
+    sub_url: Mapped[str] = mapped_column(Text, default="")
+    secret: Mapped[str] = mapped_column(Text, default="", deferred=True)
+    on: Mapped[bool] = mapped_column(default=True)
+    settings: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    muted_until: Mapped[float] = mapped_column(Float, default=0.0)
+    calibration: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    state: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    told: Mapped[float | None]
+    created: Mapped[float] = _now()
+    closed: Mapped[float | None]
+
+
+class ScoreRow(Base):
+    """Scores of a camera as they came. start, end: s since 1970. scores float32 [T], edges float64 [2T] (start and end of each, s since 1970), little endian."""
+
+    __tablename__ = "camera_scores"
+    id: Mapped[str] = _id()
+    camera: Mapped[str] = mapped_column(String(200))
+    start: Mapped[float]
+    end: Mapped[float]
+    scores: Mapped[bytes] = mapped_column(LargeBinary)
+    edges: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class AlarmRow(Base):
+    """An alarm of a camera. key: when it began as it was raised (s since 1970), by which its events are told to be its; start, end: as far as it goes by now; ended: when it
+    did, None while it goes on; ends: how often. state: open, acknowledged or escalated, by whom and when. verdict: confirmed, dismissed or ''. version grows with what people do.
+
+    counted: events that it stands for; summary: those beyond the camera's limit. video_id: of the clip that was kept, '' before. threshold: that was in force; hours: looked
+    at since the alarm before. latency: seconds {score, raised} after the frame. picture: a JPEG.
+    """
+
+    __tablename__ = "alarms"
+    id: Mapped[str] = _id()
+    camera: Mapped[str] = mapped_column(String(200))
+    key: Mapped[float]
+    start: Mapped[float]
+    end: Mapped[float]
+    peak: Mapped[float]
+    label: Mapped[str] = mapped_column(Text, default="")
+    zone: Mapped[str] = mapped_column(String(80), default="")
+    ended: Mapped[float | None]
+    ends: Mapped[int] = mapped_column(default=0)
+    counted: Mapped[int] = mapped_column(default=1)
+    summary: Mapped[bool] = mapped_column(default=False)
+    state: Mapped[str] = mapped_column(String(20), default="open")
+    by: Mapped[str] = mapped_column(String(200), default="")
+    at: Mapped[float | None]
+    verdict: Mapped[str] = mapped_column(String(20), default="")
+    version: Mapped[int] = mapped_column(default=1)
+    video_id: Mapped[str] = mapped_column(String(32), default="", index=True)
+    threshold: Mapped[float | None]
+    hours: Mapped[float | None]
+    latency: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    picture: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
+    created: Mapped[float] = _now()
+
+
+class TargetRow(Base):
+    """Where alarms are told. kind: webhook, mqtt, mail or push. secret: see `vault`. cameras: names, [] for all. settings: by kind, see `vlad.live.out`."""
+
+    __tablename__ = "targets"
+    id: Mapped[str] = _id()
+    kind: Mapped[str] = mapped_column(String(10))
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    address: Mapped[str] = mapped_column(Text)
+    secret: Mapped[str] = mapped_column(Text, default="", deferred=True)
+    cameras: Mapped[list[str]] = mapped_column(JSON, default=list)
+    on: Mapped[bool] = mapped_column(default=True)
+    settings: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    created: Mapped[float] = _now()
+
+
+class OutboxRow(Base):
+    """A message to a target, written with what it tells of. key: of the alarm, what happened to it, and the target: there is never a second one.
+
+    next: when it is tried again (s since 1970); claimed: until when somebody tries it. sent: when it was; failed: why it was given up; error: of the last try.
+    """
+
+    __tablename__ = "outbox"
+    id: Mapped[str] = _id()
+    key: Mapped[str] = mapped_column(String(120), unique=True)
+    target_id: Mapped[str] = mapped_column(ForeignKey("targets.id"), index=True)
+    alarm_id: Mapped[str] = mapped_column(String(32), default="", index=True)
+    payload: Mapped[dict[str, Any]] = mapped_column(JSON)
+    attempts: Mapped[int] = mapped_column(default=0)
+    next: Mapped[float]
+    claimed: Mapped[float] = mapped_column(Float, default=0.0)
+    sent: Mapped[float | None]
+    failed: Mapped[str] = mapped_column(Text, default="")
+    error: Mapped[str] = mapped_column(Text, default="")
+    created: Mapped[float] = _now()
+    target: Mapped[TargetRow] = relationship()
+
+
 class Change(Base):
     """What just changed, for pages that follow along: written with each change by whichever process made it, and forgotten after a while.
 
-    kind: segment, video, job, note or export. by: who, '' for a worker. n rises in the order in which changes were committed.
+    kind: segment, video, job, note, export, camera or alarm. by: who, '' for a worker. n rises in the order in which changes were committed.
     """
 
     __tablename__ = "changes"
@@ -402,6 +508,10 @@ class AuditRow(Base):
 
 
 Index("audit_by_target", AuditRow.target)
+Index("scores_of_camera", ScoreRow.camera, ScoreRow.start)
+Index("alarms_in_order", AlarmRow.start, AlarmRow.id)
+Index("alarms_of_camera", AlarmRow.camera, AlarmRow.key)
+Index("outbox_due", OutboxRow.sent, OutboxRow.failed, OutboxRow.next)
 Index("jobs_in_order", Job.status, Job.created)
 Index("jobs_of_video", Job.video_id, Job.created)
 # A page of the queue is read off these in order, and its counts without a look at the rows themselves.

@@ -1,0 +1,236 @@
+"""Where alarms are told, and the messages on their way: written with what they tell of, tried until they are sent or a day is over.
+
+In: admins' targets, alarms, senders who claim messages. Out: messages, each there once. A message is claimed for a while, sent, and marked: whoever dies in between
+leaves it to the next, so that on the wire it may come twice, with the same key by which a receiver knows it again.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session, joinedload, undefer
+
+from vlad.errors import ConflictError, InputError, MissingError
+
+from . import audit
+from .database import Database, called
+from .tables import AlarmRow, OutboxRow, TargetRow, User, new_id
+from .vault import Vault
+
+KINDS = ("webhook", "mqtt", "mail", "push")
+EVENTS = ("raised", "again", "ended", "acknowledged", "escalated")
+TAKEN: Mapping[str, tuple[str, ...]] = {"webhook": EVENTS, "mqtt": EVENTS, "mail": ("raised", "escalated"), "push": ("raised", "escalated")}  # fmt: skip
+MOST = 100  # targets
+LEASE = 90.0  # seconds for which a claimed message is nobody else's: longer than any sending takes
+GIVEN_UP = 86_400.0  # seconds after which a message that could not be sent is given up
+FIRST, LAST = 5.0, 3600.0  # seconds until the second try, and at most until the next; doubled each time
+KEPT = 7.0  # days for which messages are kept that were sent or given up
+FIELDS = {"kind", "name", "address", "secret", "cameras", "on", "settings"}
+
+
+class Outbox:
+    """Targets, and messages to them."""
+
+    def __init__(self, database: Database, vault: Vault) -> None:
+        self.database, self.vault = database, vault
+
+    def targets(self) -> list[TargetRow]:
+        """All of them by name, without their secrets."""
+        with self.database.read() as session:
+            return list(session.scalars(select(TargetRow).order_by(TargetRow.name)))
+
+    def target(self, target_id: str) -> TargetRow:
+        """One of them. Raises MissingError."""
+        with self.database.read() as session:
+            return _there(session, target_id)
+
+    def targets_with_secret(self) -> set[str]:
+        """Ids of those for which a secret is kept."""
+        with self.database.read() as session:
+            return set(session.scalars(select(TargetRow.id).where(TargetRow.secret != "")))
+
+    def target_secret(self, target_id: str) -> str:
+        """What a target is opened or signed with, '' for nothing. Raises MissingError, OutputError where the key is not here, InputError where it was kept for another address."""
+        with self.database.read() as session:
+            row = _there(session, target_id, undefer(TargetRow.secret))
+        return self.vault.open(row.id, _host(row), row.secret)
+
+    def save_target(self, user: User, changes: Mapping[str, Any], target_id: str = "") -> TargetRow:
+        """A new target, or changes of one: name, address, secret, cameras, on, settings; its kind stays. Raises InputError, ConflictError, MissingError.
+
+        A secret goes with its host: with another host it is forgotten where it is not told anew.
+        """
+        unknown = set(changes) - FIELDS
+        if unknown:
+            raise InputError(f"target: {', '.join(sorted(unknown))} cannot be changed")
+        with self.database.write() as session:
+            rows = list(session.scalars(select(TargetRow)))
+            if target_id:
+                row = _there(session, target_id, undefer(TargetRow.secret))
+                host, action = _host(row), "target changed"
+            else:
+                if len(rows) >= MOST:
+                    raise ConflictError(f"target: there are {MOST} already")
+                row = TargetRow(id=new_id(), kind=str(changes.get("kind", "")), name="", address="", secret="", on=True)
+                host, action = "", "target added"
+            if row.kind not in KINDS or changes.get("kind", row.kind) != row.kind:
+                raise InputError(f"target: expected a kind, one of {', '.join(KINDS)}, which stays")
+            row.name = called(str(changes.get("name", row.name))).strip()
+            row.address = str(changes.get("address", row.address)).strip()
+            _check(row)
+            if any(r.name == row.name and r.id != row.id for r in rows):
+                raise ConflictError(f"target {row.name!r}: there is one of that name")
+            row.cameras = sorted({called(str(c))[:200] for c in changes.get("cameras", row.cameras) or []})
+            row.on = bool(changes.get("on", row.on))
+            row.settings = dict(changes.get("settings", row.settings) or {})
+            if "secret" in changes:
+                row.secret = self.vault.close(row.id, _host(row), str(changes["secret"]))
+            elif _host(row) != host:
+                row.secret = ""
+            session.add(row)
+            session.flush()
+            audit.append(session, user.name, action, row.id, name=row.name, kind=row.kind, address=row.address, on=row.on, secret="secret" in changes)  # fmt: skip
+            return row
+
+    def remove_target(self, user: User, target_id: str) -> None:
+        """Nothing is told there any more; what waits for it is gone too. Raises MissingError."""
+        with self.database.write() as session:
+            row = _there(session, target_id)
+            waiting = session.scalar(select(func.count()).select_from(OutboxRow).where(OutboxRow.target_id == row.id, *_open()))  # fmt: skip
+            session.execute(delete(OutboxRow).where(OutboxRow.target_id == row.id))
+            session.delete(row)
+            audit.append(session, user.name, "target removed", row.id, name=row.name, waiting=waiting or 0)
+
+    def test_target(self, user: User, target_id: str) -> OutboxRow:
+        """A message that says it is a test, on its way. Raises MissingError, ConflictError while three others wait."""
+        with self.database.write() as session:
+            row = _there(session, target_id)
+            tests = OutboxRow.target_id == row.id, OutboxRow.alarm_id == "", *_open()
+            if (session.scalar(select(func.count()).select_from(OutboxRow).where(*tests)) or 0) >= 3:
+                raise ConflictError("target: three test messages are on their way to it already")
+            key = f"test:{new_id()}:{row.id}"
+            payload = {"type": "test", "key": key, "at": time.time(), "by": user.name, "camera": "", "target": row.name}
+            message = OutboxRow(key=key, target_id=row.id, payload=payload, next=time.time())
+            session.add(message)
+            session.flush()
+            audit.append(session, user.name, "target tested", row.id, name=row.name)
+            return message
+
+    def messages(self, target_id: str, count: int = 50) -> list[OutboxRow]:
+        """The newest messages to a target. Raises MissingError."""
+        with self.database.read() as session:
+            _there(session, target_id)
+            rows = (
+                select(OutboxRow)
+                .where(OutboxRow.target_id == target_id)
+                .order_by(OutboxRow.created.desc(), OutboxRow.id)
+            )
+            return list(session.scalars(rows.limit(count)))
+
+    def waiting(self) -> dict[str, int]:
+        """How many messages wait, by id of their target; those that were given up under `failed`."""
+        with self.database.read() as session:
+            found = select(OutboxRow.target_id, func.count()).where(*_open()).group_by(OutboxRow.target_id)
+            failed = session.scalar(select(func.count()).select_from(OutboxRow).where(OutboxRow.failed != "")) or 0
+            return {**{i: n for i, n in session.execute(found)}, "failed": failed}
+
+    def claim_messages(self, now: float, count: int = 20) -> list[OutboxRow]:
+        """Messages that are due, the oldest first and one a target, now this caller's for LEASE; with their targets."""
+        due = (*_open(), OutboxRow.next <= now, OutboxRow.claimed <= now, TargetRow.on)
+        with self.database.read() as session:  # most of the time there is none, and nobody has to wait for a writer
+            if session.scalar(select(OutboxRow.id).join(TargetRow).where(*due).limit(1)) is None:
+                return []
+        with self.database.write() as session:
+            busy = set(session.scalars(select(OutboxRow.target_id).where(*_open(), OutboxRow.claimed > now)))
+            rows = select(OutboxRow).join(TargetRow).options(joinedload(OutboxRow.target)).where(*due)
+            found: dict[str, OutboxRow] = {}
+            for row in session.scalars(rows.order_by(OutboxRow.created, OutboxRow.id).limit(2000)):
+                if row.target_id not in busy and row.target_id not in found and len(found) < count:
+                    row.claimed, row.attempts = now + LEASE, row.attempts + 1
+                    found[row.target_id] = row
+            return list(found.values())
+
+    def message_sent(self, message_id: str, now: float) -> None:
+        """It is; what else waits for that target is tried at once, since it answers again."""
+        with self.database.write() as session:
+            row = session.get(OutboxRow, message_id)
+            if row is None or row.sent is not None:
+                return
+            row.sent, row.claimed, row.error = now, 0.0, ""
+            waiting = update(OutboxRow).where(OutboxRow.target_id == row.target_id, *_open(), OutboxRow.next > now)
+            session.execute(waiting.values(next=now))
+
+    def message_failed(self, message_id: str, why: str, now: float, *, later: float = 0.0) -> None:
+        """It could not be sent: tried again after a while, doubled with each try and never at the same time as others, or given up after a day. later: seconds that the receiver asks for."""
+        with self.database.write() as session:
+            row = session.get(OutboxRow, message_id)
+            if row is None or row.sent is not None:
+                return
+            row.claimed, row.error = 0.0, called(why)[:300]
+            if now - row.created >= GIVEN_UP:
+                row.failed = f"given up after a day and {row.attempts} tries: {row.error}"
+                return
+            pause = min(FIRST * 2.0 ** min(row.attempts - 1, 20), LAST) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+            row.next = now + max(pause, min(later, LAST))
+
+    def forget_messages(self, days: float = KEPT) -> int:
+        """Remove messages that were sent or given up, of alarms that are old; how many."""
+        over = (OutboxRow.sent.is_not(None) | (OutboxRow.failed != "")), OutboxRow.created < time.time() - days * 86_400
+        with self.database.write() as session:
+            return int(session.execute(delete(OutboxRow).where(*over)).rowcount)  # type: ignore[attr-defined]
+
+
+def post(session: Session, alarm: AlarmRow, what: str, once: str) -> None:
+    """Messages of what happened to an alarm, one to each target that takes it, in the change that makes it happen. once: tells this from any other time that it happened."""
+    for target in session.scalars(select(TargetRow).where(TargetRow.on)):
+        wanted = target.settings.get("events") or TAKEN[target.kind]
+        if (target.cameras and alarm.camera not in target.cameras) or what not in wanted:
+            continue
+        key = f"{alarm.id}:{once}:{target.id}"
+        if session.scalar(select(OutboxRow.id).where(OutboxRow.key == key)) is None:
+            payload = {"type": what, "key": key, "at": time.time(), **told(alarm)}
+            session.add(OutboxRow(key=key, target_id=target.id, alarm_id=alarm.id, payload=payload, next=time.time()))
+
+
+def told(alarm: AlarmRow) -> dict[str, Any]:
+    """An alarm as a message tells it; times in seconds since 1970."""
+    return {
+        "alarm": alarm.id, "camera": alarm.camera, "start": alarm.start, "end": alarm.end, "peak": round(alarm.peak, 4), "label": alarm.label,
+        "zone": alarm.zone, "going": alarm.ended is None, "state": alarm.state, "by": alarm.by, "counted": alarm.counted, "summary": alarm.summary,
+    }  # fmt: skip
+
+
+def _open() -> tuple[Any, ...]:
+    return OutboxRow.sent.is_(None), OutboxRow.failed == ""
+
+
+def _there(session: Session, target_id: str, *options: Any) -> TargetRow:
+    row = session.get(TargetRow, target_id, options=options)
+    if row is None:
+        raise MissingError("target: no such id")
+    return row
+
+
+def _check(row: TargetRow) -> None:
+    if not row.name or len(row.name) > 200:
+        raise InputError("target: expected a name of 1 to 200 letters")
+    if not 0 < len(row.address) <= 2000 or not row.address.isprintable() or " " in row.address:
+        raise InputError("target: expected an address of up to 2000 letters, without spaces")
+    try:
+        parts = urlsplit(row.address)
+        wrong = not parts.hostname or (parts.port is not None and not 0 < parts.port < 65536) or parts.fragment
+    except ValueError:
+        wrong, parts = True, urlsplit("")
+    if wrong:
+        raise InputError("target: expected an address such as https://example.org/hook")
+    if parts.username is not None or parts.password is not None:
+        raise InputError("target: a user and a password belong into its secret, not into its address")
+
+
+def _host(row: TargetRow) -> str:
+    return urlsplit(row.address).netloc
