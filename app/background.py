@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 from uuid import uuid4
@@ -26,6 +26,7 @@ from vlad.live.out import Courier
 log = logging.getLogger("vlad.app")
 JUMP, AWAY, GRACE = 600.0, 7 * 86_400.0, 86_400.0  # seconds: of a clock's jump, without a sweep, and then of grace
 SENT = 0.5  # seconds between two looks whether a message is due
+WAITED = 15.0  # seconds between two starts of the process that watches cameras
 SEALED = 5.0  # seconds between two looks whether the log has grown
 SWEPT = 3600.0  # seconds between two sweeps
 AGAIN = 60.0  # seconds after which what failed is tried again, at the latest
@@ -154,11 +155,7 @@ class Workers:
     def _start(self) -> None:
         self._started += 1
         name = f"{os.uname().nodename[:30]}-{self.run}-{self._started}"
-        process = subprocess.Popen([sys.executable, "-m", "vlad.app.worker"], stdin=subprocess.PIPE)
-        self.processes[name] = process
-        assert process.stdin is not None
-        process.stdin.write(json.dumps({**self.told, "name": name}).encode())
-        process.stdin.close()
+        self.processes[name] = started("vlad.app.worker", {**self.told, "name": name})
 
     def end(self) -> None:
         """Each ends after its clip; what takes longer waits for the next server, and was not tried."""
@@ -174,6 +171,44 @@ class Workers:
                     self.library.release(name)
                 except Exception:  # it is found by its silence
                     log.exception("release")
+
+
+class Watching:
+    """The process that watches the library's cameras, started while there are any, and again when it ends; not at once where it did not live long."""
+
+    def __init__(self, crew: Workers, allow: Sequence[str] = ()) -> None:
+        self.library, self.told, self.allow = crew.library, crew.told, list(allow)
+        self.name = f"{os.uname().nodename[:20]}-{crew.run}"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.began = -WAITED
+
+    def turn(self) -> None:
+        """Start it where it is not there and there are cameras."""
+        if (self.process is not None and self.process.poll() is None) or time.monotonic() - self.began < WAITED:
+            return
+        if not any(row.on for row in self.library.cameras()):
+            return
+        self.began = time.monotonic()
+        self.process = started("vlad.app.watcher", {**self.told, "name": self.name, "allow": self.allow})
+
+    def end(self) -> None:
+        """It ends; what it had begun is in the library, or goes on with the next."""
+        if self.process is not None:
+            self.process.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+def started(module: str, told: Mapping[str, Any]) -> subprocess.Popen[bytes]:
+    """A process of this Python; what it is told may hold a password, so no list of processes shows it."""
+    process = subprocess.Popen([sys.executable, "-m", module], stdin=subprocess.PIPE)  # noqa: S603 - one of our own
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(told).encode())
+    process.stdin.close()
+    return process
 
 
 def work(library: Library, url: str, settings: Settings, count: int) -> None:
@@ -197,7 +232,9 @@ def work(library: Library, url: str, settings: Settings, count: int) -> None:
 class Background:
     """All of it. state: what /healthz tells."""
 
-    def __init__(self, library: Library, url: str, settings: Settings, workers: int, syslog: str = "") -> None:
+    def __init__(
+        self, library: Library, url: str, settings: Settings, workers: int, syslog: str = "", allow: Sequence[str] = ()
+    ) -> None:  # fmt: skip
         self.crew, self.sweeps = Workers(library, url, settings, workers), Retention(library)
         seal = Seal(url, syslog=syslog)
 
@@ -205,8 +242,9 @@ class Background:
             with library.read() as session:
                 seal.add(session)
 
-        self.courier = Courier(library)
+        self.courier, self.watching = Courier(library), Watching(self.crew, allow)
         self.loops = [
+            Loop("cameras", 1.0, self.watching.turn),
             Loop("messages", SENT, self.courier.turn),
             Loop("workers", 1.0, self.crew.turn),
             Loop("sweeps", SWEPT, self.sweeps.turn),
@@ -216,6 +254,7 @@ class Background:
 
     def __enter__(self) -> Background:
         self._stack.callback(self.crew.end)  # once nobody starts them again
+        self._stack.callback(self.watching.end)
         self._stack.callback(self.courier.close)
         for loop in self.loops:
             self._stack.enter_context(loop)

@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect
 
 from vlad.errors import ConflictError, InputError, LimitError, MissingError, RightsError, VladError
 from vlad.library import Library
-from vlad.library.tables import SegmentRow, Video
+from vlad.library.tables import CameraRow, SegmentRow, Video
 
 from .limits import Limits, Share
 from .models import Models
@@ -121,6 +121,12 @@ def viewed(request: Request, name: str, video_id: str) -> None:
     """Into the log, once in VIEWED seconds: a page that looks every second tells nothing new."""
     if _first(request, ("viewed", name, video_id)):
         library(request).log(name, "viewed", video_id)
+
+
+def watched(request: Request, name: str, camera: CameraRow) -> None:
+    """The same of a camera's live pictures."""
+    if _first(request, ("watched", name, camera.id)):
+        library(request).log(name, "camera viewed", camera.id, camera=camera.name)
 
 
 def pictured(request: Request, name: str, video_id: str) -> None:

@@ -12,6 +12,16 @@ export const HELP = {
     "Something was missed? Mark where it begins (I) and ends (O), and make it a segment (M). The ends of a chosen segment can be dragged on the timeline.",
     "Select several with Shift, Ctrl or the boxes to decide on them together.",
   ],
+  wall: [
+    "Cameras that are watched as it happens: how each is, its newest picture, and its scores of the last ten minutes against the threshold of its alarms. “Live” plays what it sends, and goes back 30 seconds.",
+    "“slow” means that models do not look at all of what comes; “lost” is tried again by itself, “refused” needs somebody. An admin adds cameras here; passwords are kept apart and never shown.",
+    "Muting raises no alarm for a while; what would have been one is counted.",
+  ],
+  alarms: [
+    "One event of a camera is one alarm. Look, then say that somebody looks after it (A), or tell others (E). Whether it was right (C, X) moves the threshold of a calibrated camera a little; U takes that back.",
+    "What the model calls it is a guess about what it seems to show, and a score is no proof. The clip of an alarm is analysed like any other a little later, and Review has the words for it.",
+    "J and K, or the arrows, go through the list. Nothing goes on to the next alarm by itself.",
+  ],
   day: [
     "Every camera is a lane over the hours of a day; marks are segments, their shape is their status. Click one to review it. Hatched stretches could not be decoded, and where a lane is empty nothing was recorded.",
     "Clips without a known time stand below; give them one under Analyse.",

@@ -2,6 +2,8 @@
 
 export const ROOMS = [
   ["analyse", "Analyse", "upload"],
+  ["wall", "Wall", "monitor-play"],
+  ["alarms", "Alarms", "siren"],
   ["review", "Review", "list-checks"],
   ["day", "Day", "calendar-days"],
   ["places", "Places", "map-pin"],

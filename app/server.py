@@ -49,6 +49,7 @@ from . import (
     session,
     talk,
     targets,
+    wall,
 )
 from .address import LOOPBACK, check
 from .auth import Gate, may
@@ -156,6 +157,7 @@ def make_app(library: Library, settings: Settings, *, local: bool, models: Model
         cameras,
         alarms,
         targets,
+        wall,
         admin,
         page,
     ):
@@ -188,8 +190,9 @@ def state_of(library: Library, behind: dict[str, Any]) -> dict[str, Any]:
 
 def serve(
     url: str, place: str, settings: Settings, *, host: str, port: int, workers: int, trusted_proxy: str = "", syslog: str = "",
+    allow: Sequence[str] = (),
 ) -> None:  # fmt: skip
-    """Run until interrupted. trusted_proxy: the one network whose headers of forwarding count. syslog: where the log's seals go too.
+    """Run until interrupted. trusted_proxy: the one network whose headers of forwarding count. syslog: where the log's seals go too. allow: networks of cameras beyond the usual ones.
 
     Raises SettingsError for a host that others can reach while nobody has to sign in.
     """
@@ -203,7 +206,7 @@ def serve(
     async def alive(_: FastAPI) -> AsyncIterator[None]:
         library.revive_cases()
         app.state.maker.wake()
-        with Background(library, url, app.state.settings, workers, syslog) as behind:
+        with Background(library, url, app.state.settings, workers, syslog, allow) as behind:
             app.state.behind = behind.state
             yield
 

@@ -47,6 +47,13 @@ def app(
     syslog: Annotated[
         str, typer.Option(metavar="WHERE", help="Also send the log's signed heads there: /dev/log, or HOST:PORT (UDP).")
     ] = "",
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CIDR",
+            help="A network of cameras that is refused otherwise, such as 127.0.0.1/32; may be repeated.",
+        ),
+    ] = None,
     set_: Changes = None,
 ) -> None:
     """Start the reviewer's page: upload, timeline, verdict, search, evidence."""
@@ -54,6 +61,8 @@ def app(
     proxy, place = _network(trusted_proxy), _place(library, folder)
     if syslog:
         verb("vlad.library.seal", "place_of")(syslog)  # what is wrong with it is said at once
+    if allow:
+        _with_extra(lambda: verb("vlad.live.hosts", "networks"))(allow)
     verb("vlad.app.address", "check")(host, port, proxy, lambda: _there(library) and _open(library, folder).has_users())
     print("vlad: loading ...", file=sys.stderr, flush=True)
     _with_extra(lambda: verb("vlad.app.server", "serve"))(
@@ -65,6 +74,7 @@ def app(
         workers=workers,
         trusted_proxy=proxy,
         syslog=syslog,
+        allow=allow or [],
     )
 
 

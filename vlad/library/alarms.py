@@ -175,6 +175,14 @@ class AlarmBook:
             judge(session, row, verdict, user.name)
             return row
 
+    def alarms_to_keep(self, camera: str, since: float, until: float) -> list[AlarmRow]:
+        """Alarms of a camera that ended between two times (s since 1970), and of which no clip was kept; the oldest first."""
+        rows = select(AlarmRow).where(
+            AlarmRow.camera == camera, AlarmRow.ended.between(since, until), AlarmRow.video_id == ""
+        )
+        with self.database.read() as session:
+            return list(session.scalars(rows.order_by(AlarmRow.ended).limit(20)))
+
     def alarm_kept(self, alarm_id: str, video_id: str) -> None:
         """The clip that was kept of it. Raises MissingError."""
         with self.database.write() as session:

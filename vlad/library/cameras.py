@@ -26,13 +26,14 @@ from . import audit
 from .asking import check_camera
 from .changes import tell
 from .database import Database, called, clean
-from .tables import AlarmRow, AnalysisRow, CameraRow, ScoreRow, SegmentRow, User, Video, new_id
+from .tables import AlarmRow, AnalysisRow, CameraRow, Option, ScoreRow, SegmentRow, User, Video, new_id
 from .vault import Vault
 
 MOST = 500  # cameras
 LONGEST = 2000  # letters of an address
 SCHEMES = ("rtsp", "rtsps", "http", "https")
 OPENS = re.compile(r"(?:^|&)[^=&]*(?:user|usr|pass|pwd|token|auth|key|login|secret|sig)[^=&]*=", re.I)  # of a query
+WATCHER, LEASE = "watcher", 20.0  # the option that names it; seconds
 SCORES = 21  # days for which scores are kept
 AROUND = 60.0  # seconds about a confirmed alarm that are not normal
 FIELDS = {"name", "url", "sub_url", "user", "password", "on", "settings"}
@@ -159,6 +160,22 @@ class Cameras:
             audit.append(session, user.name, "camera muted" if until else "camera unmuted", row.id, **detail)
             tell(session, "camera", row.id, by=user.name)
             return row
+
+    def watching(self, name: str) -> bool:
+        """Whether who is named (up to 40 letters) is the one process that watches this library's cameras from now on: another's word holds for LEASE seconds, by the database's clock."""
+        with self.database.write() as session:
+            now, row = self.database.clock(session), session.get(Option, WATCHER)
+            if row is not None and row.words not in (None, name) and now - LEASE < (row.value or 0) <= now + LEASE:
+                return False
+            session.merge(Option(name=WATCHER, value=now, words=name))
+            return True
+
+    def watched_no_more(self, name: str) -> None:
+        """That process ends; another may begin at once."""
+        with self.database.write() as session:
+            row = session.get(Option, WATCHER)
+            if row is not None and row.words == name:
+                row.value = 0.0
 
     def tell_cameras(self, states: Mapping[str, dict[str, Any]]) -> None:
         """What those are like that are watched, by name; pages hear of it where more than numbers changed."""

@@ -33,7 +33,7 @@ OPTIONS = {
     "quota_gib": (0.001, 1e6),
     "seek_days": (1.0, 7.0),
 }  # what may be set, from and to
-RESERVED = ("local", "retention", "command line")
+RESERVED = ("local", "retention", "command line", "watcher")
 USED = 60.0  # seconds between two notes of a key's last use
 LATELY = 20_000  # rows of the log
 SHORTEST = 10  # letters of a password
@@ -83,13 +83,20 @@ class People:
 
     def local_user(self) -> User:
         """The one user of a library on loopback without sign-in; made when first asked for."""
-        named = select(User).where(User.name == "local")
+        return self._nobody("local", "admin")
+
+    def watcher(self) -> User:
+        """In whose name clips of alarms are kept; made when first asked for, and nobody can sign in as it."""
+        return self._nobody("watcher", "reviewer")
+
+    def _nobody(self, name: str, role: str) -> User:
+        named = select(User).where(User.name == name)
         with self.database.read() as session:  # every request asks: most of the time nobody has to wait for a writer
             found = session.scalars(named).first()
         if found is not None:
             return found
         with self.database.write() as session:
-            found = session.scalars(named).first() or User(name="local", role="admin", password="")
+            found = session.scalars(named).first() or User(name=name, role=role, password="")
             session.add(found)
             return found
 

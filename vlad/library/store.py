@@ -71,7 +71,7 @@ class Library:
         self.names, self.close_user, self.sign_in = people.names, people.close_user, people.sign_in
         self.open_key, self.key, self.close_key = people.open_key, people.key, people.close_key
         self.options, self.set_option = people.options, people.set_option
-        self.swept = people.swept
+        self.swept, self.watcher = people.swept, people.watcher
 
         clips = Clips(database, people)
         self.begin_upload, self.append, self.finish_upload = clips.begin_upload, clips.append, clips.finish_upload
@@ -198,9 +198,11 @@ class Library:
         self.keep_scores, self.recent_scores = cameras.keep_scores, cameras.recent_scores
         self.normal_scores, self.forget_scores = cameras.normal_scores, cameras.forget_scores
         self.calibrate_camera = cameras.calibrate_camera
+        self.watching, self.watched_no_more = cameras.watching, cameras.watched_no_more
 
         alarms = AlarmBook(database)
         self.record_alarm, self.last_alarm, self.alarm_kept = alarms.record_alarm, alarms.last_alarm, alarms.alarm_kept
+        self.alarms_to_keep = alarms.alarms_to_keep
         self.alarm, self.alarms, self.alarm_counts = alarms.alarm, alarms.alarms, alarms.alarm_counts
         self.alarm_picture, self.answer_alarm, self.judge_alarm = alarms.alarm_picture, alarms.answer_alarm, alarms.judge_alarm  # fmt: skip
         self.forget_alarms = alarms.forget_alarms

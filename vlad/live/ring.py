@@ -38,17 +38,25 @@ class Fragment:
 class Ring:
     """The ring of one camera. hours, most: what is older, and beyond so many bytes, is forgotten, the oldest first; never what is held.
 
-    Raises OutputError where the folder cannot be written. One process writes it; others may read.
+    writes: one process does; others read. Raises OutputError where the folder cannot be written.
     """
 
     def __init__(
-        self, folder: Path, *, hours: float = 24.0, most: int = 10 << 30, now: Callable[[], float] = time.time
+        self,
+        folder: Path,
+        *,
+        hours: float = 24.0,
+        most: int = 10 << 30,
+        now: Callable[[], float] = time.time,
+        writes: bool = True,
     ) -> None:
         self.folder, self.hours, self.most, self.now = folder, hours, most, now
         self._lock = threading.Lock()
         self._session: Path | None = None
         self._holds: list[tuple[float, float]] = []
         self._swept = 0.0
+        if not writes:
+            return
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for part in folder.rglob("*.part"):  # whoever wrote it was killed
@@ -140,7 +148,7 @@ class Ring:
     def piece(self, start: float, end: float, out: Path) -> list[tuple[Path, float, float]]:
         """Copy a span into files below `out`, one a recording: (path, start, end) each, whole fragments, so that they may begin a little earlier.
 
-        Each is a fragmented MP4 whose first time is not 0: `vlad.live.evidence` makes a plain one of it. [] where nothing was kept. Raises OutputError.
+        Each is a fragmented MP4 whose first time is not 0: `vlad.video.copied` makes a plain one of it. [] where nothing was kept. Raises OutputError.
         """
         made = []
         for own in self.pieces(start, end):

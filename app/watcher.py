@@ -1,0 +1,282 @@
+"""Watches the cameras of a library: scores, alarms, what was recorded, and a clip of each alarm.
+
+    python -m vlad.app.watcher     (JSON on standard input: library, place, copies, settings, name, server, allow)
+
+In: cameras of the library. Out: their scores, states and alarms in the library; beside it on this machine, below `live/`, a camera's newest picture and its ring of fragments. One process
+a library: another waits until this one is silent. Ends with its server. Knows no page.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from vlad.clock import at, zone_of
+from vlad.config import make_settings
+from vlad.errors import VladError
+from vlad.library import Library
+from vlad.library.cameras import Access
+from vlad.library.tables import AlarmRow, CameraRow
+from vlad.live.address import Address, Secret, parse
+from vlad.live.fetch import Rules
+from vlad.live.hosts import networks
+from vlad.live.raising import Raising
+from vlad.live.ring import Ring
+from vlad.live.watch import Camera, Clock, State, Watch
+from vlad.pipeline import Analyzer
+from vlad.video import copied
+
+TURN = 1.0  # seconds between two looks at what is to be done
+AFTER = 10.0  # seconds of an alarm's clip before and after it, unless the camera says otherwise
+LONGEST = 600.0  # seconds of an alarm's clip
+PATIENCE = 30.0  # seconds that a fragment takes to be there, at most
+LATE = 86_400.0  # seconds for which a clip is still made of an alarm, such as after a restart
+HOURS, GIB = 24.0, 10.0  # of a ring, unless the camera says otherwise
+SWEEP = 60.0  # seconds between two looks for what is to be forgotten
+PIECE = 8 << 20  # bytes of a clip that are handed over at once
+log = logging.getLogger("vlad.watcher")
+
+
+def place_of(library: Library, camera_id: str) -> Path:
+    """The folder on this machine of what a camera showed lately: picture.jpg, ring/."""
+    return library.folder / "live" / camera_id
+
+
+def settings_of(row: CameraRow, name: str, usual: float) -> float:
+    """One of a camera's numbers, or what is usual."""
+    value = row.settings.get(name)
+    return float(usual if value is None else value)
+
+
+def address_of(url: str, access: Access, query: str) -> Address:
+    """Where a stream is, with what opens it. Raises InputError."""
+    joined = f"{url}{'&' if '?' in url else '?'}{query}" if query else url
+    secret = Secret(access.user, access.password) if access.user or access.password else None
+    return parse(joined, secret)
+
+
+class Watcher:
+    """All cameras of a library. name: of this process; analyzer: loaded models; allow: networks of cameras beyond the usual ones."""
+
+    def __init__(
+        self, library: Library, analyzer: Analyzer, *, name: str, allow: tuple[str, ...] = (), clock: Clock | None = None
+    ) -> None:  # fmt: skip
+        self.library, self.name, self.clock = library, name, clock or Clock()
+        self.pictures: dict[str, bytes] = {}
+        self.states: dict[str, State] = {}
+        self.known: dict[str, tuple[Any, ...]] = {}  # by name, what a camera was begun with
+        self.rings: dict[str, Ring] = {}
+        self.places: dict[str, Path] = {}
+        self.swept = -SWEEP
+        self.faults: dict[str, str] = {}  # by name, why a camera cannot be begun
+        self.raising = Raising(library, picture=self.pictures.get, now=self.clock.now)
+        self.watch = Watch(
+            analyzer, on_score=self.raising.on_score, on_state=self._state, on_picture=self._picture,
+            rules=Rules(networks(allow)), clock=self.clock,
+        )  # fmt: skip
+
+    def run(self, stop: threading.Event) -> None:
+        """Until it is stopped, while this is the process that watches. Raises what ended the scoring."""
+        while not stop.is_set() and not self._ours():
+            self.clock.wait(stop, TURN)
+        if stop.is_set():
+            return
+        with self.watch:
+            while not stop.is_set():
+                if self.watch.failed is not None:
+                    raise self.watch.failed
+                try:
+                    self.turn()
+                    if not self.library.watching(self.name):  # this machine slept, and another took over
+                        break
+                except VladError as error:  # the library is away for a moment: cameras are watched on
+                    log.warning("%s", error)
+                self.clock.wait(stop, TURN)
+            for name in list(self.known):
+                self._end(name)
+        self.raising.close()
+        with suppress(VladError):
+            self.library.watched_no_more(self.name)
+
+    def _ours(self) -> bool:
+        try:
+            return self.library.watching(self.name)
+        except VladError as error:
+            log.warning("%s", error)
+            return False
+
+    def turn(self) -> None:
+        """What is due: cameras that came, changed and went, alarms, states, clips. Raises VladError where the library is away."""
+        rows = {row.name: row for row in self.library.cameras() if row.on}
+        for name in set(self.known) - set(rows):
+            self._end(name)
+        for name, row in rows.items():
+            self._begin(name, row)
+        if self.clock.ticks() - self.swept > SWEEP:
+            self.swept = self.clock.ticks()
+            self._sweep()
+        self.raising.turn()
+        self.library.tell_cameras({name: self._told(name) for name in rows})
+        for row in rows.values():
+            self._keep(row)
+
+    def _sweep(self) -> None:
+        """What cameras that were removed showed is forgotten; of those that are off what is over their hours."""
+        rows = {row.id: row for row in self.library.cameras()}
+        folder = self.library.folder / "live"
+        for own in folder.iterdir() if folder.is_dir() else ():
+            row = rows.get(own.name)
+            with suppress(OSError, VladError):
+                if row is None:
+                    shutil.rmtree(own)
+                elif not row.on:
+                    Ring(
+                        own / "ring",
+                        hours=settings_of(row, "hours", HOURS),
+                        most=int(settings_of(row, "gib", GIB) * (1 << 30)),
+                        now=self.clock.now,
+                    ).forget()
+
+    def _begin(self, name: str, row: CameraRow) -> None:
+        """Watch a camera, anew where it is another than before."""
+        access = self.library.camera_access(row.id)
+        hours, gib = settings_of(row, "hours", HOURS), settings_of(row, "gib", GIB)
+        wanted = (row.id, row.url, row.sub_url, access, hours, gib)
+        if self.known.get(name) == wanted:
+            return
+        self._end(name)
+        self.known[name] = wanted
+        try:
+            folder = place_of(self.library, row.id)
+            folder.mkdir(parents=True, exist_ok=True)
+            main = address_of(row.url, access, access.query)
+            sub = address_of(row.sub_url, access, access.sub_query) if row.sub_url else None
+            ring = (
+                Ring(folder / "ring", hours=hours, most=int(gib * (1 << 30)), now=self.clock.now)
+                if hours and gib
+                else None
+            )
+            self.places[name] = folder
+            if ring is not None:
+                self.rings[name] = ring
+            self.watch.add(Camera(name, main, sub, ring))
+            self.faults.pop(name, None)
+        except (VladError, OSError) as error:  # told as its state; the others go on
+            self.faults[name] = str(error)
+
+    def _end(self, name: str) -> None:
+        if self.known.pop(name, None) is not None:
+            self.watch.remove(name)
+            for kept in (self.rings, self.places, self.pictures, self.states, self.faults):
+                kept.pop(name, None)
+
+    def _state(self, state: State) -> None:
+        if not state.kept or state.state in (
+            "lost",
+            "refused",
+        ):  # the stream that is only recorded speaks up where it is away
+            self.states[state.camera] = state
+
+    def _told(self, name: str) -> dict[str, Any]:
+        """A camera's state, as the library keeps it."""
+        if name in self.faults:
+            return {"state": "refused", "why": self.faults[name]}
+        state = self.states.get(name)
+        if state is None:
+            return {"state": "connecting", "why": ""}
+        told = {k: v for k, v in asdict(state).items() if k != "camera"}
+        return {k: round(v, 3) if isinstance(v, float) else v for k, v in told.items()} | {
+            "passed": self.raising.passed(name)
+        }
+
+    def _picture(self, name: str, moment: float, data: bytes) -> None:
+        self.pictures[name] = data
+        folder = self.places.get(name)
+        if folder is not None:
+            part = folder / "picture.part"
+            with suppress(OSError):  # of a full disk: the next one may fit
+                part.write_bytes(data)
+                os.replace(part, folder / "picture.jpg")
+
+    def _keep(self, row: CameraRow) -> None:
+        """A clip of each alarm that ended, once what comes after it is there, or was waited for long enough."""
+        ring = self.rings.get(row.name)
+        if ring is None:
+            return
+        before, after = settings_of(row, "before", AFTER), settings_of(row, "after", AFTER)
+        now = self.clock.now()
+        for alarm in self.library.alarms_to_keep(row.name, now - LATE, now - after):
+            start = alarm.start - before
+            end = min(alarm.end + after, start + LONGEST)
+            there = list(ring.fragments(end, now))
+            if not there and now < end + PATIENCE:
+                continue
+            with self._taken(ring, start, end) as pieces:
+                for path in pieces[:1]:
+                    self._clip(row, alarm, path, start)
+
+    @contextmanager
+    def _taken(self, ring: Ring, start: float, end: float) -> Iterator[list[Path]]:
+        """Files of a span: what is whole of it, the longest recording first."""
+        folder = Path(tempfile.mkdtemp(dir=ring.folder.parent, prefix="piece-"))
+        try:
+            pieces = ring.piece(start, end, folder)
+            yield [path for path, a, b in sorted(pieces, key=lambda p: p[1] - p[2])]
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _clip(self, row: CameraRow, alarm: AlarmRow, path: Path, start: float) -> None:
+        """Into the library, to be analysed and explained as any other clip is; what cannot be read costs itself."""
+        zone = str(row.settings.get("clock", ""))
+        began = max(start, int(path.stem) / 1000)
+        try:
+            data = copied(path, self.watch.analyzer.settings)
+            name = f"{row.name}_{at(began, zone_of(zone) or datetime.now().astimezone().tzinfo):%Y-%m-%d_%H-%M-%S}.mp4"
+            user = self.library.watcher()
+            begun = self.library.begin_upload(user, name, len(data), row.name)
+            for place in range(0, len(data), PIECE):
+                self.library.append(user, begun.id, place, data[place : place + PIECE])
+            video, _ = self.library.finish_upload(user, begun.id, recorded=round(began, 3), zone=zone)
+            self.library.alarm_kept(alarm.id, video.id)
+        except VladError as error:
+            log.warning("clip of an alarm of %s: %s", row.name, error)
+
+
+def main() -> int:
+    """One process; ends on SIGTERM, and when the process that started it is gone."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+    told = json.load(sys.stdin)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server's own Ctrl-C tells it
+    threading.Thread(target=_outlive, args=(told["server"], stop), daemon=True).start()
+    library = Library(told["library"], told["place"], Path(told["copies"]))
+    settings = make_settings(**{**told.get("settings", {}), "explain": False, "cache": None})
+    Watcher(library, Analyzer(settings), name=told["name"], allow=tuple(told.get("allow", ()))).run(stop)
+    return 0
+
+
+def _outlive(server: int, stop: threading.Event) -> None:
+    """End where the server is gone."""
+    while os.getppid() == server:
+        time.sleep(1.0)
+    stop.set()
+    time.sleep(20.0)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
