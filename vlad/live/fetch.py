@@ -160,22 +160,26 @@ class Tunnel:
 
     def _run(self) -> None:
         try:
-            self._serve()
+            near, first = self._decoder()
         except VladError as error:
             self.error = error
-        except (OSError, ssl.SSLError, ValueError) as error:
-            self.error = Unreachable(
-                f"the connection broke ({getattr(error, 'strerror', None) or type(error).__name__})"
-            )
+            return
+        with near:  # why it ended is known before the decoder sees that it did
+            try:
+                self._serve(near, first)
+            except VladError as error:
+                self.error = error
+            except (OSError, ssl.SSLError, ValueError) as error:
+                self.error = Unreachable(
+                    f"the connection broke ({getattr(error, 'strerror', None) or type(error).__name__})"
+                )
 
-    def _serve(self) -> None:
-        near, first = self._decoder()
-        with near:
-            self.on_open()
-            if not self.sealed.wait(CONNECT * 4):
-                raise Unreachable("its decoder did not start")
-            with self._camera() as far:
-                self._both(near, far, first)
+    def _serve(self, near: socket.socket, first: bytearray) -> None:
+        self.on_open()
+        if not self.sealed.wait(CONNECT * 4):
+            raise Unreachable("its decoder did not start")
+        with self._camera() as far:
+            self._both(near, far, first)
 
     def _decoder(self) -> tuple[socket.socket, bytearray]:
         """The connection that knows the word, and what it said first."""
@@ -297,7 +301,7 @@ class Tunnel:
             return
         if code == "200":
             self.signed = False
-        elif method in ("DESCRIBE", "SETUP", "PLAY"):
+        elif method and not self.playing:
             raise _refusal(code)
         self.playing = self.playing or (method == "PLAY" and code == "200")
         self._asked.pop(number, None)
