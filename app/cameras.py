@@ -77,7 +77,7 @@ class NewCamera(Body):
     user: Secret = None
     password: Secret = None
     on: bool = True
-    settings: Settings = Settings()
+    settings: Settings | None = None
 
 
 class Changes(Body):
@@ -122,8 +122,7 @@ def _for(caller: Reader, found: dict[str, Any]) -> dict[str, Any]:
 @router.post("/cameras", status_code=201)
 def add(request: Request, caller: Admin, body: NewCamera) -> dict[str, Any]:
     """A camera. 409 where there is one of that name."""
-    changes = body.model_dump(exclude_none=True, exclude={"settings"})
-    return told(request, library(request).save_camera(caller.user, {**changes, "settings": body.settings.plain()}))
+    return told(request, library(request).save_camera(caller.user, _changed(body)))
 
 
 @router.get("/cameras/{camera_id}")
@@ -135,9 +134,12 @@ def one(request: Request, caller: Reader, camera_id: Id) -> dict[str, Any]:
 @router.patch("/cameras/{camera_id}")
 def change(request: Request, caller: Admin, camera_id: Id, body: Changes) -> dict[str, Any]:
     """Change what is given."""
-    changes = body.model_dump(exclude_none=True, exclude={"settings"})
-    more = {"settings": body.settings.plain()} if body.settings is not None else {}
-    return told(request, library(request).save_camera(caller.user, {**changes, **more}, camera_id))
+    return told(request, library(request).save_camera(caller.user, _changed(body), camera_id))
+
+
+def _changed(body: NewCamera | Changes) -> dict[str, Any]:
+    told = body.model_dump(exclude_none=True, exclude={"settings"})
+    return told if body.settings is None else {**told, "settings": body.settings.plain()}
 
 
 @router.delete("/cameras/{camera_id}")

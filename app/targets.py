@@ -47,9 +47,9 @@ class NewTarget(Body):
     name: str = Field(min_length=1, max_length=200)
     address: Address
     secret: Secret = None
-    cameras: Cameras = []
+    cameras: Cameras = Field([])
     on: bool = True
-    settings: Settings = Settings()
+    settings: Settings | None = None
 
 
 class Changes(Body):
@@ -90,7 +90,7 @@ def targets(request: Request, caller: Admin) -> list[dict[str, Any]]:
 @router.post("/targets", status_code=201)
 def add(request: Request, caller: Admin, body: NewTarget) -> dict[str, Any]:
     """A target. 409 where there is one of that name."""
-    settings = body.settings.model_dump(mode="json", exclude_defaults=True)
+    settings = body.settings.model_dump(mode="json", exclude_defaults=True) if body.settings else {}
     check_target(body.kind, body.address, body.secret or "", settings)
     changes = body.model_dump(exclude_none=True, exclude={"settings"})
     return told(request, library(request).save_target(caller.user, {**changes, "settings": settings}))

@@ -13,6 +13,7 @@
     vlad eval descriptors tubes=FOLDER [data=FOLDER] ...             (see descriptors.py)
     vlad eval fewshot [sites=10] [shots=1,5,10] ...                  (see fewshot.py)
     vlad eval calibration [rates=2,4] [rounds=10] ...                (see calibration.py)
+    vlad eval alarms  [rates=2,4] [rounds=10] [data=FOLDER] ...      (see alarms.py)
     vlad eval adapter [base=nano] [adapter=nano] ...                 (see adapter.py)
     vlad eval captions data=FOLDER [folds=2] ...                     (see captions.py)
     vlad eval judge server=URL model=NAME data=FOLDER ...            (see judge.py)
@@ -53,6 +54,7 @@ from . import (
     actions,
     adapter,
     again,
+    alarms,
     anonymised,
     benchmarks,
     calibration,
@@ -104,6 +106,7 @@ OTHERS: dict[str, Callable[[Sequence[str]], int]] = {
     "moved": moved.main,
     "movement": movement.main,
     "normality": normality.main,
+    "alarms": alarms.main,
     "calibration": calibration.main,
     "explanations": words.main,
     "adapter": adapter.main,

@@ -1,11 +1,13 @@
 """The threshold of a scorer from normal footage, and scores that are probabilities.
 
     vlad calibrate SCORER --normal CLIPS --false-alarms-per-hour X [--validation OWN.csv] -o DIR
+    vlad calibrate --camera NAME --library FOLDER --false-alarms-per-hour X
 
 In: clips on which nothing happens; perhaps a CSV `path,label,start,end` (seconds) of clips with truth. Out: the scorer's folder with
 calibration.json, which the line reads: the threshold that keeps the rate, and Platt's or the isotonic map. The threshold is conformal
 (Angelopoulos et al. 2024, "Conformal Risk Control"): of all minutes like those shown, the expected share with an alarm is at most X / 60.
-That holds for minutes exchangeable with these: the same cameras and habits. Minutes of one clip are alike, so more clips mean more.
+With --camera it is that camera's, in its library, by the scores of its own clips and stream in which nobody confirmed anything, held as its alarms hold them. All of it
+holds for minutes exchangeable with these: the same cameras and habits. Minutes of one clip are alike, so more clips mean more.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,9 @@ from sklearn.linear_model import LogisticRegression
 
 from vlad.config import Settings
 from vlad.errors import InputError
+from vlad.library import Library
+from vlad.live.normal import SINCE, camera_threshold, conformal_threshold, highest_of
+from vlad.live.raising import rule_for
 from vlad.pipeline import Analyzer
 from vlad.scorers import CALIBRATION
 from vlad.scorers.head import Calibration
@@ -33,7 +39,6 @@ from vlad.types import ScoreTrack
 from .extract import find_videos
 from .score import copy_scorer, load
 
-BLOCK = 60.0  # seconds; an alarm in a block counts once
 BINS = 10
 FOLDS = 5
 Floats = npt.NDArray[np.float64]
@@ -44,31 +49,27 @@ def blocks(tracks: Sequence[ScoreTrack], seconds: float) -> Floats:
 
     What is over belongs to the last minute, so that no block is shorter; less than a minute in all is none.
     """
-    smoothed = np.concatenate([smooth(t, seconds) for t in tracks])
-    ends = np.cumsum(np.concatenate([np.diff(t.edges) for t in tracks]))
-    count = int(ends[-1] // BLOCK)
-    place = np.minimum((ends - 1e-9) // BLOCK, count - 1)
-    return np.array([smoothed[place == k].max() for k in range(count)])
+    return highest_of([smooth(t, seconds) for t in tracks], [np.diff(t.edges) for t in tracks])
 
 
-def conformal_threshold(highest: Floats, rate: float) -> float:
-    """The lowest threshold t with (alarms at t + 1) / (N + 1) <= rate * BLOCK / 3600, for N blocks. Raises InputError where N is too small.
-
-    An alarm is a block whose highest score reaches t. The 1 is what the next block may cost at most.
-    """
-    allowed = rate * BLOCK / 3600
-    most = int(np.floor(allowed * (len(highest) + 1))) - 1  # blocks that may alarm
-    if most < 0:
-        need = int(np.ceil(1 / allowed)) - 1
-        raise InputError(
-            f"{len(highest)} minutes of normal footage cannot promise {rate:g} alarms an hour; it takes {need}, or a higher rate"
-        )
-    ordered = np.sort(highest)[::-1]
-    if most < len(ordered) and ordered[most] >= 1:
-        raise InputError(
-            f"{most + 1} minutes of normal footage reach score 1, no threshold promises {rate:g} alarms an hour; adapt first"
-        )
-    return float(np.nextafter(ordered[most], 2)) if most < len(ordered) else 0.0
+def run_camera(library: Library, camera: str, rate: float) -> list[str]:
+    """Hold a library's camera to a threshold by its own normal hours; what was found, a line each. Raises VladError."""
+    row = library.camera_named(camera)
+    rule = replace(rule_for(row), zones=(), muted_until=0.0)
+    parts = [
+        (e[open_], s[open_])
+        for e, s in library.normal_scores(camera)
+        for open_ in [np.array([e[0, 0] < SINCE or not rule.closed(float(end)) for end in e[:, 1]], bool)]
+    ]
+    facts = camera_threshold(parts, rate, rule)
+    library.calibrate_camera("command line", row.id, facts)
+    (low, high), (least, most) = facts["interval"], facts["alarms_an_hour"]
+    return [
+        f"threshold {facts['enter']:.4f} (95 %: {low:.4f} to {high:.4f}, by hours) on {facts['blocks']} minutes, {facts['hours']:.2f} h of normal scores",
+        f"in them it raises {facts['alarms']} alarms, {facts['alarms'] / facts['hours']:.2f} an hour (95 %: {least:.2f} to {most:.2f})",
+        f"expected on hours like these: at most {rate:g} an hour (conformal); verdicts on its alarms move it from here",
+        *(["its zones were left out, since no boxes are kept with scores: with them it raises fewer"] if rule_for(row).zones else []),
+    ]  # fmt: skip
 
 
 def fit_map(scores: Floats, truth: Floats) -> dict[str, list[float]]:

@@ -12,6 +12,7 @@ from vlad.app.server import make_app
 
 from vlad.config import make_settings
 from vlad.library import Library
+from vlad.live.alarms import Event
 from vlad.types import Analysis, Explanation, ScoreTrack, Segment, Video
 
 pytestmark = pytest.mark.slow
@@ -38,7 +39,20 @@ def served(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
         library.add_user("root", "correct horse battery", "admin"), 3600, name="fuzz", scopes=["read", "write", "admin"]
     )
     HOST["Authorization"] = f"Bearer {secret}"
-    known = {"video_id": video.id, "segment_id": segment, "job_id": job.id, "name": "explain"}
+    root = library.users()[0]
+    camera = library.save_camera(root, {"name": "door", "url": "rtsp://10.0.0.5/"})
+    hook = {"kind": "webhook", "name": "desk", "address": "https://hooks.example/", "secret": "x" * 20}
+    target = library.save_target(root, hook)
+    alarm = library.record_alarm("door", Event("raised", 1.7e9, 1.7e9, 1.7e9 + 5, 0.9, "fighting"), picture=b"jpeg")
+    known = {
+        "camera_id": camera.id,
+        "target_id": target.id,
+        "alarm_id": alarm.id,
+        "video_id": video.id,
+        "segment_id": segment,
+        "job_id": job.id,
+        "name": "explain",
+    }
     return schemathesis.openapi.from_asgi("/api/openapi.json", app, headers=HOST), known
 
 
@@ -58,8 +72,9 @@ def test_no_request_breaks_the_server(served: Any) -> None:
         def ask(case: Any) -> None:
             for name in known.keys() & (case.path_parameters or {}).keys():  # made-up ids would get no further than 404
                 case.path_parameters[name] = known[name]
-            if case.path == "/api/videos/{video_id}" and case.method == "DELETE":
-                case.path_parameters["video_id"] = "0" * 32  # the one clip stays for the others
+            for name in ("video_id", "camera_id", "target_id"):
+                if case.path.endswith(f"{{{name}}}") and case.method == "DELETE":
+                    case.path_parameters[name] = "0" * 32  # the only one stays for the others
             if isinstance(case.body, dict):
                 given = {"segment": known["segment_id"], "segments": [known["segment_id"]]}
                 case.body.update({k: v for k, v in given.items() if k in case.body})

@@ -14,9 +14,7 @@ from vlad.finetune import scorer
 from vlad.finetune.adapt import MEMORY, fit, load_memory, remember
 from vlad.finetune.bags import shortened, split
 from vlad.finetune.calibrate import (
-    BLOCK,
     blocks,
-    conformal_threshold,
     cross_validated,
     fit_map,
     read_truth,
@@ -30,6 +28,7 @@ from vlad.cli import app
 from vlad.config import make_settings
 from vlad.encoder import load_encoder
 from vlad.errors import InputError, MismatchError, SettingsError
+from vlad.live.normal import BLOCK, conformal_threshold
 from vlad.pipeline import Analyzer
 from vlad.scorers import HEADS, load_folder
 from vlad.scorers.head import HeadConfig, TrainedScorer, save_head, sentences

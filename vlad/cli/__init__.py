@@ -354,12 +354,22 @@ def adapt(
 
 @app.command()
 def calibrate(
-    scorer: Scorer,
-    normal: Annotated[list[Path], typer.Option(help="Clips of normal footage, folders, or lists; may be repeated.")],
     rate: Annotated[
         float, typer.Option("--false-alarms-per-hour", min=0.01, help="At most so many on normal footage.")
     ],
-    out: Folder,
+    scorer: Annotated[str, typer.Argument(help="A trained scorer's folder, or nano.")] = "",
+    normal: Annotated[
+        list[Path] | None, typer.Option(help="Clips of normal footage, folders, or lists; may be repeated.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder of the scorer that comes out.")] = None,
+    camera: Annotated[
+        str,
+        typer.Option(
+            help="Of a library: its own threshold, by its clips and stream in which nobody confirmed anything."
+        ),
+    ] = "",
+    library: reviewing.Where = reviewing.HERE,
+    folder: reviewing.Folder = None,
     validation: Annotated[
         Path | None, typer.Option(help="CSV path,label,start,end (s) of clips with truth: scores become probabilities.")
     ] = None,
@@ -367,6 +377,14 @@ def calibrate(
     set_: Changes = None,
 ) -> None:
     """Set the threshold by normal footage, with the guarantee that a conformal quantile gives; with --validation, probabilities."""
+    if camera:
+        if scorer or normal or out or validation:
+            raise SettingsError("calibrate: --camera takes the scores that its library has; no scorer, clips or folder")
+        for line in verb("vlad.finetune.calibrate", "run_camera")(reviewing.opened(library, folder), camera, rate):
+            print(printable(line))
+        return
+    if not scorer or not normal or out is None:
+        raise SettingsError("calibrate: expected a SCORER, --normal and -o; or --camera and --library")
     settings = vlad.make_settings(preset, **read_changes(set_ or []))
     check_folder(out)
     made = verb("vlad.finetune.calibrate", "run")

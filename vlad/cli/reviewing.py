@@ -127,6 +127,13 @@ def _open(library: str, folder: str | None) -> Any:
     return Library(library, _place(library, folder))
 
 
+def opened(library: str, folder: str | None) -> Any:
+    """A library that is there. Raises InputError where there is none."""
+    if not _there(library):
+        raise InputError(f"{library}: there is no library")
+    return _open(library, folder)
+
+
 def backup(out: Path, library: Where = HERE, folder: Folder = None) -> None:
     """A whole library, database and files, into a new folder; also while it is in use."""
     from vlad.library.backup import backup as make

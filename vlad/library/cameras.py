@@ -185,12 +185,12 @@ class Cameras:
                 if before.get("state") != states[row.name].get("state"):
                     tell(session, "camera", row.id)
 
-    def keep_scores(self, camera: str, edges: Floats, scores: npt.NDArray[np.float32]) -> None:
-        """Scores as they came: edges float64 [T, 2] (start and end, s since 1970), scores float32 [T] in [0, 1]."""
+    def keep_scores(self, camera: str, edges: Floats, scores: npt.NDArray[np.float32], scorer: str = "") -> None:
+        """Scores as they came: edges float64 [T, 2] (start and end, s since 1970), scores float32 [T] in [0, 1]; scorer: the name of whose they are."""
         if len(scores) == 0:
             return
         row = ScoreRow(
-            camera=camera, start=float(edges[0, 0]), end=float(edges[-1, 1]),
+            camera=camera, scorer=scorer, start=float(edges[0, 0]), end=float(edges[-1, 1]),
             scores=np.asarray(scores, "<f4").tobytes(), edges=np.asarray(edges, "<f8").tobytes(),
         )  # fmt: skip
         with self.database.write() as session:
@@ -210,23 +210,27 @@ class Cameras:
     def normal_scores(self, camera: str) -> list[tuple[Floats, Floats]]:
         """Scores of a camera in which nobody confirmed anything: of each clip and each stretch of the stream, edges [T, 2] (s) and scores [T]; the oldest first.
 
-        Of a clip none where a segment of it was confirmed; of the stream none within AROUND of a confirmed alarm. What nobody looked at counts as normal.
+        Of a clip none where a segment of it was confirmed; of the stream none within AROUND of a confirmed alarm. What nobody looked at counts as normal. Only those of the scorer
+        that scored the newest clip, and of the one that scored the stream last: others' are no measure of what it will say.
         """
         check_camera(camera)
         confirmed = select(SegmentRow.video_id).where(SegmentRow.status == "confirmed", SegmentRow.gone.is_(None))
         clips = (
-            select(AnalysisRow.scores, AnalysisRow.edges).join(Video, Video.id == AnalysisRow.video_id)
+            select(AnalysisRow.scores, AnalysisRow.edges, AnalysisRow.made_by).join(Video, Video.id == AnalysisRow.video_id)
             .where(Video.camera == camera, Video.removed.is_(None), Video.id.not_in(confirmed)).order_by(Video.created)
         )  # fmt: skip
         hits = select(AlarmRow.start, AlarmRow.end).where(AlarmRow.camera == camera, AlarmRow.verdict == "confirmed")
         with self.database.read() as session:
             found = []
-            for kept, cut in session.execute(clips):
+            analysed = [(*row[:2], (row[2].get("scorer"), row[2].get("encoder"))) for row in session.execute(clips)]
+            for kept, cut, by in analysed:
+                if by != analysed[-1][2]:
+                    continue
                 cuts = np.frombuffer(cut, "<f8")
                 found.append((np.stack([cuts[:-1], cuts[1:]], 1), np.frombuffer(kept, "<f4").astype(np.float64)))
             rows = list(session.scalars(select(ScoreRow).where(ScoreRow.camera == camera).order_by(ScoreRow.start)))
             spans = [(a - AROUND, b + AROUND) for a, b in session.execute(hits)]
-        edges, scores = _whole(rows)
+        edges, scores = _whole([r for r in rows if r.scorer == rows[-1].scorer])
         for start, end in spans:
             normal = (edges[:, 1] <= start) | (edges[:, 0] >= end)
             edges, scores = edges[normal], scores[normal]

@@ -396,13 +396,14 @@ class CameraRow(Base):
 
 
 class ScoreRow(Base):
-    """Scores of a camera as they came. start, end: s since 1970. scores float32 [T], edges float64 [2T] (start and end of each, s since 1970), little endian."""
+    """Scores of a camera as they came, by the scorer of that name. start, end: s since 1970. scores float32 [T], edges float64 [2T] (start and end of each, s since 1970), little endian."""
 
     __tablename__ = "camera_scores"
     id: Mapped[str] = _id()
     camera: Mapped[str] = mapped_column(String(200))
     start: Mapped[float]
     end: Mapped[float]
+    scorer: Mapped[str] = mapped_column(String(200), default="")
     scores: Mapped[bytes] = mapped_column(LargeBinary)
     edges: Mapped[bytes] = mapped_column(LargeBinary)
 

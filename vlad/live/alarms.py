@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from vlad.clock import zone_of
 from vlad.errors import InputError
@@ -119,8 +120,10 @@ class AlarmRule:
         """Why nothing is raised at a time (s since 1970): muted or schedule, '' where it is."""
         if at < self.muted_until:
             return "muted"
+        if not self.schedule:
+            return ""
         moment = datetime.fromtimestamp(at, UTC).astimezone(zone_of(self.clock))
-        return "schedule" if self.schedule and not any(h.hold(moment) for h in self.schedule) else ""
+        return "" if any(h.hold(moment) for h in self.schedule) else "schedule"
 
 
 def _check(fits: bool, words: str) -> None:
@@ -207,6 +210,30 @@ class _Piece:
         return max(self.levels)
 
 
+def held_levels(edges: npt.NDArray[np.float64], scores: npt.NDArray[np.float64], rule: AlarmRule) -> npt.NDArray[np.float64]:  # fmt: skip
+    """Of each snippet the highest threshold at which it would raise an alarm: what it has itself, and holds for as long as the rule asks; 0 where what follows is too short.
+
+    edges: float64 [T, 2], start and end (s) in order; scores: float64 [T] in [0, 1]. Out: float64 [T]. An alarm is raised somewhere, at a threshold for the whole picture, just where one reaches it.
+    """
+    count, lengths = len(scores), edges[:, 1] - edges[:, 0]
+    levels, covered = scores.copy(), lengths.copy()
+    waiting = np.flatnonzero(covered < rule.hold - 1e-6)
+    step = 1
+    while len(waiting):
+        after = waiting + step
+        over = after >= count
+        levels[waiting[over]] = 0.0
+        waiting, after = waiting[~over], after[~over]
+        apart = edges[after, 0] - edges[after - 1, 1] > rule.merge
+        levels[waiting[apart]] = 0.0
+        waiting, after = waiting[~apart], after[~apart]
+        levels[waiting] = np.minimum(levels[waiting], scores[after] / LEAVE)
+        covered[waiting] += lengths[after]
+        waiting = waiting[covered[waiting] < rule.hold - 1e-6]
+        step += 1
+    return levels
+
+
 class Alarms:
     """The alarms of one camera. passed: snippets at or above a threshold that are in no alarm, by why: twice, late, not looked, muted, schedule, zones, short.
     alarmed: those that are in one.
@@ -280,11 +307,12 @@ class Alarms:
         return piece, why or ("" if piece.highest >= 1 else "zones")
 
     def _levels(self, scored: Scored) -> tuple[float, ...]:
+        if not self.rule.zones:
+            return (scored.score / (self.gates[0].threshold or 1),)
         boxes = np.array([b.box for b in scored.boxes], np.float64).reshape(-1, 4)
         feet = np.stack([boxes[:, 0] + boxes[:, 2] / 2, boxes[:, 1] + boxes[:, 3]], axis=1).clip(EDGE, 1 - EDGE)
         return tuple(
-            scored.score / (g.threshold or 1) if not g.points or inside(feet, np.array(g.points)).any() else 0.0
-            for g in self.gates
+            scored.score / (g.threshold or 1) if inside(feet, np.array(g.points)).any() else 0.0 for g in self.gates
         )
 
     def _grown(self, piece: _Piece) -> list[Event]:

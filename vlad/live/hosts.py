@@ -119,7 +119,7 @@ class Named(ssl.SSLContext):
         if authorities:
             try:
                 made.load_verify_locations(cadata=authorities)
-            except (ssl.SSLError, ValueError):
+            except (ssl.SSLError, ValueError, TypeError):
                 raise InputError("authorities: expected certificates in PEM") from None
         return made
 

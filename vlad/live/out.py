@@ -62,7 +62,10 @@ def check_target(kind: str, address: str, secret: str | None, settings: Mapping[
     """Raises InputError for a target that nothing could be sent to. secret: None where it stays as it is."""
     if kind not in SCHEMES:
         raise InputError(f"target: {kind} is not there; choose one of {', '.join(SCHEMES)}")
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        parts = urlsplit("")
     if parts.scheme not in SCHEMES[kind]:
         raise InputError(f"target: expected an address that begins with {' or '.join(f'{s}://' for s in SCHEMES[kind])}")  # fmt: skip
     allow = networks(settings.get("allow") or ())

@@ -48,10 +48,12 @@ class _Camera:
 
 
 class Raising:
-    """picture: the newest one of a camera as JPEG, None where there is none. now: seconds since 1970."""
+    """scorer: the name of whose scores these are. picture: the newest one of a camera as JPEG, None where there is none. now: seconds since 1970."""
 
-    def __init__(self, library: Library, *, picture: Callable[[str], bytes | None] = lambda camera: None, now: Callable[[], float] = time.time) -> None:  # fmt: skip
-        self.library, self.picture, self.now = library, picture, now
+    def __init__(
+        self, library: Library, scorer: str = "", *, picture: Callable[[str], bytes | None] = lambda camera: None, now: Callable[[], float] = time.time
+    ) -> None:  # fmt: skip
+        self.library, self.scorer, self.picture, self.now = library, scorer, picture, now
         self._cameras: dict[str, _Camera] = {}
         self._waiting: deque[tuple[str, Event, dict[str, Any]]] = deque()
         self._lock, self._writing = Lock(), Lock()
@@ -90,7 +92,7 @@ class Raising:
                     camera.edges, camera.scores = [], []
         self._write(quiet=False)
         for name, edges, scores in kept:
-            self.library.keep_scores(name, edges, scores)
+            self.library.keep_scores(name, edges, scores, self.scorer)
 
     def close(self) -> None:
         """Whoever watches ends: what waits is written. Alarms that go on are left open, for the next to go on with."""

@@ -35,6 +35,7 @@ def upgrade() -> None:
         sa.Column("camera", sa.String(length=200), nullable=False),
         sa.Column("start", sa.Double(), nullable=False),
         sa.Column("end", sa.Double(), nullable=False),
+        sa.Column("scorer", sa.String(length=200), nullable=False),
         sa.Column("scores", sa.LargeBinary(), nullable=False),
         sa.Column("edges", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
