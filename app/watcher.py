@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -42,6 +43,7 @@ from vlad.video import copied
 TURN = 1.0  # seconds between two looks at what is to be done
 AFTER = 10.0  # seconds of an alarm's clip before and after it, unless the camera says otherwise
 LONGEST = 600.0  # seconds of an alarm's clip
+TRIES = 3  # clips of one alarm that are begun
 PATIENCE = 30.0  # seconds that a fragment takes to be there, at most
 LATE = 86_400.0  # seconds for which a clip is still made of an alarm, such as after a restart
 HOURS, GIB = 24.0, 10.0  # of a ring, unless the camera says otherwise
@@ -80,11 +82,12 @@ class Watcher:
         self.known: dict[str, tuple[Any, ...]] = {}  # by name, what a camera was begun with
         self.rings: dict[str, Ring] = {}
         self.places: dict[str, Path] = {}
+        self.tried: Counter[str] = Counter()  # by alarm, how often a clip of it was begun
         self.swept = -SWEEP
         self.faults: dict[str, str] = {}  # by name, why a camera cannot be begun
-        self.raising = Raising(library, picture=self.pictures.get, now=self.clock.now)
+        self.raising = self._raising()
         self.watch = Watch(
-            analyzer, on_score=self.raising.on_score, on_state=self._state, on_picture=self._picture,
+            analyzer, on_score=lambda scored: self.raising.on_score(scored), on_state=self._state, on_picture=self._picture,
             rules=Rules(networks(allow)), clock=self.clock,
         )  # fmt: skip
 
@@ -94,6 +97,7 @@ class Watcher:
             self.clock.wait(stop, TURN)
         if stop.is_set():
             return
+        self.raising = self._raising()  # with the alarms that whoever watched before left open
         with self.watch:
             while not stop.is_set():
                 if self.watch.failed is not None:
@@ -110,6 +114,9 @@ class Watcher:
         self.raising.close()
         with suppress(VladError):
             self.library.watched_no_more(self.name)
+
+    def _raising(self) -> Raising:
+        return Raising(self.library, picture=self.pictures.get, now=self.clock.now)
 
     def _ours(self) -> bool:
         try:
@@ -222,8 +229,9 @@ class Watcher:
             start = alarm.start - before
             end = min(alarm.end + after, start + LONGEST)
             there = list(ring.fragments(end, now))
-            if not there and now < end + PATIENCE:
+            if self.tried[alarm.id] >= TRIES or (not there and now < end + PATIENCE):
                 continue
+            self.tried[alarm.id] += 1
             with self._taken(ring, start, end) as pieces:
                 for path in pieces[:1]:
                     self._clip(row, alarm, path, start)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 PASSWORD = "correct horse battery"
-ROOMS = ("analyse", "review", "day", "places", "covers", "search", "evidence", "prompts", "settings")
+ROOMS = ("analyse", "wall", "alarms", "review", "day", "places", "covers", "search", "evidence", "prompts", "settings")
 Open = Callable[..., "Page"]
 NOW = "document.querySelector('video').currentTime"
 

@@ -568,7 +568,7 @@ def cut(
 def copied(source: PyAvFile) -> bytes:
     """Its pictures as they are, as a new MP4 that begins at 0 s: no sound, nothing is encoded anew."""
     made, zero = io.BytesIO(), None
-    writer = source.av.open(made, "w", format="mp4", options={"movflags": "faststart"})
+    writer = source.av.open(made, "w", format="mp4")
     track = writer.add_stream_from_template(source.stream)
     for packet in source.packets(source.stream):
         if packet.dts is None or packet.pts is None or not packet.size:
