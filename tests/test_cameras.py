@@ -27,7 +27,9 @@ from vlad.eval import cameras
 
 from vlad import confine
 from vlad.config import make_settings
+from vlad.errors import VideoError
 from vlad.live.address import parse
+from vlad.live.child import plain
 from vlad.live.fetch import Rules
 from vlad.live.hosts import networks
 from vlad.live.ring import Ring
@@ -36,7 +38,10 @@ from vlad.live.watch import Camera, Gap, State, Watch
 from vlad.types import ScoreTrack, Snippet
 
 pytestmark = pytest.mark.slow
-gstreamer = pytest.mark.skipif(not cameras.has_rtsp(), reason="no GstRtspServer here: gir1.2-gst-rtsp-server-1.0, python3-gi, gstreamer1.0-plugins-good and -bad")
+gstreamer = pytest.mark.skipif(
+    not cameras.has_rtsp(),
+    reason="no GstRtspServer here: gir1.2-gst-rtsp-server-1.0, python3-gi, gstreamer1.0-plugins-good and -bad",
+)
 ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="no ffmpeg here")
 HERE = Rules(networks(["127.0.0.0/8"]))
 
@@ -116,7 +121,9 @@ def decodes(path: Path) -> tuple[int, float]:
 
 @gstreamer
 @pytest.mark.parametrize("basic", [False, True])
-def test_rtsp_with_a_password_is_scored_kept_and_told_by_the_senders_clock(film: Path, tmp_path: Path, basic: bool) -> None:
+def test_rtsp_with_a_password_is_scored_kept_and_told_by_the_senders_clock(
+    film: Path, tmp_path: Path, basic: bool
+) -> None:
     ring = Ring(tmp_path / "ring")
     with cameras.rtsp({"/a": film}, user="me", password="se:cr/et", basic=basic) as port, watching() as (running, seen):
         began = time.time()
@@ -127,7 +134,9 @@ def test_rtsp_with_a_password_is_scored_kept_and_told_by_the_senders_clock(film:
                 assert "se:cr" not in " ".join(process.cmdline()) + str(process.environ())
                 if not confine.state():
                     assert "Seccomp:\t2" in Path(f"/proc/{process.pid}/status").read_text()
-                    assert not [c for c in process.net_connections() if c.raddr and c.raddr.port == port]  # it reaches the tunnel alone
+                    assert not [
+                        c for c in process.net_connections() if c.raddr and c.raddr.port == port
+                    ]  # it reaches the tunnel alone
         wait_for(lambda: any(s.ahead is not None for s in seen.states))
     assert [s.state for s in seen.states][:2] == ["connecting", "on"]
     assert {s.what for s in seen.states if s.state == "on"} == {"h264 320 x 240, 15/s"}
@@ -139,6 +148,10 @@ def test_rtsp_with_a_password_is_scored_kept_and_told_by_the_senders_clock(film:
     (piece, start, end) = ring.piece(own[0].start, own[-1].end, tmp_path / "out")[0]
     frames, _ = decodes(piece)
     assert frames == pytest.approx((end - start) * 15, abs=1)
+    plain(piece, tmp_path / "plain.mp4", make_settings())
+    assert decodes(tmp_path / "plain.mp4") == (frames, 0.0)
+    with pytest.raises(VideoError, match="cannot be read"):
+        plain(Path(__file__), tmp_path / "no.mp4", make_settings())
     assert "se:cr" not in repr(seen.states)
 
 
@@ -148,7 +161,9 @@ def test_http_is_scored_and_kept(film: Path, tmp_path: Path, kind: str) -> None:
     ring = Ring(tmp_path / "ring")
     with ExitStack() as stack:
         if kind == "ts":
-            url = f"http://127.0.0.1:{stack.enter_context(cameras.http(cameras.sends_ts(cameras.ts_frames(film))))}/live"
+            url = (
+                f"http://127.0.0.1:{stack.enter_context(cameras.http(cameras.sends_ts(cameras.ts_frames(film))))}/live"
+            )
         elif kind == "mjpeg":
             pictures = []
             with av.open(str(film)) as file:
@@ -229,7 +244,7 @@ ILL = {  # address, what the server does, what is said of it
     "round": ("http", answers(b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n"), "more than 3 times"),
     "cloud": ("http", answers(b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/latest/meta-data\r\nContent-Length: 0\r\n\r\n"), "secrets"),
     "page": ("http", answers(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<html>"), "no video"),
-    "secret": ("http", answers(b'HTTP/1.1 401 No\r\nWWW-Authenticate: Basic realm="x"\r\nContent-Length: 0\r\n\r\n'), "user or the password is wrong"),
+    "secret": ("http", answers(b'HTTP/1.1 401 No\r\nWWW-Authenticate: Basic realm="x"\r\nConnection: close\r\nContent-Length: 0\r\n\r\n'), "user or the password is wrong"),
 }  # fmt: skip
 
 
@@ -241,7 +256,9 @@ def test_cameras_that_mean_ill_are_refused_in_a_line_each_and_the_others_go_on(f
         wait_for(lambda: len(seen.of("good")) >= 1)
         for name, (scheme, _, _) in ILL.items():
             running.add(Camera(name, parse(f"{scheme}://me:geheim@127.0.0.1:{servers[name][1]}/")))
-        wait_for(lambda: all(any(s.camera == n and s.state in ("refused", "lost") for s in seen.states) for n in ILL), 60)
+        wait_for(
+            lambda: all(any(s.camera == n and s.state in ("refused", "lost") for s in seen.states) for n in ILL), 60
+        )
         before = len(seen.of("good"))
         wait_for(lambda: len(seen.of("good")) >= before + 2)
     for listener, _ in servers.values():
@@ -267,7 +284,13 @@ def test_a_camera_that_restarts_and_one_whose_cable_is_pulled_are_gaps_and_go_on
         wait_for(lambda: seen.states[-1].state == "lost")
         with cameras.rtsp({"/a": film}, port=port):
             wait_for(lambda: len(seen.of("gate")) >= 5)
-    assert [w.partition(":")[0] for w in seen.words("gate")][:5] == ["connecting", "on", "lost", "connecting", "on"] or "lost" in str(seen.words("gate"))
+    assert [w.partition(":")[0] for w in seen.words("gate")][:5] == [
+        "connecting",
+        "on",
+        "lost",
+        "connecting",
+        "on",
+    ] or "lost" in str(seen.words("gate"))
     assert len(seen.gaps) == 1
     gap, own = seen.gaps[0], seen.of("gate")
     before = [s for s in own if s.end <= gap.start + 0.1]
@@ -342,9 +365,9 @@ def test_the_command_prints_lines_keeps_a_ring_and_tells_no_secret(film: Path, t
         for line in running.stdout:
             lines.append(json.loads(line))
             arguments = Path(f"/proc/{running.pid}/cmdline").read_text() if sys.platform == "linux" else ""
-            if {("state", "gate"), ("begun", "gate"), ("state", "wrong"), ("state", "cloud")} <= {(x["event"], x["camera"]) for x in lines} and any(
-                x.get("state") == "refused" and x["camera"] == "wrong" for x in lines
-            ):
+            if {("state", "gate"), ("begun", "gate"), ("state", "wrong"), ("state", "cloud")} <= {
+                (x["event"], x["camera"]) for x in lines
+            } and any(x.get("state") == "refused" and x["camera"] == "wrong" for x in lines):
                 break
         time.sleep(4)
         decoders = psutil.Process(running.pid).children(recursive=True)
@@ -375,4 +398,3 @@ def test_memory_and_descriptors_stay_flat_over_many_connections(film: Path) -> N
         assert psutil.Process().num_fds() <= files + 6
         assert threading.active_count() <= threads + 3
     assert not [p for p in psutil.Process().children() if "vlad.live.reader" in " ".join(p.cmdline())]
-

@@ -48,6 +48,21 @@ MAY: dict[str, set[str]] = {
     "manifest": set(),
     "library": {"types", "errors", "wording", "clock", "rules", "segments"},
     "clock": {"errors"},
+    "live": BASE
+    | {
+        "activity",
+        "clock",
+        "confine",
+        "encoder",
+        "library",
+        "objects",
+        "pipeline",
+        "readers",
+        "rules",
+        "scorers",
+        "seen",
+        "video",
+    },
     "wording": {"types"},
     "sim": {"types"},
     "nano": set(),
@@ -84,6 +99,7 @@ MAY: dict[str, set[str]] = {
         "video",
         "demo",
         "library",
+        "live",
         "wording",
         "cluster",
         "manifest",
@@ -91,9 +107,9 @@ MAY: dict[str, set[str]] = {
     },
     "demo": {"face", "errors", "config", "segments", "sim", "types"},
     "__main__": {"cli"},
-    "finetune": LIBRARY | {"face"},
-    "eval": LIBRARY | {"face", "again", "anonymise", "movement"},
-    "app": LIBRARY | {"face", "anonymise", "movement"},
+    "finetune": LIBRARY | {"face", "live"},
+    "eval": LIBRARY | {"face", "again", "anonymise", "live", "movement"},
+    "app": LIBRARY | {"face", "anonymise", "live", "movement"},
 }
 
 

@@ -50,10 +50,10 @@ def refused(address: Address, *, private: bool = False, allow: Sequence[Network]
         return "is where a cloud tells its machines' secrets"
     if any(address.version == n.version and address in n for n in PRIVATE):
         return "" if private else "is of a private network"
-    if any(address.version == n.version and address in n for n in CARRIERS):
-        return "leads to another address than it names"
     if address.is_loopback or address.is_unspecified:
         return "is this machine itself"
+    if any(address.version == n.version and address in n for n in CARRIERS):
+        return "leads to another address than it names"
     if address.is_link_local:
         return "is of this link only"
     if address.is_multicast or not address.is_global:
@@ -119,10 +119,10 @@ class Named(ssl.SSLContext):
         if authorities:
             try:
                 made.load_verify_locations(cadata=authorities)
-            except (ssl.SSLError, ValueError):
+            except (ssl.SSLError, ValueError, TypeError):
                 raise InputError("authorities: expected certificates in PEM") from None
         return made
 
-    def wrap_socket(self, sock: socket.socket, *arguments: Any, **more: Any) -> ssl.SSLSocket:  # type: ignore[override]
+    def wrap_socket(self, sock: socket.socket, *arguments: Any, **more: Any) -> ssl.SSLSocket:
         """Whoever asks has connected to an address, and would have its certificate be the address's."""
         return super().wrap_socket(sock, *arguments, **{**more, "server_hostname": self.host})
