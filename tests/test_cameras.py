@@ -34,7 +34,7 @@ from vlad.live.fetch import Rules
 from vlad.live.hosts import networks
 from vlad.live.ring import Ring
 from vlad.live.scoring import Scored
-from vlad.live.watch import Camera, Gap, State, Watch
+from vlad.live.watch import Camera, Clock, Gap, State, Watch
 from vlad.types import ScoreTrack, Snippet
 
 pytestmark = pytest.mark.slow
@@ -197,6 +197,55 @@ def test_a_stream_gives_the_snippets_that_the_file_gives(film: Path) -> None:
         running.add(Camera("gate", parse(f"http://127.0.0.1:{port}/live")))
         wait_for(lambda: len(seen.of("gate")) >= 6)
     assert [s.score for s in seen.of("gate")[:6]] == pytest.approx(expected, abs=1e-6)
+
+
+@ffmpeg
+def test_a_small_stream_is_looked_at_and_the_large_one_kept_without_decoding(film: Path, tmp_path: Path) -> None:
+    ring = Ring(tmp_path / "ring")
+    frames = cameras.ts_frames(film)
+    with cameras.http(cameras.sends_ts(frames)) as port, watching() as (running, seen):
+        running.add(
+            Camera(
+                "gate", parse(f"http://127.0.0.1:{port}/large"), sub=parse(f"http://127.0.0.1:{port}/small"), ring=ring
+            )
+        )
+        wait_for(lambda: len(seen.of("gate")) >= 6)
+    own = seen.of("gate")
+    (piece, start, end) = ring.piece(own[0].start, own[-1].end, tmp_path / "out")[0]
+    assert decodes(piece)[0] == pytest.approx((end - start) * 15, abs=1)
+    assert start == pytest.approx(own[0].start, abs=0.5)
+    assert {(s.state, s.kept) for s in seen.states} == {
+        ("connecting", True),
+        ("connecting", False),
+        ("on", True),
+        ("on", False),
+    }
+
+
+@ffmpeg
+def test_a_clock_of_tests_makes_minutes_of_seconds(film: Path) -> None:
+    """Twelve times as fast: what stands for time is the clock's, the gap between two connections too."""
+    began, real = time.time(), time.monotonic()
+    clock = Clock(lambda: began + 12 * (time.monotonic() - real), lambda: 12 * (time.monotonic() - real), 12.0)
+    frames = cameras.ts_frames(film)
+    seen = Seen()
+    with cameras.http(cameras.sends_ts(frames, speed=12)) as port:
+        running = Watch(
+            models(),
+            on_score=seen.scores.append,
+            on_state=seen.states.append,
+            on_gap=seen.gaps.append,
+            rules=HERE,
+            clock=clock,
+            seed=1,
+        )
+        with running:
+            running.add(Camera("gate", parse(f"http://127.0.0.1:{port}/live")))
+            wait_for(lambda: len(seen.gaps) >= 2, 40)
+    own = seen.of("gate")
+    assert np.median([s.end - s.start for s in own]) == pytest.approx(16 / 15, abs=0.05)
+    assert all(1.0 < g.end - g.start < 60 for g in seen.gaps)
+    assert {g.why for g in seen.gaps} == {"the stream ended"}
 
 
 def hostile(answer: Callable[[socket.socket], None]) -> tuple[socket.socket, int]:

@@ -65,6 +65,11 @@ class _Snippet(_Quiet):
     shape: tuple[Size, Size, Size, Literal[3]]
 
 
+class _Time(_Said):
+    time: Finite
+    arrived: Finite
+
+
 class _Span(_Said):
     start: Finite
     end: Finite
@@ -89,7 +94,7 @@ class _Refusal(_Said):
 
 
 _KINDS: dict[bytes, tuple[type[_Said], int]] = {  # and bytes behind it at most; -1: as its shape says
-    b"K": (_Nothing, 0), b"P": (_Probe, 0), b"S": (_Snippet, -1), b"Q": (_Quiet, 0), b"L": (_Lost, 0), b"N": (_Ahead, 0),
+    b"K": (_Nothing, 0), b"P": (_Probe, 0), b"S": (_Snippet, -1), b"Q": (_Quiet, 0), b"T": (_Time, 0), b"L": (_Lost, 0), b"N": (_Ahead, 0),
     b"H": (_Head, HEAD_BYTES), b"G": (_Span, PIECE_BYTES), b"M": (_Nothing, 1 << 20), b"E": (_Nothing, 0), b"X": (_Refusal, 0),
 }  # fmt: skip
 Message = tuple[bytes, dict[str, Any], bytearray]

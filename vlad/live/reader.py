@@ -5,7 +5,7 @@ stdout (`vlad.readers.send`). A camera is hostile: this program is confined befo
 it may live for months, so its pace is capped instead of its time. One thread decodes, and nothing is held back to look ahead: a group of pictures would come
 seconds late. It knows numpy and PyAV; `vlad.live.child` is its only caller.
 
-Messages: K, it is confined; P, what the stream is; S, a snippet; Q, one without movement; L, time that was lost; N, the sender's clock; H, the head of a
+Messages: K, it is confined; P, what the stream is; S, a snippet; Q, one without movement; T, a stream that is only recorded goes on; L, time that was lost; N, the sender's clock; H, the head of a
 recording; G, a fragment of it; M, a part of a file; E, the stream ended; X, it is refused.
 """
 
@@ -281,6 +281,23 @@ class Stream:
             self._clock(packet, arrival)
             self._record(packet, arrival, stamp)
 
+    def keep(self) -> None:
+        """Record the stream, and decode none of it; T messages tell that it goes on."""
+        told, before = -1.0, -1.0
+        for packet in self._packets():
+            arrival = self.ticks()
+            stamp = float(packet.pts * packet.time_base) if self.timed and packet.pts is not None else None
+            now = self.held.time(stamp, arrival)
+            if now is not None and 0 <= before < now - GAP:
+                self._lost(before, now, "silent")
+            before = before if now is None else now
+            self._clock(packet, arrival)
+            self._record(packet, arrival, stamp)
+            if before - told >= 1.0:
+                told = before
+                send(self.out, b"T", {"time": before, "arrived": arrival / self.speed})
+        send(self.out, b"E", {})
+
     def _packets(self) -> Iterator[Any]:
         try:
             for packet in self.container.demux(self.stream):
@@ -359,9 +376,6 @@ def watch(stream: Stream, out: BinaryIO) -> None:
             start = None
         if start is not None and now - before > GAP:
             gate.frames, gate.moved, start = [], False, None
-        if not request["snippets"]:
-            before = now
-            continue
         if start is None:
             start, index = now, 0
         if index in wanted:
@@ -449,7 +463,10 @@ def main() -> None:
             with contextlib.suppress(OSError):
                 confine(DEVICE)
         send(out, b"P", stream.facts())
-        watch(stream, out)
+        if request["snippets"]:
+            watch(stream, out)
+        else:
+            stream.keep()
     except Refused as refused:
         send(out, b"X", {"kind": refused.kind, "message": str(refused), "advice": refused.advice})
     except MemoryError:
