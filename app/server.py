@@ -30,7 +30,23 @@ from vlad.library import Library
 from vlad.library.tables import Job
 from vlad.prompting import user_folder
 
-from . import admin, cases, clips, days, desk, ground, live, page, paths, places, privacy, segments, session, talk
+from . import (
+    admin,
+    again,
+    cases,
+    clips,
+    days,
+    desk,
+    ground,
+    live,
+    page,
+    paths,
+    places,
+    privacy,
+    segments,
+    session,
+    talk,
+)
 from .address import LOOPBACK, check
 from .auth import Gate, may
 from .background import Background
@@ -120,7 +136,23 @@ def make_app(library: Library, settings: Settings, *, local: bool, models: Model
         """The same for people."""
         return HTMLResponse(reference(app.openapi()))
 
-    for room in (session, clips, segments, places, ground, paths, privacy, days, talk, live, desk, cases, admin, page):
+    for room in (
+        session,
+        clips,
+        segments,
+        places,
+        ground,
+        paths,
+        privacy,
+        again,
+        days,
+        talk,
+        live,
+        desk,
+        cases,
+        admin,
+        page,
+    ):
         app.include_router(room.router)
     return page.mount(app)
 

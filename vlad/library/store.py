@@ -12,6 +12,7 @@
     logbook.py    the log, to be read
     cases.py      evidence that was handed out
     places.py     zones, lines and rules of cameras                        covering.py  who is covered in what leaves, and who sees originals
+    seeking.py    an outfit again in a camera's day
 
 In: a URL or a folder. Out: the rooms' calls, each by its own name. Nothing is done here.
 """
@@ -36,6 +37,7 @@ from .places import Places
 from .queue import Queue
 from .remarks import Remarks
 from .review import Review
+from .seeking import Seeking
 from .spans import Spans
 
 
@@ -120,6 +122,10 @@ class Library:
             covering.undo_cover,
             covering.doubtful,
         )
+
+        seeking = Seeking(database)
+        self.set_seeks, self.seek, self.sought = seeking.set_seeks, seeking.seek, seeking.sought
+        self.wanted, self.found_again, self.forget_sought = seeking.wanted, seeking.found_again, seeking.forget_sought
 
         queue = Queue(database)
         self.page, self.segments, self.segment_ids, self.spans = (
