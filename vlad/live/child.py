@@ -32,6 +32,7 @@ PIPE_BYTES = 1 << 20
 TEXT_BYTES = 1 << 14  # of a message's JSON
 HEAD_BYTES, PIECE_BYTES = 1 << 20, 64 << 20  # of a recording's head, and of a fragment
 MOST = 100  # messages a second: a camera of 240 frames a second says 16
+WIDEST = 32  # times as wide as high that a picture may be, or the other way round
 WORK = 2.0  # seconds of processor time a second, at most, above START
 START = 60.0
 
@@ -125,7 +126,8 @@ class Child:
         snippets: bool = True, packets: bool = False, gated: bool = False, paced: bool = False, backlog: bool = False, form: str = "",
         remux: bool = False, on_sealed: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
-        self.silence, self.most, self.on_sealed = silence / speed, settings.memory_bytes, on_sealed
+        self.silence, self.on_sealed = silence / speed, on_sealed
+        self.most = settings.frames_per_snippet * 3 * size * size * WIDEST  # bytes of a snippet
         names = ("snippet_frames", "frames_per_snippet", "max_pixels", "memory_bytes")
         request = {
             **source, "size": size, "snippets": snippets, "packets": packets, "gated": gated, "paced": paced, "backlog": backlog, "format": form, "remux": remux,
@@ -166,7 +168,7 @@ class Child:
         while True:
             kind, text_bytes, more = HEADER.unpack(self._read(HEADER.size))
             try:
-                if text_bytes > TEXT_BYTES or more > max(self.most, PIECE_BYTES):
+                if text_bytes > TEXT_BYTES or more > (self.most if kind == b"S" else PIECE_BYTES):
                     raise ValueError("too long")
                 facts = checked(kind, bytes(self._read(text_bytes)), more)
             except ValueError:

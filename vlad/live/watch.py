@@ -225,6 +225,8 @@ class Watch:
     def stop(self) -> None:
         """End everything; returns when all decoders are gone."""
         self._stop.set()
+        for line in [line for lines in list(self._lines.values()) for line in lines]:
+            line.end()
         for name in list(self._lines):
             self.remove(name)
         with self._news:
@@ -251,7 +253,6 @@ class Watch:
         """No longer."""
         lines = self._lines.pop(name, [])
         for line in lines:
-            line.stop.set()
             line.end()
         for line in lines:
             line.thread.join(timeout=30)
@@ -344,12 +345,19 @@ class _Line:
         self.thread = threading.Thread(target=self._run, daemon=True, name=name)
 
     def end(self) -> None:
-        """Whatever it waits for is over."""
+        """Whatever it waits for is over; its thread ends soon."""
+        self.stop.set()
         child = self._child
         if child is not None:
             child.kill()
 
     def _run(self) -> None:
+        try:
+            self._again_and_again()
+        except BaseException as error:  # raised by whoever runs it
+            self.watch.failed = error
+
+    def _again_and_again(self) -> None:
         waited = FIRST
         while not self.stop.is_set():
             self._tell("connecting", self.state.why if self.state.state in ("lost", "refused") else "")
@@ -363,6 +371,8 @@ class _Line:
                     return
                 refused = isinstance(error, Denied | VideoError | InputError) and not isinstance(error, LimitError)
                 self._tell("refused" if refused else "lost", shown(str(error)))
+            except OSError as error:  # of this machine: no process, no descriptor, no memory
+                self._tell("lost", f"it cannot be watched here ({error.strerror})")
             if self.good and self.clock.ticks() - began > GOOD:
                 waited = 0.0
             pause = REFUSED if self.state.state == "refused" else waited * self.watch.random.uniform(0.8, 1.2)
@@ -377,6 +387,8 @@ class _Line:
         child, source = self._open()
         self._child, self._source = child, source
         try:
+            if self.stop.is_set():  # meanwhile
+                return
             for kind, facts, data in child.messages():
                 if self.stop.is_set():
                     return
