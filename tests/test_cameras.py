@@ -38,12 +38,16 @@ from vlad.live.watch import Camera, Clock, Gap, State, Watch
 from vlad.types import ScoreTrack, Snippet
 
 pytestmark = pytest.mark.slow
-gstreamer = pytest.mark.skipif(
-    not cameras.has_rtsp(),
-    reason="no GstRtspServer here: gir1.2-gst-rtsp-server-1.0, python3-gi, gstreamer1.0-plugins-good and -bad",
-)
+gstreamer = pytest.mark.usefixtures("rtsp_server")
 ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="no ffmpeg here")
 HERE = Rules(networks(["127.0.0.0/8"]))
+
+
+@pytest.fixture(scope="module")
+def rtsp_server() -> None:
+    """Asked when a test needs it: it takes a process."""
+    if not cameras.has_rtsp():
+        pytest.skip("no GstRtspServer here: gir1.2-gst-rtsp-server-1.0, python3-gi, gstreamer1.0-plugins-good and -bad")
 
 
 @pytest.fixture(scope="module")
