@@ -82,13 +82,36 @@ def camera_clip(
     group: int = 30,
 ) -> Path:
     """A clip as a camera encodes it: h264 without B-frames, a picture that stands alone every `group` frames; looped to `seconds`, 0 for once."""
-    loop = ["-stream_loop", "-1", "-t", str(seconds)] if seconds else []
-    subprocess.run(  # noqa: S603 - the system's ffmpeg
-        ["ffmpeg", "-v", "error", "-y", *loop[:2], "-i", str(source), *loop[2:], "-an", "-vf", f"scale={size[0]}:{size[1]},fps={rate}", "-c:v", "libx264", "-preset",
-         "veryfast", "-tune", "zerolatency", "-g", str(group), "-bf", "0", "-crf", "23", "-pix_fmt", "yuv420p", str(out)],
-        check=True,
-    )  # fmt: skip
+    loop = ["-stream_loop", "-1"] if seconds else []
+    ends = ["-t", str(seconds)] if seconds else []
+    how = [
+        "-c:v",
+        "libx264",
+        "-preset",
+        "veryfast",
+        "-tune",
+        "zerolatency",
+        "-g",
+        str(group),
+        "-bf",
+        "0",
+        "-crf",
+        "23",
+        "-pix_fmt",
+        "yuv420p",
+    ]
+    picture = ["-an", "-vf", f"scale={size[0]}:{size[1]},fps={rate}"]
+    _run(ffmpeg(), "-v", "error", "-y", *loop, "-i", str(source), *ends, *picture, *how, str(out))
     return out
+
+
+def ffmpeg() -> str:
+    """The system's."""
+    return shutil.which("ffmpeg") or "ffmpeg"
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)  # noqa: S603 - a program that was named by its path
 
 
 @contextmanager
@@ -103,7 +126,7 @@ def rtsp(
         "basic": basic,
         "port": port,
     }
-    server = subprocess.Popen(
+    server = subprocess.Popen(  # noqa: S603 - its arguments are above
         [PYTHON, "-c", SERVER, json.dumps(told)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     try:
@@ -166,7 +189,7 @@ def ts_frames(clip: Path) -> list[tuple[float, bytes]]:
 
     sink, found = Sink(), []
     with av.open(str(clip)) as source, av.open(sink, "w", format="mpegts", options={"pat_period": "0.5"}) as out:
-        out.flags |= av.container.Flags.flush_packets.value
+        out.flags |= av.container.Flags.flush_packets.value  # type: ignore[operator]
         track = out.add_stream_from_template(source.streams.video[0])
         for packet in source.demux(video=0):
             if packet.pts is None:
@@ -229,7 +252,7 @@ def hls(clip: Path, folder: Path, *, fragmented: bool = False) -> Iterator[int]:
     kind = ["-hls_segment_type", "fmp4"] if fragmented else []
     folder.mkdir(parents=True, exist_ok=True)
     maker = subprocess.Popen(  # noqa: S603 - the system's ffmpeg
-        [shutil.which("ffmpeg") or "ffmpeg", "-v", "quiet", "-re", "-stream_loop", "-1", "-i", str(clip), "-c", "copy", "-f", "hls", "-hls_time", "1",
+        [ffmpeg(), "-v", "quiet", "-re", "-stream_loop", "-1", "-i", str(clip), "-c", "copy", "-f", "hls", "-hls_time", "1",
          "-hls_list_size", "5", "-hls_flags", "delete_segments", *kind, str(folder / "live.m3u8")],
         stdin=subprocess.DEVNULL,
     )  # fmt: skip

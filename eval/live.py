@@ -1,8 +1,9 @@
 """Live streams measured: how many are held, how late a score is, and what is found of what the batch line finds.
 
-    vlad eval live [seconds=60] [quiet=8] [busy=3] [clips=24] [data=FOLDER] [work=runs/eval/live]
+    vlad eval live [seconds=60] [quiet=8] [busy=3] [lively=8] [clips=24] [data=FOLDER] [work=runs/eval/live]
 
-In: rendered days and scenes, and the real clips of VLAD_DATA, sent by an RTSP server of this machine (640 x 360, 15 frames a second). Out: a line a measure with its
+In: clips, sent by an RTSP server of this machine (640 x 360, 15 frames a second): quiet ones are rendered quiet days, as in `vlad eval gating`; busy ones rendered scenes and real
+clips of events; lively ones real clips of everyday life, in which somebody moves all the time (no real clip of VLAD_DATA is quiet). Out: a line a measure with its
 bar. Late is from a frame on the wire, as a process between notes it, to the score of its snippet: all 16 frames of one count. 1 where a bar is missed, 3 where there is
 no RTSP server.
 """
@@ -43,7 +44,7 @@ from .metrics import false_alarms, frame_auc, match
 from .verb import options_of, show_table
 
 OPTIONS = {
-    "seconds": "60", "quiet": "8", "busy": "3", "clips": "24", "data": os.environ.get("VLAD_DATA", ""), "work": "runs/eval/live",
+    "seconds": "60", "quiet": "8", "busy": "3", "lively": "8", "clips": "24", "data": os.environ.get("VLAD_DATA", ""), "work": "runs/eval/live",
 }  # fmt: skip
 SIZE, RATE, LENGTH = (640, 360), 15, 16  # of streams; frames of a snippet
 LATE, LOOKED, LOST = (
@@ -56,17 +57,16 @@ FIRST_QUIET, FIRST_BUSY, FIRST_EVENTS = 1_700_000, 1_710_000, 1_720_000  # seeds
 
 
 def streams(kind: str, count: int, seconds: float, work: Path, data: str) -> dict[str, Path]:
-    """Clips of that kind as cameras send them, by the path of the server: half of them rendered, half real where there are any."""
+    """Clips of that kind as cameras send them, by the path of the server."""
     work.mkdir(parents=True, exist_ok=True)
     real = _real(kind, data)
     found = {}
     for number in range(count):
-        path = work / f"{kind}-{number}-{seconds:g}-{'real' if real and number % 2 else 'drawn'}.mp4"
+        from_data = kind == "lively" or (kind == "busy" and bool(real) and number % 2 == 1)
+        path = work / f"{kind}-{number}-{seconds:g}-{'real' if from_data else 'drawn'}.mp4"
         if not path.exists():
-            if real and number % 2:
-                source = real[number // 2 % len(real)]
-            else:
-                source = work / f"{kind}-{number}-source.mp4"
+            source = real[number % len(real)] if from_data else work / f"{kind}-{number}-source.mp4"
+            if not from_data:
                 _render(kind, number, source)
             camera_clip(source, part := path.with_name(f"part-{path.name}"), size=SIZE, rate=RATE, seconds=seconds)
             os.replace(part, path)
@@ -85,14 +85,14 @@ def _render(kind: str, number: int, path: Path) -> None:
 
 
 def _real(kind: str, data: str) -> list[Path]:
-    """Real clips: of calm places, or of events."""
+    """Real clips: of everyday life, or of events."""
     if not data:
         return []
     rows = []
     for name in ("street", "clips"):
         with open(Path(data) / name / "manifest.csv", newline="") as file:
             rows += [(Path(data) / name / r["file"], r["label"].startswith("normal")) for r in csv.DictReader(file)]
-    chosen = [p for p, calm in rows if calm == (kind == "quiet")]
+    chosen = [p for p, calm in rows if calm == (kind == "lively")]
     random.Random(7).shuffle(chosen)  # noqa: S311
     return chosen
 
@@ -100,7 +100,8 @@ def _real(kind: str, data: str) -> list[Path]:
 @dataclass
 class Held:
     """What came of streams that were watched together. late: seconds of every frame from the wire to its score; whole: the same of snippets' last frames. busy: share of
-    the cores that all of vlad took; memory: bytes of all processes when a third was over and at the end; files: descriptors then."""
+    the cores that all of vlad took; memory: bytes of all processes when a third was over and at the end; files: descriptors then. still: share of
+    snippets in which nothing moved."""
 
     late: list[float]
     whole: list[float]
@@ -109,6 +110,7 @@ class Held:
     memory: tuple[int, int]
     files: tuple[int, int]
     states: list[State]
+    still: float
 
 
 def hold(analyzer: Analyzer, mounts: dict[str, Path], seconds: float) -> Held:
@@ -142,9 +144,15 @@ def hold(analyzer: Analyzer, mounts: dict[str, Path], seconds: float) -> Held:
                 looks.append(one.looked)
                 late += [moment - t for t in frames]
                 whole.append(moment - frames[-1])
-    return Held(
-        late, whole, float(np.mean(looks)) if looks else 0.0, busy, (middle[0], end[0]), (middle[1], end[1]), states
-    )
+    still = float(np.mean([quiet for path in mounts.values() for quiet in _still(path)]))
+    looked = float(np.mean(looks)) if looks else 0.0
+    return Held(late, whole, looked, busy, (middle[0], end[0]), (middle[1], end[1]), states, still)
+
+
+def _still(path: Path) -> list[bool]:
+    """Which snippets of a clip nothing moves in."""
+    with open_video(path, make_settings(), size=64, gated=True) as clip:
+        return [s.quiet for s in clip]
 
 
 def _family() -> list[psutil.Process]:
@@ -209,13 +217,14 @@ def compared(analyzer: Analyzer, seed: int, work: Path, seconds: float = 60.0) -
 Line = tuple[str, float, float | None, bool]  # measure, figure, bar, whether the bar is a least
 
 
-def lines_held(name: str, held: Held) -> list[Line]:
-    """The lines of streams that were watched together."""
+def lines_held(name: str, held: Held, *, bars: bool) -> list[Line]:
+    """The lines of streams that were watched together. bars: whether they are to be held."""
     p50, p95 = (float(np.percentile(held.late, q)) if held.late else float("nan") for q in (50, 95))
     lost = sum(s.state in ("lost", "refused") for s in held.states)
     return [
-        (f"{name}: looked at", held.looked, LOOKED, True),
-        (f"{name}: frame on the wire to score, p95, s", p95, LATE, False),
+        (f"{name}: snippets in which nothing moved", held.still, None, True),
+        (f"{name}: looked at", held.looked, LOOKED if bars else None, True),
+        (f"{name}: frame on the wire to score, p95, s", p95, LATE if bars else None, False),
         (f"{name}: the same, median, s", p50, None, False),
         (
             f"{name}: last frame of a snippet to score, p95, s",
@@ -264,11 +273,11 @@ def main(argv: Sequence[str]) -> int:
     analyzer = Analyzer(make_settings(explain=False, cache=None))
     lines: list[Line] = []
     here = has_rtsp()
-    for kind in ("quiet", "busy") if here else ():
+    for kind in ("quiet", "busy", "lively") if here else ():
         count = int(options[kind])
-        if count:
+        if count and (data or kind != "lively"):
             mounts = streams(kind, count, seconds + 30, work, data)
-            lines += lines_held(f"{count} {kind} streams", hold(analyzer, mounts, seconds))
+            lines += lines_held(f"{count} {kind} streams", hold(analyzer, mounts, seconds), bars=kind != "lively")
     clips = int(options["clips"])
     if clips:
         lines += lines_found([compared(analyzer, FIRST_EVENTS + i, work) for i in range(clips)])

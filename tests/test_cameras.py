@@ -27,21 +27,27 @@ from vlad.eval import cameras
 
 from vlad import confine
 from vlad.config import make_settings
+from vlad.errors import VideoError
 from vlad.live.address import parse
+from vlad.live.child import plain
 from vlad.live.fetch import Rules
 from vlad.live.hosts import networks
 from vlad.live.ring import Ring
 from vlad.live.scoring import Scored
-from vlad.live.watch import Camera, Gap, State, Watch
+from vlad.live.watch import Camera, Clock, Gap, State, Watch
 from vlad.types import ScoreTrack, Snippet
 
 pytestmark = pytest.mark.slow
-gstreamer = pytest.mark.skipif(
-    not cameras.has_rtsp(),
-    reason="no GstRtspServer here: gir1.2-gst-rtsp-server-1.0, python3-gi, gstreamer1.0-plugins-good and -bad",
-)
+gstreamer = pytest.mark.usefixtures("rtsp_server")
 ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="no ffmpeg here")
 HERE = Rules(networks(["127.0.0.0/8"]))
+
+
+@pytest.fixture(scope="module")
+def rtsp_server() -> None:
+    """Asked when a test needs it: it takes a process."""
+    if not cameras.has_rtsp():
+        pytest.skip("no GstRtspServer here: gir1.2-gst-rtsp-server-1.0, python3-gi, gstreamer1.0-plugins-good and -bad")
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +152,10 @@ def test_rtsp_with_a_password_is_scored_kept_and_told_by_the_senders_clock(
     (piece, start, end) = ring.piece(own[0].start, own[-1].end, tmp_path / "out")[0]
     frames, _ = decodes(piece)
     assert frames == pytest.approx((end - start) * 15, abs=1)
+    plain(piece, tmp_path / "plain.mp4", make_settings())
+    assert decodes(tmp_path / "plain.mp4") == (frames, 0.0)
+    with pytest.raises(VideoError, match="cannot be read"):
+        plain(Path(__file__), tmp_path / "no.mp4", make_settings())
     assert "se:cr" not in repr(seen.states)
 
 
@@ -193,6 +203,55 @@ def test_a_stream_gives_the_snippets_that_the_file_gives(film: Path) -> None:
     assert [s.score for s in seen.of("gate")[:6]] == pytest.approx(expected, abs=1e-6)
 
 
+@ffmpeg
+def test_a_small_stream_is_looked_at_and_the_large_one_kept_without_decoding(film: Path, tmp_path: Path) -> None:
+    ring = Ring(tmp_path / "ring")
+    frames = cameras.ts_frames(film)
+    with cameras.http(cameras.sends_ts(frames)) as port, watching() as (running, seen):
+        running.add(
+            Camera(
+                "gate", parse(f"http://127.0.0.1:{port}/large"), sub=parse(f"http://127.0.0.1:{port}/small"), ring=ring
+            )
+        )
+        wait_for(lambda: len(seen.of("gate")) >= 6)
+    own = seen.of("gate")
+    (piece, start, end) = ring.piece(own[0].start, own[-1].end, tmp_path / "out")[0]
+    assert decodes(piece)[0] == pytest.approx((end - start) * 15, abs=1)
+    assert start == pytest.approx(own[0].start, abs=0.5)
+    assert {(s.state, s.kept) for s in seen.states} == {
+        ("connecting", True),
+        ("connecting", False),
+        ("on", True),
+        ("on", False),
+    }
+
+
+@ffmpeg
+def test_a_clock_of_tests_makes_minutes_of_seconds(film: Path) -> None:
+    """Twelve times as fast: what stands for time is the clock's, the gap between two connections too."""
+    began, real = time.time(), time.monotonic()
+    clock = Clock(lambda: began + 12 * (time.monotonic() - real), lambda: 12 * (time.monotonic() - real), 12.0)
+    frames = cameras.ts_frames(film)
+    seen = Seen()
+    with cameras.http(cameras.sends_ts(frames, speed=12)) as port:
+        running = Watch(
+            models(),
+            on_score=seen.scores.append,
+            on_state=seen.states.append,
+            on_gap=seen.gaps.append,
+            rules=HERE,
+            clock=clock,
+            seed=1,
+        )
+        with running:
+            running.add(Camera("gate", parse(f"http://127.0.0.1:{port}/live")))
+            wait_for(lambda: len(seen.gaps) >= 2, 40)
+    own = seen.of("gate")
+    assert np.median([s.end - s.start for s in own]) == pytest.approx(16 / 15, abs=0.05)
+    assert all(1.0 < g.end - g.start < 60 for g in seen.gaps)
+    assert {g.why for g in seen.gaps} == {"the stream ended"}
+
+
 def hostile(answer: Callable[[socket.socket], None]) -> tuple[socket.socket, int]:
     listener = socket.create_server(("127.0.0.1", 0))
 
@@ -238,7 +297,7 @@ ILL = {  # address, what the server does, what is said of it
     "round": ("http", answers(b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n"), "more than 3 times"),
     "cloud": ("http", answers(b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/latest/meta-data\r\nContent-Length: 0\r\n\r\n"), "secrets"),
     "page": ("http", answers(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<html>"), "no video"),
-    "secret": ("http", answers(b'HTTP/1.1 401 No\r\nWWW-Authenticate: Basic realm="x"\r\nContent-Length: 0\r\n\r\n'), "user or the password is wrong"),
+    "secret": ("http", answers(b'HTTP/1.1 401 No\r\nWWW-Authenticate: Basic realm="x"\r\nConnection: close\r\nContent-Length: 0\r\n\r\n'), "user or the password is wrong"),
 }  # fmt: skip
 
 

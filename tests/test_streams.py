@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from vlad.eval.cameras import http
 
+from vlad import confine
 from vlad.cli.live import Flags, hide_arguments, passwords
 from vlad.config import make_settings
 from vlad.errors import InputError, OutputError, VladError
@@ -257,6 +258,18 @@ def test_digest_is_that_of_the_standards() -> None:
     assert hashlib.sha256(f"{one}:n:00000001:{own}:auth:{two}".encode()).hexdigest() in line
     with pytest.raises(Denied, match="not known here"):
         fetch._digest(Secret("u", "p"), 'Digest realm="r", algorithm=SHA-512-256, nonce="n"', "PLAY", "/")
+
+
+@pytest.mark.skipif(bool(confine.state()), reason="this machine cannot confine")
+def test_a_decoder_that_talks_on_its_one_connection_can_do_nothing_else() -> None:
+    code = (
+        "import socket\nfrom vlad.confine import TALK, confine, leaks\na, b = socket.socketpair()\nc = socket.socket()\nconfine(TALK)\na.sendall(b'x')\nprint(leaks(), b.recv(1))\n"
+        "try:\n    c.connect(('127.0.0.1', 9))\nexcept PermissionError:\n    print('refused')\n"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        == "[] b'x'\nrefused\n"
+    )
 
 
 def test_another_program_of_this_machine_gets_nothing_of_the_tunnel() -> None:

@@ -155,13 +155,14 @@ def watch(
         check_folder(keep)
     try:
         from vlad.live import watch as live
+        from vlad.live.fetch import Rules
         from vlad.live.hosts import networks
     except ModuleNotFoundError as error:
         if error.name not in ("httpx", "m3u8"):
             raise
         raise VladError(f"{error.name} is not here; pip install 'vlad[live]'") from None
     cameras = _cameras(urls, name or [], sub or [], keep, hours, size, passwords(password_file))
-    rules = live.Rules(networks(allow or []))
+    rules = Rules(networks(allow or []))
     analyzer = vlad.Analyzer(settings)
     running = live.Watch(
         analyzer,

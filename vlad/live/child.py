@@ -24,7 +24,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from vlad.config import Settings
-from vlad.errors import LimitError, VideoError, VladError
+from vlad.errors import LimitError, OutputError, VideoError, VladError
 from vlad.readers import HEADER
 from vlad.video import shown
 
@@ -32,6 +32,7 @@ PIPE_BYTES = 1 << 20
 TEXT_BYTES = 1 << 14  # of a message's JSON
 HEAD_BYTES, PIECE_BYTES = 1 << 20, 64 << 20  # of a recording's head, and of a fragment
 MOST = 100  # messages a second: a camera of 240 frames a second says 16
+WIDEST = 32  # times as wide as high that a picture may be, or the other way round
 WORK = 2.0  # seconds of processor time a second, at most, above START
 START = 60.0
 
@@ -65,6 +66,11 @@ class _Snippet(_Quiet):
     shape: tuple[Size, Size, Size, Literal[3]]
 
 
+class _Time(_Said):
+    time: Finite
+    arrived: Finite
+
+
 class _Span(_Said):
     start: Finite
     end: Finite
@@ -89,8 +95,8 @@ class _Refusal(_Said):
 
 
 _KINDS: dict[bytes, tuple[type[_Said], int]] = {  # and bytes behind it at most; -1: as its shape says
-    b"K": (_Nothing, 0), b"P": (_Probe, 0), b"S": (_Snippet, -1), b"Q": (_Quiet, 0), b"L": (_Lost, 0), b"N": (_Ahead, 0),
-    b"H": (_Head, HEAD_BYTES), b"G": (_Span, PIECE_BYTES), b"E": (_Nothing, 0), b"X": (_Refusal, 0),
+    b"K": (_Nothing, 0), b"P": (_Probe, 0), b"S": (_Snippet, -1), b"Q": (_Quiet, 0), b"T": (_Time, 0), b"L": (_Lost, 0), b"N": (_Ahead, 0),
+    b"H": (_Head, HEAD_BYTES), b"G": (_Span, PIECE_BYTES), b"M": (_Nothing, 1 << 20), b"E": (_Nothing, 0), b"X": (_Refusal, 0),
 }  # fmt: skip
 Message = tuple[bytes, dict[str, Any], bytearray]
 
@@ -118,12 +124,13 @@ class Child:
     def __init__(
         self, settings: Settings, source: dict[str, Any], *, size: int, silence: float, speed: float = 1.0,
         snippets: bool = True, packets: bool = False, gated: bool = False, paced: bool = False, backlog: bool = False, form: str = "",
-        on_sealed: Callable[[], None] = lambda: None,
+        remux: bool = False, on_sealed: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
-        self.silence, self.most, self.on_sealed = silence / speed, settings.memory_bytes, on_sealed
+        self.silence, self.on_sealed = silence / speed, on_sealed
+        self.most = settings.frames_per_snippet * 3 * size * size * WIDEST  # bytes of a snippet
         names = ("snippet_frames", "frames_per_snippet", "max_pixels", "memory_bytes")
         request = {
-            **source, "size": size, "snippets": snippets, "packets": packets, "gated": gated, "paced": paced, "backlog": backlog, "format": form,
+            **source, "size": size, "snippets": snippets, "packets": packets, "gated": gated, "paced": paced, "backlog": backlog, "format": form, "remux": remux,
             "speed": speed, **{name: getattr(settings, name) for name in names},
         }  # fmt: skip
         env = {
@@ -161,14 +168,15 @@ class Child:
         while True:
             kind, text_bytes, more = HEADER.unpack(self._read(HEADER.size))
             try:
-                if text_bytes > TEXT_BYTES or more > max(self.most, PIECE_BYTES):
+                if text_bytes > TEXT_BYTES or more > (self.most if kind == b"S" else PIECE_BYTES):
                     raise ValueError("too long")
                 facts = checked(kind, bytes(self._read(text_bytes)), more)
             except ValueError:
                 self.stop()
                 raise VideoError("its decoder answers nonsense") from None
             data = self._read(more)
-            self._count()
+            if kind != b"M":
+                self._count()
             if kind == b"K":
                 self.on_sealed()
                 continue
@@ -221,3 +229,19 @@ class Child:
             if end is not None and not end.closed:
                 with contextlib.suppress(OSError):
                     end.close()
+
+
+def plain(path: Path, out: Path, settings: Settings) -> None:
+    """A piece of a recording (`vlad.live.ring.Ring.piece`) as a plain MP4 from 0 s, its packets as they are. Raises VideoError, LimitError, OutputError."""
+    part = out.with_name(out.name + ".part")
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with Child(settings, {"fd": file}, size=1, silence=60.0, remux=True) as child, open(part, "wb") as written:
+            for _, _, data in child.messages():
+                written.write(data)
+        os.replace(part, out)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written ({error.strerror})") from None
+    finally:
+        os.close(file)
+        part.unlink(missing_ok=True)

@@ -354,11 +354,11 @@ def _answers(answered: bytearray) -> Iterator[tuple[str, bytes]]:
                 yield "data", bytes(answered[start:place])
             if place >= len(answered) or answered[place] == 0x24:
                 return
-            end = _answer_end(answered, place)
-            if end is None:
+            over = _answer_end(answered, place)
+            if over is None:
                 return
-            place, start = end, place
-            yield "RTSP", bytes(answered[start:end])
+            place, start = over, place
+            yield "RTSP", bytes(answered[start:over])
     finally:
         del answered[:place]
 

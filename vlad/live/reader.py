@@ -5,13 +5,14 @@ stdout (`vlad.readers.send`). A camera is hostile: this program is confined befo
 it may live for months, so its pace is capped instead of its time. One thread decodes, and nothing is held back to look ahead: a group of pictures would come
 seconds late. It knows numpy and PyAV; `vlad.live.child` is its only caller.
 
-Messages: K, it is confined; P, what the stream is; S, a snippet; Q, one without movement; L, time that was lost; N, the sender's clock; H, the head of a
-recording; G, a fragment of it; E, the stream ended; X, it is refused.
+Messages: K, it is confined; P, what the stream is; S, a snippet; Q, one without movement; T, a stream that is only recorded goes on; L, time that was lost; N, the sender's clock; H, the head of a
+recording; G, a fragment of it; M, a part of a file; E, the stream ended; X, it is refused.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import sys
@@ -280,6 +281,23 @@ class Stream:
             self._clock(packet, arrival)
             self._record(packet, arrival, stamp)
 
+    def keep(self) -> None:
+        """Record the stream, and decode none of it; T messages tell that it goes on."""
+        told, before = -1.0, -1.0
+        for packet in self._packets():
+            arrival = self.ticks()
+            stamp = float(packet.pts * packet.time_base) if self.timed and packet.pts is not None else None
+            now = self.held.time(stamp, arrival)
+            if now is not None and 0 <= before < now - GAP:
+                self._lost(before, now, "silent")
+            before = before if now is None else now
+            self._clock(packet, arrival)
+            self._record(packet, arrival, stamp)
+            if before - told >= 1.0:
+                told = before
+                send(self.out, b"T", {"time": before, "arrived": arrival / self.speed})
+        send(self.out, b"E", {})
+
     def _packets(self) -> Iterator[Any]:
         try:
             for packet in self.container.demux(self.stream):
@@ -358,9 +376,6 @@ def watch(stream: Stream, out: BinaryIO) -> None:
             start = None
         if start is not None and now - before > GAP:
             gate.frames, gate.moved, start = [], False, None
-        if not request["snippets"]:
-            before = now
-            continue
         if start is None:
             start, index = now, 0
         if index in wanted:
@@ -378,9 +393,39 @@ def watch(stream: Stream, out: BinaryIO) -> None:
     send(out, b"E", {})
 
 
-def listen(stream: dict[str, Any], control: BinaryIO, out: BinaryIO) -> None:
-    """What happened, byte by byte. stream: holds the Stream as soon as there is one."""
-    while said := control.read(1):
+def remux(request: dict[str, Any], out: BinaryIO) -> None:
+    """A piece of a recording as a plain MP4 that begins at 0 s, its packets as they are: M messages."""
+    import av
+
+    av.logging.set_level(av.logging.PANIC)
+    made = io.BytesIO()
+    options = {"format_whitelist": "mov", "protocol_whitelist": "fd", "fd": str(request["fd"])}
+    try:
+        with (
+            av.open("fd:", options=options, metadata_errors="replace") as source,
+            av.open(made, "w", format="mp4") as file,
+        ):
+            stream = choose(av, source, request["max_pixels"])
+            track, zero = file.add_stream_from_template(stream), None
+            for packet in source.demux(stream):
+                if packet.pts is None or packet.dts is None:
+                    continue
+                zero = min(packet.pts, packet.dts) if zero is None else zero
+                packet.pts, packet.dts, packet.stream = packet.pts - zero, packet.dts - zero, track
+                file.mux_one(packet)
+    except (av.error.FFmpegError, ValueError) as error:
+        raise Refused(
+            "video", f"its recording cannot be read ({reason(error)})", "play the pieces one by one"
+        ) from None
+    whole = made.getbuffer()
+    for place in range(0, len(whole), 1 << 20):
+        send(out, b"M", {}, np.frombuffer(whole[place : place + (1 << 20)], np.uint8))
+    send(out, b"E", {})
+
+
+def listen(stream: dict[str, Any], out: BinaryIO) -> None:
+    """What happened, byte by byte on stdin. stream: holds the Stream as soon as there is one."""
+    while said := os.read(0, 1):
         if said == SEAL:
             with contextlib.suppress(OSError):  # `vlad doctor` says so
                 confine(TALK)
@@ -393,10 +438,10 @@ def listen(stream: dict[str, Any], control: BinaryIO, out: BinaryIO) -> None:
 
 def main() -> None:
     """Read the request, give up what it does not need, go on until the stream ends or nobody listens."""
-    control, out = sys.stdin.buffer.raw, sys.stdout.buffer  # type: ignore[attr-defined]
+    out = sys.stdout.buffer
     line = bytearray()
     while not line.endswith(b"\n"):
-        line += control.read(1) or b"\n"
+        line += os.read(0, 1) or b"\n"
     request = json.loads(line)
     found: dict[str, Any] = {}
     try:
@@ -408,14 +453,20 @@ def main() -> None:
                 confine()
         if "fd" in request:
             send(out, b"K", {})
-        threading.Thread(target=listen, args=(found, control, out), daemon=True).start()
+        if request["remux"]:
+            remux(request, out)
+            return
+        threading.Thread(target=listen, args=(found, out), daemon=True).start()
         stream = found["it"] = Stream(request, out)
         stream.caught_up = stream.caught_up or "caught up" in found
         if sys.platform == "linux" and "device" in request:
             with contextlib.suppress(OSError):
                 confine(DEVICE)
         send(out, b"P", stream.facts())
-        watch(stream, out)
+        if request["snippets"]:
+            watch(stream, out)
+        else:
+            stream.keep()
     except Refused as refused:
         send(out, b"X", {"kind": refused.kind, "message": str(refused), "advice": refused.advice})
     except MemoryError:

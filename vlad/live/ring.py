@@ -148,7 +148,7 @@ class Ring:
     def piece(self, start: float, end: float, out: Path) -> list[tuple[Path, float, float]]:
         """Copy a span into files below `out`, one a recording: (path, start, end) each, whole fragments, so that they may begin a little earlier.
 
-        Each is a fragmented MP4 whose first time is not 0: `vlad.video.copied` makes a plain one of it. [] where nothing was kept. Raises OutputError.
+        Each is a fragmented MP4 whose first time is not 0: `vlad.live.child.plain` makes a plain one of it. [] where nothing was kept. Raises OutputError.
         """
         made = []
         for own in self.pieces(start, end):

@@ -87,7 +87,8 @@ class Rows:
         put_seen(
             row, np.array([start - zero, end - zero]), later, self._watch.aspect if self._watch is not None else 1.0
         )
-        return row[0]
+        found: Row = row[0]
+        return found
 
 
 class Scores:

@@ -205,7 +205,7 @@ class Watch:
         self._stop, self._news = threading.Event(), threading.Condition()
         self._places: dict[str, _Place] = {}
         self._lines: dict[str, list[_Line]] = {}
-        self._turn, self._choosing = 0, threading.Lock()
+        self._turn = 0
         self._scorers = [threading.Thread(target=self._run, daemon=True, name="scores") for _ in range(cores())]
 
     def __enter__(self) -> Watch:
@@ -225,6 +225,8 @@ class Watch:
     def stop(self) -> None:
         """End everything; returns when all decoders are gone."""
         self._stop.set()
+        for line in [line for lines in list(self._lines.values()) for line in lines]:
+            line.end()
         for name in list(self._lines):
             self.remove(name)
         with self._news:
@@ -251,7 +253,6 @@ class Watch:
         """No longer."""
         lines = self._lines.pop(name, [])
         for line in lines:
-            line.stop.set()
             line.end()
         for line in lines:
             line.thread.join(timeout=30)
@@ -276,30 +277,30 @@ class Watch:
             if threads:
                 torch.set_num_threads(threads)
             while not self._stop.is_set():
-                place = self._next()
-                if place is None:
-                    with self._news:
-                        self._news.wait(0.1)
-                    continue
+                with self._news:
+                    place = self._next()
+                    if place is None:
+                        self._news.wait(0.5)
+                        continue
                 try:
                     new, skipped = place.take()
                     if new is not None:
                         self._score(place, new, skipped)
                 finally:
-                    place.busy = False
+                    with self._news:
+                        place.busy = False
         except BaseException as error:  # raised by whoever runs it
             self.failed = error
             self._stop.set()
 
     def _next(self) -> _Place | None:
         """A place where something waits, in turn, which is then this thread's."""
-        with self._choosing:
-            places = list(self._places.values())
-            for step in range(len(places)):
-                place = places[(self._turn + step) % len(places)]
-                if place.waiting is not None and not place.busy:
-                    self._turn, place.busy = (self._turn + step + 1) % len(places), True
-                    return place
+        places = list(self._places.values())
+        for step in range(len(places)):
+            place = places[(self._turn + step) % len(places)]
+            if place.waiting is not None and not place.busy:
+                self._turn, place.busy = (self._turn + step + 1) % len(places), True
+                return place
         return None
 
     def _score(self, place: _Place, new: _Waiting, skipped: list[_Waiting]) -> None:
@@ -344,12 +345,19 @@ class _Line:
         self.thread = threading.Thread(target=self._run, daemon=True, name=name)
 
     def end(self) -> None:
-        """Whatever it waits for is over."""
+        """Whatever it waits for is over; its thread ends soon."""
+        self.stop.set()
         child = self._child
         if child is not None:
             child.kill()
 
     def _run(self) -> None:
+        try:
+            self._again_and_again()
+        except BaseException as error:  # raised by whoever runs it
+            self.watch.failed = error
+
+    def _again_and_again(self) -> None:
         waited = FIRST
         while not self.stop.is_set():
             self._tell("connecting", self.state.why if self.state.state in ("lost", "refused") else "")
@@ -363,6 +371,8 @@ class _Line:
                     return
                 refused = isinstance(error, Denied | VideoError | InputError) and not isinstance(error, LimitError)
                 self._tell("refused" if refused else "lost", shown(str(error)))
+            except OSError as error:  # of this machine: no process, no descriptor, no memory
+                self._tell("lost", f"it cannot be watched here ({error.strerror})")
             if self.good and self.clock.ticks() - began > GOOD:
                 waited = 0.0
             pause = REFUSED if self.state.state == "refused" else waited * self.watch.random.uniform(0.8, 1.2)
@@ -377,6 +387,8 @@ class _Line:
         child, source = self._open()
         self._child, self._source = child, source
         try:
+            if self.stop.is_set():  # meanwhile
+                return
             for kind, facts, data in child.messages():
                 if self.stop.is_set():
                     return
@@ -461,6 +473,8 @@ class _Line:
             self._gap(self.wall.of(facts["start"]), self.wall.of(facts["end"]), why)
         elif kind == b"L":
             self._tell(self.state.state, shown(facts["why"]))
+        elif kind == b"T":
+            self._arrived(facts["time"], facts["arrived"])
         elif kind == b"N":
             self.state = replace(self.state, ahead=facts["ahead"])
         elif self.ring is not None:
@@ -471,9 +485,6 @@ class _Line:
     def _keep(self, kind: bytes, facts: dict[str, Any], data: bytearray) -> None:
         assert self.ring is not None
         offset = self.wall.offset if self.wall.offset is not None else self.clock.now() - facts["start"]
-        if self.place is None and kind == b"G":
-            self.wall.came(facts["end"], self.clock.now())
-            self.good = self.good or self.clock.ticks()
         try:
             if kind == b"H":
                 self.ring.begin(bytes(data), facts["start"] + offset)
@@ -489,13 +500,11 @@ class _Line:
             self.frames = np.frombuffer(data, np.uint8).reshape(facts["shape"])
         if self.frames is None:
             raise VideoError("its decoder answers nonsense")
-        waited = min(max(time.monotonic() - facts["arrived"], -GAP), 60.0) * self.clock.speed
-        self.wall.came(end, self.clock.now() - waited)
+        self._arrived(end, facts["arrived"])
         since = max(self.wall.of(start), self.wall.last)
         if self.lost_at is not None:
             self._gap(self.lost_at, since, self.state.why or "the connection broke")
             self.lost_at = None
-        self.good = self.good or self.clock.ticks()
         snippet = Snippet(self.frames, start, end, quiet=kind == b"Q" and not self.fresh)
         self.place.put(_Waiting(snippet, since, max(self.wall.of(end), since + 1e-3), self.fresh))
         self.fresh = False
@@ -504,6 +513,12 @@ class _Line:
         slow = share < SLOW and len(self.place.looks) > 10
         self._tell("slow" if slow else "on", f"looked at {share:.0%} of the last minute" if slow else "", quietly=True)
         self._picture(end)
+
+    def _arrived(self, seconds: float, arrived: float) -> None:
+        """What is shown at some seconds of the stream arrived then, by the clock that only rises."""
+        waited = min(max(time.monotonic() - arrived, -GAP), 60.0) * self.clock.speed
+        self.wall.came(seconds, self.clock.now() - waited)
+        self.good = self.good or self.clock.ticks()
 
     def _picture(self, end: float) -> None:
         if self.watch.on_picture is None or self.clock.ticks() - self.pictured < PICTURE:
