@@ -246,8 +246,8 @@ def signature(secret: str, key: str, at: int, body: bytes) -> dict[str, str]:
 
 
 def post_webhook(target: TargetRow, secret: str, payload: Mapping[str, Any], *, now: float, lookup: Lookup = socket.getaddrinfo, seconds: float = SECONDS) -> None:  # fmt: skip
-    """POST a message as JSON. Raises FailedError for anything but 2xx, InputError for an address that may not be asked, OSError and httpcore's."""
-    import httpcore
+    """POST a message as JSON. Raises FailedError for anything but 2xx, InputError for an address that may not be asked, OSError and httpcore2's."""
+    import httpcore2
 
     if not secret:
         raise FailedError("its secret is gone, since its host was changed; type it again")
@@ -256,13 +256,13 @@ def post_webhook(target: TargetRow, secret: str, payload: Mapping[str, Any], *, 
 
     def left() -> float:
         if end <= time.monotonic():
-            raise httpcore.ReadTimeout
+            raise httpcore2.ReadTimeout
         return end - time.monotonic()
 
-    class Stream(httpcore.NetworkStream):
+    class Stream(httpcore2.NetworkStream):
         """A connection whose every step ends with the time there is."""
 
-        def __init__(self, stream: httpcore.NetworkStream) -> None:
+        def __init__(self, stream: httpcore2.NetworkStream) -> None:
             self.stream = stream
 
         def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
@@ -274,21 +274,21 @@ def post_webhook(target: TargetRow, secret: str, payload: Mapping[str, Any], *, 
         def close(self) -> None:
             self.stream.close()
 
-        def start_tls(self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None) -> httpcore.NetworkStream:  # fmt: skip
+        def start_tls(self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None) -> httpcore2.NetworkStream:  # fmt: skip
             return Stream(self.stream.start_tls(ssl_context, server_hostname, left()))
 
         def get_extra_info(self, info: str) -> Any:
             return self.stream.get_extra_info(info)
 
-    class Backend(httpcore.NetworkBackend):
+    class Backend(httpcore2.NetworkBackend):
         """Connects to what was checked, and to nothing else."""
 
-        def connect_tcp(self, host: str, port: int, timeout: float | None = None, local_address: str | None = None, socket_options: Iterable[Any] | None = None) -> httpcore.NetworkStream:  # fmt: skip
-            last: Exception = httpcore.ConnectError()
+        def connect_tcp(self, host: str, port: int, timeout: float | None = None, local_address: str | None = None, socket_options: Iterable[Any] | None = None) -> httpcore2.NetworkStream:  # fmt: skip
+            last: Exception = httpcore2.ConnectError()
             for address in _checked(host, port, allow, lookup, plain=parts.scheme == "http"):
                 try:
-                    return Stream(httpcore.SyncBackend().connect_tcp(address, port, left(), None, socket_options))
-                except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                    return Stream(httpcore2.SyncBackend().connect_tcp(address, port, left(), None, socket_options))
+                except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
                     last = error
             raise last
 
@@ -296,7 +296,7 @@ def post_webhook(target: TargetRow, secret: str, payload: Mapping[str, Any], *, 
     headers = {"content-type": "application/json", "user-agent": "vlad", **signature(secret, payload["key"], int(now), body)}  # fmt: skip
     context = Named.of(parts.hostname or "", str(target.settings.get("authorities") or ""))
     with (
-        httpcore.ConnectionPool(ssl_context=context, network_backend=Backend(), retries=0) as pool,
+        httpcore2.ConnectionPool(ssl_context=context, network_backend=Backend(), retries=0) as pool,
         pool.stream("POST", target.address, headers=list(headers.items()), content=body) as answer,
     ):
         got = 0
