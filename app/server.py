@@ -44,6 +44,7 @@ from . import (
     paths,
     places,
     privacy,
+    push,
     segments,
     session,
     talk,
@@ -154,6 +155,7 @@ def make_app(library: Library, settings: Settings, *, local: bool, models: Model
         cameras,
         alarms,
         targets,
+        push,
         admin,
         page,
     ):

@@ -81,7 +81,7 @@ def test_no_route_tells_a_reviewer_of_another_group_of_a_clip(house: House) -> N
         "presence": {"segment": house.door_segments[0]}, "notes": {"text": "x"}, "adopted": {"text": "x"}, "segments": {"start": 1, "end": 2},
         "assigned": {"to": "bob"}, "preview": {"segment": house.door_segments[0]}, "uploads": {"name": "x", "size": 3, "camera": "yard"},
         "explain": {"prompt": "explain"}, "rules": {"camera": "door", "text": "rules: {}", "version": 1}, "apply": {"camera": "door"},
-        "mute": {"minutes": 5}, "cameras": {"name": "mine", "url": "rtsp://10.0.0.5/"}, "targets": {"kind": "webhook", "name": "mine", "address": "https://x.example/", "secret": "x" * 20},
+        "push": {"endpoint": "https://push.example/x", "p256dh": "x" * 87, "auth": "x" * 22}, "mute": {"minutes": 5}, "cameras": {"name": "mine", "url": "rtsp://10.0.0.5/"}, "targets": {"kind": "webhook", "name": "mine", "address": "https://x.example/", "secret": "x" * 20},
         "check": {"text": "rules: {}"}, "original": {"reason": "because"}, "marks": {"start": 1, "end": 2}, "privacy": {"cover": "none"},
     }  # fmt: skip
     words = [

@@ -205,6 +205,8 @@ class Library:
         self.target_secret, self.messages, self.waiting = outbox.target_secret, outbox.messages, outbox.waiting
         self.claim_messages, self.message_sent, self.message_failed = outbox.claim_messages, outbox.message_sent, outbox.message_failed  # fmt: skip
         self.forget_messages = outbox.forget_messages
+        self.subscribe, self.unsubscribe, self.push_gone = outbox.subscribe, outbox.unsubscribe, outbox.push_gone
+        self.keys_folder = outbox.keys_folder
 
         log = Log(database)
         self.audit_rows, self.audit_page, self.audit_state = log.audit_rows, log.audit_page, log.audit_state
