@@ -23,6 +23,7 @@ from vlad.errors import InputError
 from vlad.library import Library
 from vlad.library.outbox import LEASE
 from vlad.library.tables import OutboxRow, TargetRow, User
+from vlad.live import broker as broker_room
 from vlad.live import out, push
 from vlad.live.alarms import Event
 from vlad.live.out import Courier, check_target, mail_of, post_webhook, signature
@@ -400,7 +401,8 @@ class Listener:
 
 
 @pytest.mark.slow
-def test_mqtt_with_home_assistants_discovery(library: Library, root: User, tmp_path: Path) -> None:
+def test_mqtt_with_home_assistants_discovery(library: Library, root: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.setattr(broker_room, "PACE", 0.0)
     door = library.save_camera(root, {"name": "door", "url": "rtsp://10.0.0.5/"})
     with mosquitto(tmp_path) as broker:
         target = to(library, root, f"mqtts://broker.test:{broker.tls}", "mqtt", "guard:hush", authorities=broker.pem)
