@@ -73,12 +73,14 @@ class NewToken(Body):
 class Options(Body):
     """enter: threshold of new analyses, null for the scorer's own. retention_days: clips older than this are removed, null for never.
 
-    quota_gib: of all clips together, null for as much as the disk holds.
+    quota_gib: of all clips together, null for as much as the disk holds. seek_days: how far an outfit may be looked for again, and how long
+    what was found is kept, null for not at all.
     """
 
     enter: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
     retention_days: float | None = Field(None, ge=1, le=3660, allow_inf_nan=False)
     quota_gib: float | None = Field(None, ge=0.001, le=1e6, allow_inf_nan=False)
+    seek_days: float | None = Field(None, ge=1, le=7, allow_inf_nan=False)
 
 
 @router.get("/health")

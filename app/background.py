@@ -92,6 +92,7 @@ class Retention:
         if steady:
             self.library.forget_scores()
             self.library.forget_messages()
+            self.library.forget_sought()
             self.library.forget_uploads(UNFINISHED)
             days = self.library.options().get("retention_days")
             if days is not None:

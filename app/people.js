@@ -1,6 +1,6 @@
 // People and programs: who may sign in, one's own password and sessions, tokens with what they may do and when they were last used.
 import { api, post, put, remove } from "./api.js";
-import { button, choice, el, fault, fill, labelled, say, sure, tried } from "./dom.js";
+import { button, check, choice, el, fault, fill, labelled, say, sure, tried } from "./dom.js";
 import { ago, when } from "./times.js";
 
 const SCOPES = [
@@ -136,31 +136,8 @@ export class People {
             "li",
             {},
             `${u.name}, ${u.role} `,
-            el(
-              "label",
-              { class: "check" },
-              el("input", {
-                type: "checkbox",
-                checked: u.originals,
-                "aria-label": `${u.name} may see originals`,
-                onchange: (event) =>
-                  tried(async () => {
-                    const on = event.target.checked;
-                    try {
-                      await put("/users/originals", { name: u.name, on });
-                      say(
-                        on
-                          ? `${u.name} may see originals, with a reason each time.`
-                          : `${u.name} sees no originals any more.`,
-                      );
-                    } finally {
-                      await this.loadUsers();
-                    }
-                  }),
-              }),
-              " originals",
-            ),
-            " ",
+            this.right(u, "originals", "originals", "/users/originals", "may see originals"),
+            this.right(u, "seeks", "find again", "/users/again", "may look for outfits again"),
             u.name === this.user.name
               ? el("span", { class: "small" }, "you")
               : button(
@@ -178,6 +155,26 @@ export class People {
         ),
       ),
     );
+  }
+
+  /** A right that is given by ticking. */
+  right(user, name, words, path, told) {
+    const box = el("input", {
+      type: "checkbox",
+      checked: user[name],
+      "aria-label": `${user.name} ${told}`,
+      onchange: () =>
+        tried(async () => {
+          const on = box.checked;
+          try {
+            await put(path, { name: user.name, on });
+            say(on ? `${user.name} ${told}, with a reason each time.` : `${user.name} no longer ${told}.`);
+          } finally {
+            await this.loadUsers();
+          }
+        }),
+    });
+    return [check(words, box), " "];
   }
 
   addUser() {

@@ -1,6 +1,7 @@
 // Review: queue, player, timeline, what was said, and what people decide. Every key has a button, every button a name.
 import { api, me, patch, post, put } from "./api.js";
 import { button, el, fill, say, shown, tried } from "./dom.js";
+import { Again } from "./again.js";
 import { Boxes } from "./boxes.js";
 import { factsOf, segmentsOf } from "./clips.js";
 import { Help, Reasons } from "./dialogs.js";
@@ -70,6 +71,7 @@ class Review {
       (departures) => Object.assign(this.timeline, { departures }).draw(),
       (t) => this.seek(t),
     );
+    this.seeking = new Again(this.boxes);
     this.original = new Original((query) => this.look(query));
     this.layers = [
       ["boxes", "Boxes around people and things", "brackets", "B"],
@@ -202,6 +204,7 @@ class Review {
     Object.assign(this.timeline, kept);
     this.boxes.load(id, clip.duration, clip.camera);
     this.departures.show(clip);
+    this.seeking.show(clip);
     tried(async () => {
       const { held } = await api(`/videos/${id}/rules`);
       if (this.clip === clip) Object.assign(this.timeline, { held }).draw();

@@ -113,6 +113,7 @@ export function build(review) {
           review.tally.element,
           review.map.element,
           review.departures.element,
+          review.seeking.element,
         )),
       ),
       review.said.element,

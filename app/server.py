@@ -32,6 +32,7 @@ from vlad.prompting import user_folder
 
 from . import (
     admin,
+    again,
     alarms,
     cameras,
     cases,
@@ -147,6 +148,7 @@ def make_app(library: Library, settings: Settings, *, local: bool, models: Model
         ground,
         paths,
         privacy,
+        again,
         days,
         talk,
         live,

@@ -20,7 +20,8 @@ export async function start(root) {
   const number = (props) => el("input", { type: "number", step: "any", disabled: !admin, ...props });
   const enter = number({ min: "0", max: "1", step: "0.01", placeholder: "as calibrated" }),
     days = number({ min: "1", max: "3660", step: "1", placeholder: "never" }),
-    quota = number({ min: "0.001", placeholder: "the disk's" });
+    quota = number({ min: "0.001", placeholder: "the disk's" }),
+    seek = number({ min: "1", max: "7", step: "1", placeholder: "off" });
   const cover = choice(
       [
         ["none", "nobody"],
@@ -143,6 +144,17 @@ export async function start(root) {
           ".",
         ),
         covering,
+        el(
+          "p",
+          { class: "small" },
+          "Finding again: who has the right may look for an outfit or a vehicle's colour within so many days of one camera, with a reason that goes into the log; what was found is forgotten after as many days. By colours, never by faces.",
+        ),
+        option(
+          "Days of finding again",
+          "seek_days",
+          seek,
+          (value) => `Open finding again, over ${plural(value, "day")}, to those who have the right?`,
+        ),
       ),
       people.element,
       groups?.element ?? null,
@@ -177,6 +189,7 @@ export async function start(root) {
     enter.value = now.options.enter ?? "";
     days.value = now.options.retention_days ?? "";
     quota.value = now.options.quota_gib ?? "";
+    seek.value = now.options.seek_days ?? "";
     showThresholds(table);
     await Promise.all([people.load(), groups?.load(), log?.load(0)]);
   }

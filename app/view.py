@@ -34,7 +34,7 @@ ID = re.compile(r"[0-9a-f]{32}")
 
 def user(row: User) -> dict[str, Any]:
     """Without the password."""
-    return {"id": row.id, "name": row.name, "role": row.role, "originals": row.originals}
+    return {"id": row.id, "name": row.name, "role": row.role, "originals": row.originals, "seeks": row.seeks}
 
 
 def job(row: Job) -> dict[str, Any]:

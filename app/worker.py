@@ -22,11 +22,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vlad.again import Outfit, alike, outfits
 from vlad.anonymise import anonymise
 from vlad.background import Background
 from vlad.config import Settings, make_settings
 from vlad.elsewhere import Spans, looked_elsewhere
-from vlad.errors import ConflictError, StorageError, VladError
+from vlad.errors import ConflictError, InputError, StorageError, VladError
 from vlad.explainers.explain import PromptedExplainer
 from vlad.library import Library
 from vlad.library.tables import Job, Video
@@ -42,6 +43,7 @@ from .ruled import ruled, rules_of, tracks_of, walked
 PULSE = 5.0  # seconds between two heartbeats
 PAUSE = 0.5  # seconds before the queue is looked at again
 ORPHAN = 20.0  # seconds that a worker without a server has to end
+HITS = 200  # of an outfit that are kept
 LOOK = 10.0  # seconds between two looks for jobs of dead workers
 log = logging.getLogger("vlad.worker")
 
@@ -128,9 +130,13 @@ class Worker:
             return False
         try:
             with Pulse(self.library, job, self.name) as pulse:
-                {"analysis": self._analyse, "rules": self._check, "cover": self._cover, "movement": self._learn}[
-                    job.kind
-                ](job, pulse)
+                {
+                    "analysis": self._analyse,
+                    "rules": self._check,
+                    "cover": self._cover,
+                    "movement": self._learn,
+                    "again": self._seek,
+                }[job.kind](job, pulse)
             self.library.finish(job.id, self.name)
         except Stopped:
             log.info("job %s was taken away", job.id)
@@ -210,6 +216,34 @@ class Worker:
             if one is not None:
                 found.append(one)
         self.library.put_paths(job.settings["camera"], packed(learn(found)), job.video_id)
+
+    def _seek(self, job: Job, pulse: Pulse) -> None:
+        """Who looks like somebody, in the clips that the job names; what cannot be read any more is passed over."""
+        asked, clips = self.library.wanted(job.settings["sought"]), job.settings["clips"]
+        if "track" in asked:
+            tracks, path = tracks_of(self.library.tracks(job.video_id)), self.library.clip(job.video_id)
+            known = outfits(
+                path, tracks, self._video(job.video_id).duration or 0.0, self.settings, only=[asked["track"]]
+            )
+            wanted = known.get(asked["track"], Outfit("person"))
+        else:
+            wanted = Outfit(asked["kind"], {part: (colour, 1.0) for part, colour in asked["colours"].items()})
+        if not wanted.colours:
+            raise InputError("no colour of a top, trousers or a vehicle can be told there: name colours instead")
+        hits = []
+        for number, video_id in enumerate(clips):
+            pulse.tell("looking", number, len(clips))
+            try:
+                tracks, video = tracks_of(self.library.tracks(video_id)), self._video(video_id)
+                found = alike(wanted, str(self.library.clip(video_id)), tracks, video.duration or 0.0, self.settings)
+            except (InputError, KeyError):  # removed meanwhile
+                continue
+            hits += [
+                {"video": video_id, "track": h.track, "start": h.start, "end": h.end, "sure": round(h.sure, 3), "kind": h.outfit.kind,
+                 "colours": {part: colour for part, (colour, _) in h.outfit.colours.items()}}
+                for h in found if (video_id, h.track) != (job.video_id, asked.get("track"))
+            ]  # fmt: skip
+        self.library.found_again(job.settings["sought"], sorted(hits, key=lambda h: -float(h["sure"]))[:HITS])
 
     def _as_before(self, made_by: dict[str, Any]) -> Analyzer:
         """An analyzer that finds segments as an analysis did."""

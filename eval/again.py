@@ -24,7 +24,7 @@ from vlad.config import make_settings
 from vlad.errors import SettingsError
 from vlad.pipeline import Analyzer
 from vlad.tracks import follow
-from vlad.types import Analysis, ScoreTrack, Track
+from vlad.types import Track
 
 from .metrics import Figure, bootstrap
 from .verb import options_of, show_table
@@ -51,10 +51,7 @@ def measured(analyzer: Analyzer, path: Path) -> list[tuple[str, bool, float, flo
     """Of each track its kind, whether it shows a colour in its first half, the chance that its second half is first, and that of a lot."""
     seen = analyzer.watch(path)
     tracks = [t for t in follow(seen.sightings) if t.times[-1] - t.times[0] >= LONG]
-    flat = ScoreTrack(np.zeros(1, np.float32), np.array([0.0, seen.video.duration]))
-    looks = outfits(
-        Analysis(seen.video, flat, (), tracks=tuple(h for t in tracks for h in halves(t))), analyzer.settings
-    )
+    looks = outfits(seen.video.path, [h for t in tracks for h in halves(t)], seen.video.duration, analyzer.settings)
     found = []
     for track in (t for t in tracks if 2 * t.id in looks):
         wanted, kind = looks[2 * track.id - 1], "person" if track.label == "person" else "vehicle"

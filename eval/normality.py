@@ -2,8 +2,9 @@
 
     vlad eval normality [models=fill,vae,memory,lstm,transformer] [sites=4] [first=300] [seeds=1] [data=FOLDER] [work=runs/normality]
 
-In: nothing; Ped2 from DATA. Out: a table and WORK/normality.json: pooled frame AUC with its 95 % interval over videos, of each model's error by itself and
-of the head that has it beside its distances. Each head learns from the training videos of its camera, none of them anomalous, and is measured on others.
+In: nothing; Ped2 from DATA. Out: a table and WORK/normality.json: pooled frame AUC with its 95 % interval over videos, of each model's error by itself, of the
+head that has it beside its distances, and of that with one kind of distance more: how far tracks leave the usual paths (`vlad.movement`; Reiss and Hoshen 2022
+put velocity, pose and deep features side by side so; no pose is measured here). Each head learns from the training videos of its camera, none of them anomalous, and is measured on others.
 Controls: motion energy, which learns nothing, and the distances without any model.
 """
 
@@ -14,6 +15,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +26,13 @@ from rich.table import Table
 
 from vlad.config import make_settings
 from vlad.motion import BANDS
+from vlad.movement import Paths, Walked, judge, learn
 from vlad.pipeline import Analyzer
 from vlad.scorers import load_folder
 from vlad.scorers.normality import NormalityHead
 from vlad.types import Features
 
-from . import benchmarks, fewshot, footage
+from . import benchmarks, fewshot, footage, movement
 from .metrics import Figure, Scored, bootstrap, frame_auc
 from .verb import options_of, show_table, vlad
 
@@ -37,16 +40,17 @@ OPTIONS = {
     "models": "fill,vae,memory,lstm,transformer", "sites": "4", "first": "300", "seeds": "1", "data": os.environ.get("VLAD_DATA", ""),
     "work": "runs/normality",
 }  # fmt: skip
-WAYS = ("model alone", "distances alone", "together")
+WAYS = ("model alone", "distances alone", "together", "tracks alone", "with tracks")
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A measured video: features, and anomalous and normal frames in each snippet int [T]."""
+    """A measured video: features, anomalous and normal frames in each snippet int [T], and how far its tracks leave the usual paths [T], in levels of normal footage."""
 
     features: Features
     pos: npt.NDArray[np.int64]
     neg: npt.NDArray[np.int64]
+    strayed: npt.NDArray[np.float64]
 
     def scored(self, scores: npt.NDArray[np.float64]) -> Scored:
         """Its frames under scores [T]."""
@@ -68,19 +72,21 @@ def simulated(site: int, folder: Path) -> Camera:
     """A simulated camera: as many normal clips as `vlad eval fewshot` adapts with, and its test clips."""
     analyzer, made = Analyzer(make_settings()), folder / f"site-{site}"
     made.mkdir(parents=True, exist_ok=True)
-    rows = []
+    rows, walks = [], []
     for k in range(fewshot.MOST):
         path = made / f"{k}.npy"
+        _, clip = fewshot.clip_of(site, k, False, folder)
+        walks.append(movement.watched(analyzer, clip)[0])
         if not path.exists():
-            _, clip = fewshot.clip_of(site, k, False, folder)
             np.save(path, np.array(analyzer.features(clip)[0].values), allow_pickle=False)
         rows.append(path)
-    clips = []
+    clips, paths = [], learn(walks)
     for k in range(fewshot.MOST, fewshot.MOST + fewshot.TEST):
         for anomalous in (False, True):
             world, path = fewshot.clip_of(site, k, anomalous, folder)
             features, times = analyzer.features(path)[0], world.times()
-            clips.append(Clip(features, *benchmarks.counts(world.labels(times), times, features.edges)))
+            away = strayed(paths, movement.watched(analyzer, path)[0], features)
+            clips.append(Clip(features, *benchmarks.counts(world.labels(times), times, features.edges), away))
     return Camera(f"simulated camera {site}", _listed(rows, made / "train.csv"), analyzer.encoder.name, clips)
 
 
@@ -91,6 +97,8 @@ def ped2(data: Path, work: Path) -> Camera:
     listed = _listed(paths, work / "ped2.csv")
     options = [p for key, value in footage.STEADY.items() for p in ("--set", f"{key}={str(value).lower()}")]
     vlad("features", str(listed), "-o", str(features), *options)
+    walker = Analyzer(make_settings(**movement.DETECTED))
+    usual = learn([movement.watched(walker, p)[0] for p in paths])
     clips = []
     for row in footage.rows(data, "ped2"):
         if row["split"] == "train":
@@ -98,9 +106,18 @@ def ped2(data: Path, work: Path) -> Camera:
         found, video, _ = analyzer.features(data / "frames" / row["file"])
         labels = np.load(data / "frames" / row["labels"], allow_pickle=False).ravel()
         times = (np.arange(len(labels)) + 0.5) / len(labels) * video.duration
-        clips.append(Clip(found, *benchmarks.counts(labels, times, found.edges)))
+        away = strayed(usual, movement.watched(walker, data / "frames" / row["file"])[0], found)
+        clips.append(Clip(found, *benchmarks.counts(labels, times, found.edges), away))
     table = _listed([(features / f"{p.stem}.npy").resolve() for p in paths], work / "ped2-train.csv")
     return Camera("Ped2", table, analyzer.encoder.name, clips, (f"speeds: {BANDS}",))
+
+
+def strayed(paths: Paths, walked: Walked, features: Features) -> npt.NDArray[np.float64]:
+    """Of each snippet how far the tracks in it leave the usual paths: 0 where nobody is, 1 where one second in a hundred of normal footage is: [T]."""
+    track, _ = judge(paths, walked)
+    places = np.clip(np.searchsorted(track.edges, features.edges) - 1, 0, len(track.scores) - 1)
+    share = np.sqrt(track.scores / (1 - track.scores.clip(max=1 - 1e-6)))
+    return np.array([share[a : max(a, b) + 1].max() for a, b in pairwise(places)], np.float64)
 
 
 def _listed(paths: Sequence[Path], table: Path) -> Path:
@@ -125,8 +142,11 @@ def scores_of(camera: Camera, model: str, seed: int, work: Path) -> dict[str, li
         with torch.inference_mode():
             far = head(torch.tensor(clip.features.values)[None], None, None).extra["distances"][0]
             parts = {"model alone": far[:, 0], "distances alone": head.together(far, without_model=True), "together": head.together(far)}  # fmt: skip
-        for way, values in parts.items():
-            found[way].append(clip.scored(_smooth(values.double().numpy(), clip.features)))
+        kinds = round(1 / head.weights[0])  # all weigh alike: tracks are one more
+        values = {way: of.double().numpy() for way, of in parts.items()} | {"tracks alone": clip.strayed}
+        values["with tracks"] = (kinds * values["together"] + clip.strayed) / (kinds + 1)
+        for way, of in values.items():
+            found[way].append(clip.scored(_smooth(of, clip.features)))
     return found
 
 

@@ -74,6 +74,27 @@ def quick_passwords() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def quick_libraries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Hundreds of tests begin with an empty library: its tables are made once, by every migration, and copied. Servers that tests start make their own."""
+    from vlad.library import Library
+    from vlad.library.database import Database
+
+    empty = tmp_path_factory.mktemp("empty") / "library"
+    Library(empty).engine.dispose()
+    migrate = Database._migrate
+
+    def copied(self: Database) -> None:
+        path = Path(self.engine.url.database or "")
+        if self.engine.dialect.name == "sqlite" and path.name and not path.exists():
+            shutil.copyfile(empty / "library.sqlite", path)
+        migrate(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Database, "_migrate", copied)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VLAD_CACHE", str(tmp_path_factory.mktemp("cache")))

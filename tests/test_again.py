@@ -51,7 +51,7 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> list[Analysis]:
 
 
 def test_colours_of_tracks(day: list[Analysis]) -> None:
-    found = outfits(day[0], make_settings())
+    found = outfits(day[0].video.path, day[0].tracks, day[0].video.duration, make_settings())
     assert {k: o.colours["vehicle"][0] for k, o in found.items()} == {1: "red", 2: "white"}
 
 

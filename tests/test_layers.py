@@ -94,7 +94,7 @@ MAY: dict[str, set[str]] = {
     "__main__": {"cli"},
     "finetune": LIBRARY | {"face", "live"},
     "eval": LIBRARY | {"face", "again", "anonymise", "live", "movement"},
-    "app": LIBRARY | {"face", "anonymise", "live", "movement"},
+    "app": LIBRARY | {"face", "again", "anonymise", "live", "movement"},
 }
 
 

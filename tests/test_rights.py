@@ -13,7 +13,7 @@ from vlad.app import live
 from vlad.errors import InputError, RightsError
 from vlad.library import Library
 from vlad.library.asking import Asking, asking
-from vlad.library.tables import AlarmRow, CameraRow, Change, Job, SegmentRow, TargetRow, Video
+from vlad.library.tables import AlarmRow, CameraRow, Change, Job, SegmentRow, SoughtRow, TargetRow, Video
 from vlad.live.alarms import Event
 
 
@@ -60,8 +60,29 @@ class House:
         self.alarm = library.record_alarm("door", Event("raised", 1.7e9, 1.7e9, 1.7e9 + 2, 0.9, "secret"), picture=b"secret").id  # fmt: skip
         hook = {"kind": "webhook", "name": "secret hook", "address": "https://secret.example/", "secret": "secret" * 4}
         self.target = self.root.ask("POST", "/targets", hook, 201)["id"]
+        self.root.ask("PUT", "/options", {"seek_days": 1})
+        self.root.ask("PUT", "/users/again", {"name": "bob", "on": True})
+        self.sought = sought(library, self.root, self.door)
         self.note = self.root.ask("GET", f"/segments/{self.door_segments[0]}")["notes"][0]["id"]
         self.wrong = self.root.ask("GET", f"/segments/{self.door_segments[0]}")["wrong"][0]["id"]
+
+
+def sought(library: Library, person: Person, video: str) -> str:
+    """A look for an outfit that has found one."""
+    with library.write() as session:
+        hit = {
+            "video": video,
+            "track": 1,
+            "start": 1.0,
+            "end": 2.0,
+            "sure": 0.5,
+            "kind": "person",
+            "colours": {"top": "secret"},
+        }
+        row = SoughtRow(user_id=person.user.id, video_id=video, job_id="", wanted={"track": 1}, hits=[hit])
+        session.add(row)
+        session.flush()
+        return row.id
 
 
 @pytest.fixture
@@ -73,7 +94,7 @@ def test_no_route_tells_a_reviewer_of_another_group_of_a_clip(house: House) -> N
     """Every route of the application, with the foreign clip's ids wherever one is asked for."""
     ids = {
         "video_id": house.door, "segment_id": house.door_segments[0], "job_id": house.job, "export_id": house.case, "note_id": house.note,
-        "camera_id": house.camera, "alarm_id": house.alarm, "target_id": house.target, "wrong_id": house.wrong, "mark_id": house.mark, "upload_id": house.door, "token_id": "0" * 32, "name": "explain", "tag": "mine", "day": "2026-11-25", "picture": "0" * 32,
+        "camera_id": house.camera, "alarm_id": house.alarm, "target_id": house.target, "wrong_id": house.wrong, "mark_id": house.mark, "upload_id": house.door, "sought_id": house.sought, "token_id": "0" * 32, "name": "explain", "tag": "mine", "day": "2026-11-25", "picture": "0" * 32,
     }  # fmt: skip
     bodies: dict[str, Any] = {
         "verdict": {"verdict": "confirmed"}, "verdicts": {"segments": [{"id": house.door_segments[0]}], "verdict": "dismissed"},
@@ -83,6 +104,7 @@ def test_no_route_tells_a_reviewer_of_another_group_of_a_clip(house: House) -> N
         "explain": {"prompt": "explain"}, "rules": {"camera": "door", "text": "rules: {}", "version": 1}, "apply": {"camera": "door"},
         "push": {"endpoint": "https://push.example/x", "p256dh": "x" * 87, "auth": "x" * 22}, "mute": {"minutes": 5}, "cameras": {"name": "mine", "url": "rtsp://10.0.0.5/"}, "targets": {"kind": "webhook", "name": "mine", "address": "https://x.example/", "secret": "x" * 20},
         "check": {"text": "rules: {}"}, "original": {"reason": "because"}, "marks": {"start": 1, "end": 2}, "privacy": {"cover": "none"},
+        "again": {"vehicle": "red", "reason": "because"},
     }  # fmt: skip
     words = [
         house.camera, house.alarm, house.target, house.door, *house.door_segments, house.job, house.case, house.note, house.wrong, "at-the-door", "secret", '"door"',

@@ -6,6 +6,7 @@ likeness is made, and nothing is kept: outfits are measured when somebody asks, 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -71,12 +72,19 @@ def one_camera(clips: Sequence[Analysis], *, days: float = 1.0, zone: str = "") 
         raise InputError(f"these clips span {(max(times) - min(times)) / DAY:.1f} days, and {days:g} may be searched")
 
 
-def outfits(analysis: Analysis, settings: Settings, *, only: Sequence[int] = ()) -> dict[int, Outfit]:
-    """What people and vehicles of a clip look like, by track; only: ids, () for all. Raises InputError where its pictures can't be read."""
-    wanted = [t for t in analysis.tracks if (t.label == "person" or t.label in VEHICLES) and (not only or t.id in only)]
+def outfits(
+    path: str | os.PathLike[str],
+    tracks: Sequence[Track],
+    duration: float,
+    settings: Settings,
+    *,
+    only: Sequence[int] = (),
+) -> dict[int, Outfit]:
+    """What people and vehicles of a clip of `duration` s look like, by track; only: ids, () for all. Raises InputError where its pictures can't be read."""
+    wanted = [t for t in tracks if (t.label == "person" or t.label in VEHICLES) and (not only or t.id in only)]
     looks = {t.id: _times(t) for t in wanted}
-    every = sorted({time for times in looks.values() for time in times if time < analysis.video.duration})[:MOST]
-    frames = dict(zip(every, frames_at(analysis.video.path, every, settings, size=SIZE), strict=True)) if every else {}
+    every = sorted({time for times in looks.values() for time in times if time < duration})[:MOST]
+    frames = dict(zip(every, frames_at(path, every, settings, size=SIZE), strict=True)) if every else {}
     found = {}
     for track in wanted:
         boxes = [(frames[t], track.at(t)) for t in looks[track.id] if t in frames]
@@ -118,9 +126,13 @@ def find_again(
     one_camera(clips, days=days, zone=zone)
     hits = []
     for clip in clips:
-        tracks = {t.id: t for t in clip.tracks}
-        for number, outfit in outfits(clip, settings).items():
-            sure = likeness(wanted, outfit)
-            if sure > 0:
-                hits.append(Hit(clip.video.path, number, *tracks[number].span, sure, outfit))
+        hits += alike(wanted, clip.video.path, clip.tracks, clip.video.duration, settings)
     return sorted(hits, key=lambda h: -h.sure)
+
+
+def alike(wanted: Outfit, path: str, tracks: Sequence[Track], duration: float, settings: Settings) -> list[Hit]:
+    """Those of a clip's tracks that are like a wanted outfit. Raises InputError where its pictures can't be read."""
+    spans = {t.id: t.span for t in tracks}
+    found = outfits(path, tracks, duration, settings)
+    likes = ((number, outfit, likeness(wanted, outfit)) for number, outfit in found.items())
+    return [Hit(path, number, *spans[number], sure, outfit) for number, outfit, sure in likes if sure > 0]

@@ -152,14 +152,14 @@ class _Crew(Generic[J, R]):
                     self._dismiss(place)
                     yield from self._again(place, job, error)
                     continue
-                if job is not None:
-                    yield job, found
-                elif why := str(found) if isinstance(found, Exception) else _unlike(found):
+                if job is None and (why := str(found) if isinstance(found, Exception) else _unlike(found)):
                     self._fault, self._failed[place] = ClusterError(f"{place.host}: {why}"), TRIES
                     self._dismiss(place)
                     continue
                 self._late = None
-                self._give(place)
+                self._give(place)  # before the result is handed on: the worker is not to wait until it is written
+                if job is not None:
+                    yield job, found
 
     def _hire(self) -> None:
         """A worker for each place that has none, as long as there are jobs for it. Raises where nobody is left to do them."""

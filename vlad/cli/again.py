@@ -38,7 +38,10 @@ def find_again(
     if like:
         if like not in {t.id for t in clips[0].tracks}:
             raise InputError(f"{analyses[0]}: has no track {like}")
-        known = verb("vlad.again", "outfits")(clips[0], settings, only=[like])
+        first = clips[0]
+        known = verb("vlad.again", "outfits")(
+            first.video.path, first.tracks, first.video.duration, settings, only=[like]
+        )
         wanted = known.get(like) or outfit("")
     else:
         wanted = outfit("vehicle" if vehicle else "person", asked)

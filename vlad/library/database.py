@@ -12,6 +12,7 @@ import time
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from urllib.parse import quote
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.exc import DatabaseError, InterfaceError, InternalError, OperationalError, SQLAlchemyError
@@ -57,6 +60,18 @@ class Rows(Session):
 def _theirs(state: ORMExecuteState) -> None:
     if not state.is_column_load:
         state.statement = state.statement.options(*asking.conditions())
+
+
+def _migrations() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(files("vlad.library") / "migrations"))
+    return config
+
+
+@cache
+def _newest() -> str | None:
+    """The revision of the newest migration."""
+    return ScriptDirectory.from_config(_migrations()).get_current_head()
 
 
 class Database:
@@ -104,13 +119,14 @@ class Database:
             raise InputError(f"{self.shelf.storage}: holds another library's files; name another place in it")
 
     def _migrate(self) -> None:
-        config = Config()
-        config.set_main_option("script_location", str(files("vlad.library") / "migrations"))
+        """Up to the newest tables. Whether they are there is asked first: reading every migration takes longer than that."""
         with self.engine.begin() as connection:
             if not self._sqlite:
                 connection.execute(text(f"select pg_advisory_xact_lock({LOCK})"))
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            if MigrationContext.configure(connection).get_current_revision() != _newest():
+                config = _migrations()
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
 
     @contextmanager
     def read(self) -> Iterator[Session]:

@@ -182,9 +182,11 @@ class Outbox:
             failed = session.scalar(select(func.count()).select_from(OutboxRow).where(OutboxRow.failed != "")) or 0
             return {**{i: n for i, n in session.execute(found)}, "failed": failed}
 
-    def claim_messages(self, now: float, count: int = 20) -> list[OutboxRow]:
-        """Messages that are due, the oldest first and one a target, now this caller's for LEASE; with their targets."""
+    def claim_messages(self, now: float, count: int = 20, target_id: str = "") -> list[OutboxRow]:
+        """Messages that are due, the oldest first and one a target, now this caller's for LEASE; with their targets. target_id: to that one alone."""
         due = (*_open(), OutboxRow.next <= now, OutboxRow.claimed <= now, TargetRow.on)
+        if target_id:
+            due = (*due, OutboxRow.target_id == target_id)
         with self.database.read() as session:  # most of the time there is none, and nobody has to wait for a writer
             if session.scalar(select(OutboxRow.id).join(TargetRow).where(*due).limit(1)) is None:
                 return []

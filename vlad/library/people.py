@@ -31,6 +31,7 @@ OPTIONS = {
     "enter": (0.0, 1.0),
     "retention_days": (1.0, 3660.0),
     "quota_gib": (0.001, 1e6),
+    "seek_days": (1.0, 7.0),
 }  # what may be set, from and to
 RESERVED = ("local", "retention", "command line")
 USED = 60.0  # seconds between two notes of a key's last use

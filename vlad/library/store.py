@@ -15,6 +15,7 @@
     cameras.py    those that are watched, what they scored                 alarms.py    what was raised, and what people did about it
     outbox.py     where alarms are told, and messages on their way         vault.py     what opens them, by a key that lies elsewhere
     judging.py    verdicts on alarms                                       adapting.py  thresholds by them
+    seeking.py    an outfit again in a camera's day
 
 In: a URL or a folder. Out: the rooms' calls, each by its own name. Nothing is done here.
 """
@@ -42,6 +43,7 @@ from .places import Places
 from .queue import Queue
 from .remarks import Remarks
 from .review import Review
+from .seeking import Seeking
 from .spans import Spans
 from .vault import Vault
 
@@ -127,6 +129,10 @@ class Library:
             covering.undo_cover,
             covering.doubtful,
         )
+
+        seeking = Seeking(database)
+        self.set_seeks, self.seek, self.sought = seeking.set_seeks, seeking.seek, seeking.sought
+        self.wanted, self.found_again, self.forget_sought = seeking.wanted, seeking.found_again, seeking.forget_sought
 
         queue = Queue(database)
         self.page, self.segments, self.segment_ids, self.spans = (

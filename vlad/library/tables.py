@@ -28,7 +28,7 @@ def _now() -> Mapped[float]:
 
 
 class User(Base):
-    """Who decides. role: reviewer or admin. password: argon2. originals: may look at clips as they were recorded, where people are covered."""
+    """Who decides. role: reviewer or admin. password: argon2. originals: may look at clips as they were recorded, where people are covered. seeks: may look for an outfit again."""
 
     __tablename__ = "users"
     id: Mapped[str] = _id()
@@ -38,6 +38,7 @@ class User(Base):
     created: Mapped[float] = _now()
     closed: Mapped[float | None]
     originals: Mapped[bool] = mapped_column(default=False, server_default=false())
+    seeks: Mapped[bool] = mapped_column(default=False, server_default=false())
 
 
 class Group(Base):
@@ -103,8 +104,8 @@ class Video(Base):
 
 class Job(Base):
     """Work on a clip. kind: analysis, rules (its camera's newest, on the tracks there are), cover (people in it),
-    movement (the usual paths of its camera, of the clips that settings name). status: queued, running, done, failed,
-    cancelled. stage: decoding, scoring, explaining, checking, covering.
+    movement (the usual paths of its camera, of the clips that settings name), again (an outfit in the clips that settings
+    name). status: queued, running, done, failed, cancelled. stage: decoding, scoring, explaining, checking, covering, learning, looking.
 
     attempts: how often it ended its worker. lost: how often its worker fell silent.
     """
@@ -461,6 +462,21 @@ class OutboxRow(Base):
     error: Mapped[str] = mapped_column(Text, default="")
     created: Mapped[float] = _now()
     target: Mapped[TargetRow] = relationship()
+
+
+class SoughtRow(Base):
+    """Somebody looked for an outfit or a vehicle's colour in a camera's day, from a clip. wanted: {kind, colours: {part: name}}, or {track} of that clip. hits: [{video, track, start, end,
+    sure, kind, colours}], None until a worker found them. Forgotten after as many days as an option says.
+    """
+
+    __tablename__ = "sought"
+    id: Mapped[str] = _id()
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"), index=True)
+    video_id: Mapped[str] = mapped_column(ForeignKey("videos.id"))
+    job_id: Mapped[str] = mapped_column(String(32))
+    wanted: Mapped[dict[str, Any]] = mapped_column(JSON)
+    hits: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True))
+    created: Mapped[float] = _now()
 
 
 class Change(Base):

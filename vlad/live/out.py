@@ -42,6 +42,7 @@ from .hosts import Lookup, Named, Network, networks
 from .post import SECONDS, FailedError, checked_hosts, post
 
 log = logging.getLogger("vlad.live")
+RUN = 100  # messages to one target, one after another
 TOGETHER = 8  # messages that are sent at once, one a target
 PORTS = {"https": 443, "http": 80, "smtps": 465, "smtp": 587}
 SCHEMES = {"webhook": ("https", "http"), "mqtt": ("mqtts", "mqtt"), "mail": ("smtps", "smtp"), "push": ("https",)}
@@ -97,7 +98,7 @@ class Courier:
         """Begin to send what is due, and keep brokers connected; waits for none of it. Raises VladError where the library is away."""
         self._under_way = {f for f in self._under_way if not f.done()}
         for message in self.library.claim_messages(self.now(), TOGETHER - len(self._under_way)):
-            self._under_way.add(self._pool.submit(self._send, message))
+            self._under_way.add(self._pool.submit(self._send_all, message))
         self._keep()
 
     def wait(self, seconds: float = SECONDS + 5) -> None:
@@ -114,7 +115,17 @@ class Courier:
         for broker in self._brokers.values():
             broker.close()
 
-    def _send(self, message: OutboxRow) -> None:
+    def _send_all(self, message: OutboxRow) -> None:
+        """A message, and what else is due at its target, as long as that takes it; after RUN of them other targets have their turn."""
+        waiting = [message]
+        with suppress(VladError):  # the library is away
+            for left in range(RUN, 0, -1):
+                if not waiting or not self._send(waiting[0]):
+                    return
+                waiting = self.library.claim_messages(self.now(), 1, message.target_id) if left > 1 else []
+
+    def _send(self, message: OutboxRow) -> bool:
+        """Whether it was taken."""
         try:
             try:
                 self._sent(message)
@@ -126,10 +137,9 @@ class Courier:
                 self.library.message_failed(message.id, _words(error), self.now())
             else:
                 self.library.message_sent(message.id, self.now())
-        except (
-            VladError
-        ) as error:  # the library is away: the claim runs out, and the message is sent again with its key
+        except VladError as error:  # it is away: the claim runs out, and the message is sent again with its key
             log.warning("outbox: %s", error)
+        return False
 
     def _sent(self, message: OutboxRow) -> None:
         target, secret = message.target, self.library.target_secret(message.target_id)
