@@ -137,6 +137,7 @@ class Courier:
                 self.library.message_failed(message.id, _words(error), self.now())
             else:
                 self.library.message_sent(message.id, self.now())
+                return True
         except VladError as error:  # it is away: the claim runs out, and the message is sent again with its key
             log.warning("outbox: %s", error)
         return False

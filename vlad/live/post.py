@@ -87,7 +87,7 @@ def post(
                     last = error
             raise last
 
-    context = Named.of(parts.hostname or "", authorities)
+    context = Named.of(parts.hostname or "", authorities) if parts.scheme == "https" else None
     with (
         httpcore2.ConnectionPool(ssl_context=context, network_backend=Backend(), retries=0) as pool,
         pool.stream("POST", address, headers=list(headers.items()), content=body) as answer,
