@@ -91,9 +91,9 @@ class Retention:
         steady = self.steady(now, ticks)
         self.library.forget_changes()
         if steady:
-            self.library.forget_sought()
             self.library.forget_scores()
             self.library.forget_messages()
+            self.library.forget_sought()
             self.library.forget_uploads(UNFINISHED)
             days = self.library.options().get("retention_days")
             if days is not None:

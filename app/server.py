@@ -45,6 +45,7 @@ from . import (
     paths,
     places,
     privacy,
+    push,
     segments,
     session,
     talk,
@@ -158,6 +159,7 @@ def make_app(library: Library, settings: Settings, *, local: bool, models: Model
         alarms,
         targets,
         wall,
+        push,
         admin,
         page,
     ):

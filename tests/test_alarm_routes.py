@@ -162,3 +162,19 @@ def test_reviewers_see_no_address_and_change_nothing(library: Library) -> None:
     library.record_alarm("door", Event("raised", T - 10**7, T - 10**7, T - 10**7, 0.9))
     Retention(library).look(time.time(), 5.0)
     assert [a["id"] for a in ann.ask("GET", "/alarms")["alarms"]] == [found]
+
+
+def test_a_browser_is_subscribed_by_its_owner(api: TestClient, library: Library) -> None:
+    pytest.importorskip("py_vapid")
+    assert len(ask(api, "GET", "/push")["key"]) == 87
+    own = {"endpoint": "https://push.example/send/abc", "p256dh": "B" + "A" * 86, "auth": "A" * 22}
+    assert ask(api, "PUT", "/push", own) == {"subscribed": True}
+    assert ask(api, "PUT", "/push", own) == {"subscribed": True}
+    (target,) = ask(api, "GET", "/targets")
+    assert (target["address"], target["opened"]) == ("https://push.example/", True)
+    changed = ask(api, "PATCH", f"/targets/{target['id']}", {"settings": {"events": ["escalated"]}})
+    assert changed["settings"] == {"events": ["escalated"], **target["settings"]}  # it stays its owner's
+    for wrong in ({"endpoint": "http://x.example/"}, {"p256dh": "x" * 90}, {"auth": "\u00e9" * 22}):
+        ask(api, "PUT", "/push", {**own, **wrong}, 422)
+    assert api.request("DELETE", "/api/push", json={"endpoint": own["endpoint"]}).json()["was"] is True
+    assert ask(api, "GET", "/targets") == []

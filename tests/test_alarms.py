@@ -81,6 +81,14 @@ def test_what_comes_again_soon_is_the_same_alarm_and_later_another() -> None:
     assert kinds(run(Alarms(rule), stream([(10, 12), (40, 42)], 120))) == ["raised", "ended"] * 2
 
 
+def test_events_that_are_close_are_alarms_of_their_own_where_nothing_is_to_be_grouped() -> None:
+    """The older one's snippets are still at hand when the second one ends: it began as far back as the first."""
+    events = run(Alarms(AlarmRule(hold=0.0, cool=0.0, merge=0.5)), stream([(10, 11), (13, 14), (16, 17)], 60))
+    last = {e.key: e for e in events}
+    assert [(e.start - NOON, e.end - NOON) for e in last.values()] == [(10.0, 11.0), (13.0, 14.0), (16.0, 17.0)]
+    assert kinds(events) == ["raised", "ended"] * 3
+
+
 def test_a_gap_neither_raises_nor_ends_at_once() -> None:
     whole = stream([(10, 40)], 100)
     gap = [s for s in whole if not 15 <= s.start - NOON < 35]
@@ -208,6 +216,22 @@ def test_one_event_is_one_alarm_whatever_gaps_duplicates_and_orders(snippets: li
         assert (events[-1].start, events[-1].end) == (high[0][0], high[-1][1])
     else:
         assert events == []
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(8, 30), st.integers(1, 12)), min_size=1, max_size=6), st.lists(st.integers(0, 400), max_size=20), st.sampled_from([0.0, 0.5]), st.data())  # fmt: skip
+def test_events_apart_are_alarms_apart_in_order(told: list[tuple[int, int]], twice: list[int], hold: float, data: st.DataObject) -> None:  # fmt: skip
+    """Events of .5 to 6 s, 4 to 15 s apart, their snippets up to 1.5 s out of order and some of them twice."""
+    spans, at = [], 0.0
+    for pause, length in told:
+        spans.append((at + pause * SNIPPET, at + (pause + length) * SNIPPET))
+        at = spans[-1][1]
+    snippets = stream(spans, at + 30)
+    order = sorted([*range(len(snippets)), *(k for k in twice if k < len(snippets))], key=lambda k: k + data.draw(st.floats(0, 3)))  # fmt: skip
+    events = run(Alarms(AlarmRule(hold=hold, cool=0.0, merge=1.5)), [snippets[k] for k in order])
+    last = {e.key: e for e in events}
+    assert [(e.start - NOON, e.end - NOON) for e in sorted(last.values(), key=lambda e: e.start)] == spans
+    assert all(e.kind == "ended" for e in last.values())
 
 
 @settings(max_examples=60, deadline=None)

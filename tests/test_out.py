@@ -23,7 +23,8 @@ from vlad.errors import InputError
 from vlad.library import Library
 from vlad.library.outbox import LEASE
 from vlad.library.tables import OutboxRow, TargetRow, User
-from vlad.live import out
+from vlad.live import broker as broker_room
+from vlad.live import out, push
 from vlad.live.alarms import Event
 from vlad.live.out import Courier, check_target, mail_of, post_webhook, signature
 
@@ -206,8 +207,7 @@ def test_tls_wants_the_hosts_own_certificate(library: Library, root: User, tmp_p
         assert len(found.got) == 1
 
 
-def test_one_that_hangs_holds_up_no_other(library: Library, root: User, hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    monkeypatch.setattr(out, "SECONDS", 0.5)
+def test_one_that_hangs_holds_up_no_other(library: Library, root: User, hook: Hook) -> None:
     over = threading.Event()
     with webhook() as slow:
         slow.answer = lambda handler: over.wait(5)
@@ -309,6 +309,66 @@ def test_no_mail_goes_out_in_the_clear_and_none_to_what_is_no_mailbox(library: L
     assert mail_of(target, {"type": "test", "key": "k", "at": T, "by": "ann"}, None)["Subject"] == "vlad: test of mail"
 
 
+def browser() -> tuple[Any, dict[str, str]]:
+    """A browser's private key, and what it gives when it subscribes, but for the endpoint."""
+    from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    key = generate_private_key(SECP256R1())
+    point = key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    told = {"p256dh": point, "auth": bytes(range(16))}
+    return key, {k: base64.urlsafe_b64encode(v).rstrip(b"=").decode() for k, v in told.items()}
+
+
+def test_web_push_is_read_by_the_browser_alone_and_ends_where_it_is_gone(library: Library, root: User, tmp_path: Path) -> None:  # fmt: skip
+    """The receiver is a push service: it checks the signature, and what it got opens with the browser's key only."""
+    http_ece = pytest.importorskip("http_ece")
+    from py_vapid import Vapid02
+
+    key, told = browser()
+    context, pem = certificate(tmp_path, "push.test")
+    ann = library.add_user("ann", "correct horse battery")
+    library.set_group("root", "front", ["door"], ["ann"])
+    with webhook(context) as service:
+        service.answer = status(201)
+        endpoint = f"https://push.test:{service.port}/send/abc"
+        target = library.subscribe(ann, endpoint, json.dumps({"endpoint": endpoint, **told}))
+        assert library.subscribe(ann, endpoint, json.dumps({"endpoint": endpoint, **told})).id == target.id
+        assert "abc" not in target.address + target.name
+        library.save_target(root, {"settings": {**target.settings, **HERE, "authorities": pem}}, target.id)
+        alarm(library)
+        alarm(library, camera="yard")  # which she does not see
+        carry(library, 2, lookup=leads_to("127.0.0.1"))
+        ((headers, body),) = service.got
+        assert [r.error for r in rows(library)] == [""]
+        assert Vapid02.verify(headers["authorization"])
+        assert (headers["content-encoding"], headers["urgency"]) == ("aes128gcm", "high")
+        assert len(headers["topic"]) == 32
+        assert b"door" not in body
+        plain = http_ece.decrypt(body, private_key=key, auth_secret=bytes(range(16)), version="aes128gcm")
+        assert json.loads(plain)["camera"] == "door"
+        service.answer = status(410)
+        alarm(library, T + 100)
+        carry(library, lookup=leads_to("127.0.0.1"))
+        assert library.targets() == []
+        assert rows(library) == []
+        library.subscribe(ann, endpoint, json.dumps({"endpoint": endpoint, **told}))
+        library.close_user("root", "ann")
+        alarm(library, T + 200)
+        assert rows(library) == []
+        assert library.unsubscribe(ann, endpoint) is True
+        assert library.unsubscribe(ann, endpoint) is False
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["nothing", "[]", '{"endpoint": "https://x/"}', '{"endpoint": "http://x/", "p256dh": "BA", "auth": "AA"}', '{"endpoint": "https://x/", "p256dh": "\u00e9", "auth": "AA"}'],
+)  # fmt: skip
+def test_what_is_no_subscription_is_refused(wrong: str) -> None:
+    with pytest.raises(InputError, match="expected what a browser"):
+        push.checked(wrong)
+
+
 class Listener:
     """Hears what a broker has."""
 
@@ -341,7 +401,8 @@ class Listener:
 
 
 @pytest.mark.slow
-def test_mqtt_with_home_assistants_discovery(library: Library, root: User, tmp_path: Path) -> None:
+def test_mqtt_with_home_assistants_discovery(library: Library, root: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.setattr(broker_room, "PACE", 0.0)
     door = library.save_camera(root, {"name": "door", "url": "rtsp://10.0.0.5/"})
     with mosquitto(tmp_path) as broker:
         target = to(library, root, f"mqtts://broker.test:{broker.tls}", "mqtt", "guard:hush", authorities=broker.pem)

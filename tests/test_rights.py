@@ -55,14 +55,14 @@ class House:
         )
         self.mark = marked["marks"][0]["id"]
         self.root.ask("PUT", "/privacy", {"cover": "none"})
-        self.root.ask("PUT", "/options", {"seek_days": 1})
-        self.root.ask("PUT", "/users/again", {"name": "bob", "on": True})
-        self.sought = sought(library, self.root, self.door)
         found = self.root.ask("POST", "/cameras", {"name": "door", "url": "rtsp://secret:secret@10.0.0.5/secret"}, 201)
         self.camera = found["id"]
         self.alarm = library.record_alarm("door", Event("raised", 1.7e9, 1.7e9, 1.7e9 + 2, 0.9, "secret"), picture=b"secret").id  # fmt: skip
         hook = {"kind": "webhook", "name": "secret hook", "address": "https://secret.example/", "secret": "secret" * 4}
         self.target = self.root.ask("POST", "/targets", hook, 201)["id"]
+        self.root.ask("PUT", "/options", {"seek_days": 1})
+        self.root.ask("PUT", "/users/again", {"name": "bob", "on": True})
+        self.sought = sought(library, self.root, self.door)
         self.note = self.root.ask("GET", f"/segments/{self.door_segments[0]}")["notes"][0]["id"]
         self.wrong = self.root.ask("GET", f"/segments/{self.door_segments[0]}")["wrong"][0]["id"]
 
@@ -102,7 +102,7 @@ def test_no_route_tells_a_reviewer_of_another_group_of_a_clip(house: House) -> N
         "presence": {"segment": house.door_segments[0]}, "notes": {"text": "x"}, "adopted": {"text": "x"}, "segments": {"start": 1, "end": 2},
         "assigned": {"to": "bob"}, "preview": {"segment": house.door_segments[0]}, "uploads": {"name": "x", "size": 3, "camera": "yard"},
         "explain": {"prompt": "explain"}, "rules": {"camera": "door", "text": "rules: {}", "version": 1}, "apply": {"camera": "door"},
-        "mute": {"minutes": 5}, "cameras": {"name": "mine", "url": "rtsp://10.0.0.5/"}, "targets": {"kind": "webhook", "name": "mine", "address": "https://x.example/", "secret": "x" * 20},
+        "push": {"endpoint": "https://push.example/x", "p256dh": "x" * 87, "auth": "x" * 22}, "mute": {"minutes": 5}, "cameras": {"name": "mine", "url": "rtsp://10.0.0.5/"}, "targets": {"kind": "webhook", "name": "mine", "address": "https://x.example/", "secret": "x" * 20},
         "check": {"text": "rules: {}"}, "original": {"reason": "because"}, "marks": {"start": 1, "end": 2}, "privacy": {"cover": "none"},
         "again": {"vehicle": "red", "reason": "because"},
     }  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from vlad.errors import InputError, MissingError
 
@@ -30,8 +31,7 @@ class Groups:
         if user.role == "admin":
             return None
         with self.database.read() as session:
-            found = list(session.scalars(select(Group)))
-        return frozenset(c for g in found if user.id in g.members for c in g.cameras) if found else None
+            return cameras_in(session, user)
 
     def groups(self) -> list[tuple[Group, list[str]]]:
         """Every group by name, with the names of its members."""
@@ -76,3 +76,11 @@ class Groups:
             left = session.scalar(select(func.count()).select_from(Group)) or 0
             audit.append(session, by, "group removed", row.id, name=name, left=left)
             return left
+
+
+def cameras_in(session: Session, user: User) -> frozenset[str] | None:
+    """The same within a session."""
+    if user.role == "admin":
+        return None
+    found = list(session.scalars(select(Group)))
+    return frozenset(c for g in found if user.id in g.members for c in g.cameras) if found else None

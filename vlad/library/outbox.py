@@ -6,9 +6,11 @@ leaves it to the next, so that on the wire it may come twice, with the same key 
 
 from __future__ import annotations
 
+import hashlib
 import random
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,13 +21,15 @@ from vlad.errors import ConflictError, InputError, MissingError
 
 from . import audit
 from .database import Database, called
+from .groups import cameras_in
 from .tables import AlarmRow, OutboxRow, TargetRow, User, new_id
 from .vault import Vault
 
 KINDS = ("webhook", "mqtt", "mail", "push")
 EVENTS = ("raised", "again", "ended", "acknowledged", "escalated")
 TAKEN: Mapping[str, tuple[str, ...]] = {"webhook": EVENTS, "mqtt": EVENTS, "mail": ("raised", "escalated"), "push": ("raised", "escalated")}  # fmt: skip
-MOST = 100  # targets
+MOST = 500  # targets
+BROWSERS = 20  # of one person
 LEASE = 90.0  # seconds for which a claimed message is nobody else's: longer than any sending takes
 GIVEN_UP = 86_400.0  # seconds after which a message that could not be sent is given up
 FIRST, LAST = 5.0, 3600.0  # seconds until the second try, and at most until the next; doubled each time
@@ -87,7 +91,8 @@ class Outbox:
                 raise ConflictError(f"target {row.name!r}: there is one of that name")
             row.cameras = sorted({called(str(c))[:200] for c in changes.get("cameras", row.cameras) or []})
             row.on = bool(changes.get("on", row.on))
-            row.settings = dict(changes.get("settings", row.settings) or {})
+            whose = {"user": row.settings["user"]} if row.kind == "push" and target_id else {}
+            row.settings = {**dict(changes.get("settings", row.settings) or {}), **whose}
             if "secret" in changes:
                 row.secret = self.vault.close(row.id, _host(row), str(changes["secret"]))
             elif _host(row) != host:
@@ -97,13 +102,51 @@ class Outbox:
             audit.append(session, user.name, action, row.id, name=row.name, kind=row.kind, address=row.address, on=row.on, secret="secret" in changes)  # fmt: skip
             return row
 
+    def subscribe(self, user: User, endpoint: str, secret: str) -> TargetRow:
+        """A person's browser, told of alarms of cameras that this person sees, for as long as they do; once more changes nothing but its keys. Raises ConflictError beyond BROWSERS."""
+        parts = urlsplit(endpoint)
+        name = f"push {user.name[:150]} {hashlib.sha256(endpoint.encode()).hexdigest()[:12]}"
+        with self.database.write() as session:
+            row = session.scalars(select(TargetRow).where(TargetRow.name == name)).first()
+            if row is None:
+                own = [t for t in session.scalars(select(TargetRow).where(TargetRow.kind == "push")) if t.settings.get("user") == user.id]  # fmt: skip
+                if len(own) >= BROWSERS:
+                    raise ConflictError(f"push: {BROWSERS} browsers of yours are told already; let go of one first")
+                row = TargetRow(id=new_id(), kind="push", name=name, address=f"https://{parts.netloc}/", on=True)
+                row.settings, row.cameras = {"user": user.id}, []
+                audit.append(session, user.name, "browser subscribed", row.id, name=name)
+            row.secret = self.vault.close(row.id, _host(row), secret)
+            session.add(row)
+            return row
+
+    def unsubscribe(self, user: User, endpoint: str) -> bool:
+        """That browser is told no more; False where it was not."""
+        ends = hashlib.sha256(endpoint.encode()).hexdigest()[:12]
+        with self.database.write() as session:
+            rows = [t for t in session.scalars(select(TargetRow).where(TargetRow.kind == "push")) if t.settings.get("user") == user.id and t.name.endswith(ends)]  # fmt: skip
+            for row in rows:
+                _drop(session, row)
+                audit.append(session, user.name, "browser unsubscribed", row.id, name=row.name)
+            return bool(rows)
+
+    def push_gone(self, target_id: str) -> None:
+        """A browser that its service says is gone is told no more."""
+        with self.database.write() as session:
+            row = session.get(TargetRow, target_id)
+            if row is not None and row.kind == "push":
+                _drop(session, row)
+                audit.append(session, "", "browser gone", row.id, name=row.name)
+
+    def keys_folder(self) -> Path:
+        """Where keys lie."""
+        return self.vault.path.parent
+
     def remove_target(self, user: User, target_id: str) -> None:
         """Nothing is told there any more; what waits for it is gone too. Raises MissingError."""
         with self.database.write() as session:
             row = _there(session, target_id)
             waiting = session.scalar(select(func.count()).select_from(OutboxRow).where(OutboxRow.target_id == row.id, *_open()))  # fmt: skip
-            session.execute(delete(OutboxRow).where(OutboxRow.target_id == row.id))
-            session.delete(row)
+            _drop(session, row)
             audit.append(session, user.name, "target removed", row.id, name=row.name, waiting=waiting or 0)
 
     def test_target(self, user: User, target_id: str) -> OutboxRow:
@@ -139,9 +182,11 @@ class Outbox:
             failed = session.scalar(select(func.count()).select_from(OutboxRow).where(OutboxRow.failed != "")) or 0
             return {**{i: n for i, n in session.execute(found)}, "failed": failed}
 
-    def claim_messages(self, now: float, count: int = 20) -> list[OutboxRow]:
-        """Messages that are due, the oldest first and one a target, now this caller's for LEASE; with their targets."""
+    def claim_messages(self, now: float, count: int = 20, target_id: str = "") -> list[OutboxRow]:
+        """Messages that are due, the oldest first and one a target, now this caller's for LEASE; with their targets. target_id: to that one alone."""
         due = (*_open(), OutboxRow.next <= now, OutboxRow.claimed <= now, TargetRow.on)
+        if target_id:
+            due = (*due, OutboxRow.target_id == target_id)
         with self.database.read() as session:  # most of the time there is none, and nobody has to wait for a writer
             if session.scalar(select(OutboxRow.id).join(TargetRow).where(*due).limit(1)) is None:
                 return []
@@ -189,7 +234,11 @@ def post(session: Session, alarm: AlarmRow, what: str, once: str) -> None:
     """Messages of what happened to an alarm, one to each target that takes it, in the change that makes it happen. once: tells this from any other time that it happened."""
     for target in session.scalars(select(TargetRow).where(TargetRow.on)):
         wanted = target.settings.get("events") or TAKEN[target.kind]
-        if (target.cameras and alarm.camera not in target.cameras) or what not in wanted:
+        if (
+            (target.cameras and alarm.camera not in target.cameras)
+            or what not in wanted
+            or not _sees(session, target, alarm.camera)
+        ):
             continue
         key = f"{alarm.id}:{once}:{target.id}"
         if session.scalar(select(OutboxRow.id).where(OutboxRow.key == key)) is None:
@@ -203,6 +252,23 @@ def told(alarm: AlarmRow) -> dict[str, Any]:
         "alarm": alarm.id, "camera": alarm.camera, "start": alarm.start, "end": alarm.end, "peak": round(alarm.peak, 4), "label": alarm.label,
         "zone": alarm.zone, "going": alarm.ended is None, "state": alarm.state, "by": alarm.by, "counted": alarm.counted, "summary": alarm.summary,
     }  # fmt: skip
+
+
+def _drop(session: Session, row: TargetRow) -> None:
+    session.execute(delete(OutboxRow).where(OutboxRow.target_id == row.id))
+    session.delete(row)
+
+
+def _sees(session: Session, target: TargetRow, camera: str) -> bool:
+    """Whether a target may hear of a camera: a person's browser of those that this person sees, and of none once they are gone."""
+    user_id = target.settings.get("user")
+    if target.kind != "push" or not user_id:
+        return True
+    user = session.get(User, user_id)
+    if user is None or user.closed is not None:
+        return False
+    cameras = cameras_in(session, user)
+    return cameras is None or camera in cameras
 
 
 def _open() -> tuple[Any, ...]:

@@ -12,10 +12,10 @@
     logbook.py    the log, to be read
     cases.py      evidence that was handed out
     places.py     zones, lines and rules of cameras                        covering.py  who is covered in what leaves, and who sees originals
-    seeking.py    an outfit again in a camera's day
     cameras.py    those that are watched, what they scored                 alarms.py    what was raised, and what people did about it
     outbox.py     where alarms are told, and messages on their way         vault.py     what opens them, by a key that lies elsewhere
     judging.py    verdicts on alarms                                       adapting.py  thresholds by them
+    seeking.py    an outfit again in a camera's day
 
 In: a URL or a folder. Out: the rooms' calls, each by its own name. Nothing is done here.
 """
@@ -213,6 +213,8 @@ class Library:
         self.target_secret, self.messages, self.waiting = outbox.target_secret, outbox.messages, outbox.waiting
         self.claim_messages, self.message_sent, self.message_failed = outbox.claim_messages, outbox.message_sent, outbox.message_failed  # fmt: skip
         self.forget_messages = outbox.forget_messages
+        self.subscribe, self.unsubscribe, self.push_gone = outbox.subscribe, outbox.unsubscribe, outbox.push_gone
+        self.keys_folder = outbox.keys_folder
 
         log = Log(database)
         self.audit_rows, self.audit_page, self.audit_state = log.audit_rows, log.audit_page, log.audit_state

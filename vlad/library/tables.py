@@ -357,21 +357,6 @@ class CoverMark(Base):
     undone: Mapped[float | None]
 
 
-class SoughtRow(Base):
-    """Somebody looked for an outfit or a vehicle's colour in a camera's day, from a clip. wanted: {kind, colours: {part: name}}, or {track} of that clip. hits: [{video, track, start, end,
-    sure, kind, colours}], None until a worker found them. Forgotten after as many days as an option says.
-    """
-
-    __tablename__ = "sought"
-    id: Mapped[str] = _id()
-    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"), index=True)
-    video_id: Mapped[str] = mapped_column(ForeignKey("videos.id"))
-    job_id: Mapped[str] = mapped_column(String(32))
-    wanted: Mapped[dict[str, Any]] = mapped_column(JSON)
-    hits: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True))
-    created: Mapped[float] = _now()
-
-
 class CameraRow(Base):
     """A camera that is watched. name: what its clips call it. url, sub_url: without user, password and whatever else opens it, which `secret` holds (see `vault`); '' for none.
 
@@ -477,6 +462,21 @@ class OutboxRow(Base):
     error: Mapped[str] = mapped_column(Text, default="")
     created: Mapped[float] = _now()
     target: Mapped[TargetRow] = relationship()
+
+
+class SoughtRow(Base):
+    """Somebody looked for an outfit or a vehicle's colour in a camera's day, from a clip. wanted: {kind, colours: {part: name}}, or {track} of that clip. hits: [{video, track, start, end,
+    sure, kind, colours}], None until a worker found them. Forgotten after as many days as an option says.
+    """
+
+    __tablename__ = "sought"
+    id: Mapped[str] = _id()
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"), index=True)
+    video_id: Mapped[str] = mapped_column(ForeignKey("videos.id"))
+    job_id: Mapped[str] = mapped_column(String(32))
+    wanted: Mapped[dict[str, Any]] = mapped_column(JSON)
+    hits: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True))
+    created: Mapped[float] = _now()
 
 
 class Change(Base):

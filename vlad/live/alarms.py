@@ -336,8 +336,11 @@ class Alarms:
         last = self._last
         for gate in range(len(self.gates)):
             for run in self._held(gate):
+                if all(p.alarmed for p in run):
+                    continue  # it is what raised this alarm, or one before
                 if last is not None and last.start <= run[0].start and run[-1].end <= last.end:
-                    continue  # it is what raised the last one
+                    self._mark(run)
+                    continue
                 if last is not None and run[0].start <= last.end + max(self.rule.cool, self.rule.merge):
                     last.ended = False
                     return self._take(last, run[0].start, run[-1].end, run)

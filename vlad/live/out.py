@@ -1,7 +1,7 @@
-"""Messages out of the library's outbox: webhooks, MQTT, e-mail.
+"""Messages out of the library's outbox: webhooks, MQTT, e-mail, web push.
 
 In: a library with targets; a turn every half second or so. Out: messages sent, each marked once it was taken. Who dies between sending and marking leaves it to the next: on
-the wire a message may come twice, with the same key (`webhook-id`, `Message-ID`, `key` in MQTT's JSON), by which a receiver knows it again.
+the wire a message may come twice, with the same key (`webhook-id`, `Message-ID`, `key` in JSON, a push's topic), by which a receiver knows it again.
 
 Every address is looked up here and checked, and the checked one is connected to (`hosts`): private networks and this machine only where the target's `allow` names them. No
 redirect is followed; a receiver has SECONDS in all and may answer ANSWER bytes.
@@ -21,15 +21,14 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from email.message import EmailMessage
 from email.utils import formatdate
-from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
-from uuid import uuid4
 
 from vlad.clock import iso
 from vlad.errors import InputError, VladError
@@ -37,25 +36,17 @@ from vlad.library import Library
 from vlad.library.database import called
 from vlad.library.tables import CameraRow, OutboxRow, TargetRow
 
-from .hosts import Lookup, Named, Network, networks, resolved
+from . import push
+from .broker import Broker, login
+from .hosts import Lookup, Named, Network, networks
+from .post import SECONDS, FailedError, checked_hosts, post
 
 log = logging.getLogger("vlad.live")
-SECONDS = 15.0  # of one sending, from the look-up to the last byte of the answer
-ANSWER = 64 << 10  # bytes of a receiver's answer that are read
+RUN = 100  # messages to one target, one after another
 TOGETHER = 8  # messages that are sent at once, one a target
-PACE = 0.9  # seconds between two looks at what a broker is to be told of cameras
-FRESH = 30.0  # seconds for which what is told of a camera counts
-PORTS = {"https": 443, "http": 80, "mqtts": 8883, "mqtt": 1883, "smtps": 465, "smtp": 587}
-SCHEMES = {"webhook": ("https", "http"), "mqtt": ("mqtts", "mqtt"), "mail": ("smtps", "smtp")}
+PORTS = {"https": 443, "http": 80, "smtps": 465, "smtp": 587}
+SCHEMES = {"webhook": ("https", "http"), "mqtt": ("mqtts", "mqtt"), "mail": ("smtps", "smtp"), "push": ("https",)}
 SHORTEST = 16  # letters of a webhook's secret
-
-
-class FailedError(Exception):
-    """A message was not taken: why, in words that tell nothing of secrets; later: seconds that the receiver asks for."""
-
-    def __init__(self, why: str, later: float = 0.0) -> None:
-        super().__init__(why)
-        self.later = later
 
 
 def check_target(kind: str, address: str, secret: str | None, settings: Mapping[str, Any]) -> None:
@@ -82,23 +73,15 @@ def check_target(kind: str, address: str, secret: str | None, settings: Mapping[
         if len(told) < 2 or any(not _mailbox(t) for t in told):
             raise InputError("target: mail needs `sender` and `to`, addresses such as guard@example.org")
     if kind == "mail" and secret:
-        _login(secret)
+        login(secret)
     if kind == "mqtt" and secret:
-        _login(secret)
+        login(secret)
 
 
 def _mailbox(name: Any) -> bool:
     name = str(name)
     local, _, domain = name.partition("@")
     return bool(local and domain) and len(name) <= 320 and name.isascii() and name.isprintable() and not set(name) & set(' ,;<>"()[]\\:')  # fmt: skip
-
-
-def _login(secret: str) -> tuple[str, str]:
-    """user:password of a secret. Raises InputError."""
-    user, colon, password = secret.partition(":")
-    if not colon or not user:
-        raise InputError("target: expected a secret such as user:password")
-    return user, password
 
 
 class Courier:
@@ -115,7 +98,7 @@ class Courier:
         """Begin to send what is due, and keep brokers connected; waits for none of it. Raises VladError where the library is away."""
         self._under_way = {f for f in self._under_way if not f.done()}
         for message in self.library.claim_messages(self.now(), TOGETHER - len(self._under_way)):
-            self._under_way.add(self._pool.submit(self._send, message))
+            self._under_way.add(self._pool.submit(self._send_all, message))
         self._keep()
 
     def wait(self, seconds: float = SECONDS + 5) -> None:
@@ -132,7 +115,17 @@ class Courier:
         for broker in self._brokers.values():
             broker.close()
 
-    def _send(self, message: OutboxRow) -> None:
+    def _send_all(self, message: OutboxRow) -> None:
+        """A message, and what else is due at its target, as long as that takes it; after RUN of them other targets have their turn."""
+        waiting = [message]
+        with suppress(VladError):  # the library is away
+            for left in range(RUN, 0, -1):
+                if not waiting or not self._send(waiting[0]):
+                    return
+                waiting = self.library.claim_messages(self.now(), 1, message.target_id) if left > 1 else []
+
+    def _send(self, message: OutboxRow) -> bool:
+        """Whether it was taken."""
         try:
             try:
                 self._sent(message)
@@ -144,10 +137,10 @@ class Courier:
                 self.library.message_failed(message.id, _words(error), self.now())
             else:
                 self.library.message_sent(message.id, self.now())
-        except (
-            VladError
-        ) as error:  # the library is away: the claim runs out, and the message is sent again with its key
+                return True
+        except VladError as error:  # it is away: the claim runs out, and the message is sent again with its key
             log.warning("outbox: %s", error)
+        return False
 
     def _sent(self, message: OutboxRow) -> None:
         target, secret = message.target, self.library.target_secret(message.target_id)
@@ -156,10 +149,20 @@ class Courier:
             post_webhook(target, secret, message.payload, now=self.now(), lookup=self.lookup)
         elif target.kind == "mail":
             send_mail(target, secret, message.payload, self._picture(message), self.lookup)
+        elif target.kind == "push":
+            self._pushed(target, secret, message)
         else:
             broker = self._broker(target)
             broker.connect(secret, self._cameras(target))
             broker.tell(message.payload, self._going(message.payload.get("camera", "")))
+
+    def _pushed(self, target: TargetRow, secret: str, message: OutboxRow) -> None:
+        try:
+            send_push(target, secret, message.payload, self.library.keys_folder(), self.lookup)
+        except FailedError as error:
+            if error.status in (404, 410):  # the browser is gone for good, says its service
+                self.library.push_gone(target.id)
+            raise
 
     def _picture(self, message: OutboxRow) -> bytes | None:
         """What a mail may show: nothing while people are covered, since the picture is as it was recorded."""
@@ -225,16 +228,6 @@ def _place(target: TargetRow) -> tuple[SplitResult, int, tuple[Network, ...]]:
     return parts, parts.port or PORTS[parts.scheme], networks(target.settings.get("allow") or ())
 
 
-def _checked(host: str, port: int, allow: Sequence[Network], lookup: Lookup, *, plain: bool) -> list[str]:
-    """The addresses that may be connected to; plain: without TLS, so that only those that are allowed by name may."""
-    found = resolved(host, port, allow=allow, lookup=lookup)
-    if plain:
-        found = [a for a in found if any(ip_address(a).version == n.version and ip_address(a) in n for n in allow)]
-    if not found:
-        raise InputError(f"{host}: without TLS only networks that `allow` names are told anything")
-    return found
-
-
 def signature(secret: str, key: str, at: int, body: bytes) -> dict[str, str]:
     """Headers of a signed webhook, as Standard Webhooks has them: HMAC-SHA256 over id.timestamp.body. secret: whsec_ and base64, else its letters."""
     raw = secret.encode()
@@ -246,78 +239,35 @@ def signature(secret: str, key: str, at: int, body: bytes) -> dict[str, str]:
 
 
 def post_webhook(target: TargetRow, secret: str, payload: Mapping[str, Any], *, now: float, lookup: Lookup = socket.getaddrinfo, seconds: float = SECONDS) -> None:  # fmt: skip
-    """POST a message as JSON. Raises FailedError for anything but 2xx, InputError for an address that may not be asked, OSError and httpcore's."""
-    import httpcore
-
+    """A message as JSON, signed. Raises as `post`."""
     if not secret:
         raise FailedError("its secret is gone, since its host was changed; type it again")
-    parts, _, allow = _place(target)
-    end = time.monotonic() + seconds
-
-    def left() -> float:
-        if end <= time.monotonic():
-            raise httpcore.ReadTimeout
-        return end - time.monotonic()
-
-    class Stream(httpcore.NetworkStream):
-        """A connection whose every step ends with the time there is."""
-
-        def __init__(self, stream: httpcore.NetworkStream) -> None:
-            self.stream = stream
-
-        def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-            return self.stream.read(max_bytes, left())
-
-        def write(self, buffer: bytes, timeout: float | None = None) -> None:
-            self.stream.write(buffer, left())
-
-        def close(self) -> None:
-            self.stream.close()
-
-        def start_tls(self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None) -> httpcore.NetworkStream:  # fmt: skip
-            return Stream(self.stream.start_tls(ssl_context, server_hostname, left()))
-
-        def get_extra_info(self, info: str) -> Any:
-            return self.stream.get_extra_info(info)
-
-    class Backend(httpcore.NetworkBackend):
-        """Connects to what was checked, and to nothing else."""
-
-        def connect_tcp(self, host: str, port: int, timeout: float | None = None, local_address: str | None = None, socket_options: Iterable[Any] | None = None) -> httpcore.NetworkStream:  # fmt: skip
-            last: Exception = httpcore.ConnectError()
-            for address in _checked(host, port, allow, lookup, plain=parts.scheme == "http"):
-                try:
-                    return Stream(httpcore.SyncBackend().connect_tcp(address, port, left(), None, socket_options))
-                except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                    last = error
-            raise last
-
     body = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
     headers = {"content-type": "application/json", "user-agent": "vlad", **signature(secret, payload["key"], int(now), body)}  # fmt: skip
-    context = Named.of(parts.hostname or "", str(target.settings.get("authorities") or ""))
-    with (
-        httpcore.ConnectionPool(ssl_context=context, network_backend=Backend(), retries=0) as pool,
-        pool.stream("POST", target.address, headers=list(headers.items()), content=body) as answer,
-    ):
-        got = 0
-        for piece in answer.iter_stream():
-            got += len(piece)
-            if got > ANSWER:
-                break
-        status = answer.status
-        asked = next((v for k, v in answer.headers if k.lower() == b"retry-after"), b"")
-    if 300 <= status < 400:
-        raise FailedError(f"it answered {status}: redirects are not followed")
-    if not 200 <= status < 300:
-        raise FailedError(f"it answered {status}", float(asked) if asked.isdigit() and len(asked) < 6 else 0.0)
+    _, _, allow = _place(target)
+    post(target.address, headers, body, allow=allow, authorities=_authorities(target), lookup=lookup, seconds=seconds)
+
+
+def send_push(target: TargetRow, secret: str, payload: Mapping[str, Any], folder: Path, lookup: Lookup = socket.getaddrinfo) -> None:  # fmt: skip
+    """A message to a browser, encrypted for it. folder: of the key that signs. Raises as `post` and `push.sealed`."""
+    if not secret:
+        raise FailedError("its browser's keys are gone")
+    subscription = push.checked(secret)
+    headers, body = push.sealed(subscription, payload, folder)
+    _, _, allow = _place(target)
+    post(subscription["endpoint"], headers, body, allow=allow, authorities=_authorities(target), lookup=lookup, seconds=SECONDS)  # fmt: skip
+
+
+def _authorities(target: TargetRow) -> str:
+    return str(target.settings.get("authorities") or "")
 
 
 def send_mail(target: TargetRow, secret: str, payload: Mapping[str, Any], picture: bytes | None, lookup: Lookup = socket.getaddrinfo) -> None:  # fmt: skip
     """A message by SMTP, over TLS from the start (smtps) or by STARTTLS. Raises FailedError, InputError, OSError."""
     parts, port, allow = _place(target)
     host, plain = parts.hostname or "", bool(target.settings.get("plain"))
-    context = Named.of(host, str(target.settings.get("authorities") or ""))
-    address = _checked(host, port, allow, lookup, plain=plain)[0]
+    context = Named.of(host, _authorities(target))
+    address = checked_hosts(host, port, allow, lookup, plain=plain)[0]
     mail = mail_of(target, payload, picture)
     begun: list[smtplib.SMTP] = []
     over = threading.Timer(2 * SECONDS, lambda: _shut(begun))  # each of its steps has a time of its own
@@ -332,7 +282,7 @@ def send_mail(target: TargetRow, secret: str, payload: Mapping[str, Any], pictur
             if parts.scheme == "smtp" and not plain:
                 server.starttls(context=context)
             if secret:
-                server.login(*_login(secret))
+                server.login(*login(secret))
             left_out = server.send_message(mail)
         if left_out:
             raise FailedError(f"{len(left_out)} of {len(target.settings['to'])} receivers were refused")
@@ -381,156 +331,3 @@ def sentences(payload: Mapping[str, Any]) -> list[str]:
     if payload["state"] != "open":
         lines.append(f"{payload['state']} by {payload['by']}")
     return lines
-
-
-class Broker:
-    """One connection to an MQTT broker. Topics, by the camera's id: PREFIX/ID/alarm (ON, OFF; retained), score (retained), event (JSON with a key), status, and PREFIX/status, which
-    the broker itself sets to offline once nobody is here. With `discovery` (homeassistant; '' for none) Home Assistant finds each camera by itself."""
-
-    def __init__(self, target: TargetRow, lookup: Lookup = socket.getaddrinfo) -> None:
-        self.target, self.lookup = target, lookup
-        self.prefix = str(target.settings.get("prefix") or "vlad").strip("/")
-        self.discovery = str(target.settings.get("discovery", "homeassistant")).strip("/")
-        self._client: Any = None
-        self._lock = threading.RLock()
-        self._told: dict[str, str] = {}  # by topic, what is retained there by now
-        self._known: set[str] = set()  # ids of cameras
-        self._names: dict[str, str] = {}
-        self._next, self._failures = 0.0, 0
-
-    @property
-    def connected(self) -> bool:
-        """Whether the broker answers."""
-        return self._client is not None and bool(self._client.is_connected())
-
-    def due(self) -> bool:
-        """Whether it is to be looked after: at once where it is connected, after a while where that failed."""
-        return time.monotonic() >= self._next
-
-    def failed(self, why: str) -> None:
-        """It could not be reached: it is tried again later, and after longer with each time."""
-        self._failures += 1
-        self._next = time.monotonic() + min(60.0, 2.0**self._failures)
-        log.warning("broker %s: %s", self.target.name, why)
-
-    def connect(self, secret: str, cameras: Sequence[CameraRow]) -> None:
-        """Unless it is. Raises FailedError, InputError, OSError."""
-        from paho.mqtt.client import Client
-        from paho.mqtt.enums import CallbackAPIVersion
-
-        with self._lock:
-            if self.connected:
-                return
-            self._drop()
-            parts, port, allow = _place(self.target)
-            host = parts.hostname or ""
-            address = _checked(host, port, allow, self.lookup, plain=parts.scheme == "mqtt")[0]
-            client = Client(CallbackAPIVersion.VERSION2, f"vlad-{self.target.id[:8]}-{uuid4().hex[:6]}", reconnect_on_failure=False)  # fmt: skip
-            if parts.scheme == "mqtts":
-                client.tls_set_context(Named.of(host, str(self.target.settings.get("authorities") or "")))
-            if secret:
-                client.username_pw_set(*_login(secret))
-            client.will_set(f"{self.prefix}/status", "offline", qos=1, retain=True)
-            client.connect_timeout = SECONDS
-            answered, code = threading.Event(), [""]
-
-            def on_connect(client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
-                code[0] = str(reason) if reason.is_failure else ""
-                answered.set()
-
-            client.on_connect = on_connect
-            client.connect(address, port, keepalive=30)
-            client.loop_start()
-            self._client = client
-            if not answered.wait(SECONDS) or code[0]:
-                self._drop()
-                raise FailedError(f"the broker refused ({code[0][:60]})" if code[0] else "it did not answer in time")
-            self._told, self._failures = {}, 0
-            self._retain(f"{self.prefix}/status", "online")
-            self._announce(cameras)
-
-    def announce(self, cameras: Sequence[CameraRow], now: float) -> None:
-        """Cameras that came, went, or have a new state or score."""
-        with self._lock:
-            self._next = time.monotonic() + PACE
-            self._announce(cameras)
-            for camera in cameras:
-                state = camera.state or {}
-                on = state.get("state") in ("on", "slow") and now - (camera.told or 0.0) < FRESH
-                self._retain(f"{self.prefix}/{camera.id}/status", "online" if on else "offline")
-                if on and state.get("score") is not None:
-                    self._retain(f"{self.prefix}/{camera.id}/score", f"{float(state['score']):.2f}", qos=0)
-
-    def state(self, camera: CameraRow, going: bool) -> None:
-        """Whether an alarm of a camera goes on."""
-        with self._lock:
-            self._retain(f"{self.prefix}/{camera.id}/alarm", "ON" if going else "OFF")
-
-    def tell(self, payload: Mapping[str, Any], going: bool) -> None:
-        """A message, taken by the broker once this returns. Raises FailedError."""
-        with self._lock:
-            name = payload.get("camera", "")
-            ids = {v: k for k, v in self._names.items()}
-            place = ids.get(name, "test" if payload["type"] == "test" else "other")
-            if place not in ("test", "other"):
-                self._retain(f"{self.prefix}/{place}/alarm", "ON" if going else "OFF")
-            self._publish(f"{self.prefix}/{place}/event", json.dumps(payload), qos=1, retain=False)
-
-    def close(self) -> None:
-        """Nobody is here any more."""
-        with self._lock:
-            if self.connected:
-                with suppress(FailedError):
-                    self._publish(f"{self.prefix}/status", "offline", qos=1, retain=True)
-            self._drop()
-
-    def _announce(self, cameras: Sequence[CameraRow]) -> None:
-        self._names = {c.id: c.name for c in cameras}
-        for gone in self._known - set(self._names):
-            for topic in (*self._found(gone, ""), f"{self.prefix}/{gone}/alarm", f"{self.prefix}/{gone}/score", f"{self.prefix}/{gone}/status"):  # fmt: skip
-                self._retain(topic, "")
-        self._known = set(self._names)
-        for camera in cameras:
-            for topic, told in self._found(camera.id, camera.name).items():
-                self._retain(topic, told)
-
-    def _found(self, camera_id: str, name: str) -> dict[str, str]:
-        """Topics by which Home Assistant finds a camera, and what stands there."""
-        if not self.discovery:
-            return {}
-        own = f"{self.prefix}/{camera_id}"
-        shared = {
-            "device": {"identifiers": [f"vlad_{camera_id}"], "name": name, "manufacturer": "vlad"},
-            "origin": {"name": "vlad"},
-            "availability": [{"topic": f"{self.prefix}/status"}, {"topic": f"{own}/status"}],
-            "availability_mode": "all",
-        }
-        alarm = {"name": "Alarm", "unique_id": f"vlad_{camera_id}_alarm", "state_topic": f"{own}/alarm", "device_class": "safety", "json_attributes_topic": f"{own}/event"}  # fmt: skip
-        score = {"name": "Score", "unique_id": f"vlad_{camera_id}_score", "state_topic": f"{own}/score", "state_class": "measurement", "suggested_display_precision": 2}  # fmt: skip
-        return {
-            f"{self.discovery}/binary_sensor/vlad_{camera_id}/alarm/config": json.dumps({**alarm, **shared}),
-            f"{self.discovery}/sensor/vlad_{camera_id}/score/config": json.dumps({**score, **shared}),
-        }
-
-    def _retain(self, topic: str, told: str, *, qos: int = 1) -> None:
-        if self._told.get(topic) != told:
-            self._publish(topic, told, qos=qos, retain=True)
-            self._told[topic] = told
-
-    def _publish(self, topic: str, told: str, *, qos: int, retain: bool) -> None:
-        if self._client is None:
-            raise FailedError("it is not connected")
-        sent = self._client.publish(topic, told, qos=qos, retain=retain)
-        try:
-            sent.wait_for_publish(SECONDS)
-        except (RuntimeError, ValueError):
-            raise FailedError("the broker went away") from None
-        if not sent.is_published():
-            self._drop()
-            raise FailedError("the broker did not take it in time")
-
-    def _drop(self) -> None:
-        if self._client is not None:
-            self._client.disconnect()
-            self._client.loop_stop()
-            self._client = None
