@@ -32,13 +32,13 @@ from vlad.library import Library
 from vlad.library.cameras import Access
 from vlad.library.tables import AlarmRow, CameraRow
 from vlad.live.address import Address, Secret, parse
+from vlad.live.child import plain
 from vlad.live.fetch import Rules
 from vlad.live.hosts import networks
 from vlad.live.raising import Raising
 from vlad.live.ring import Ring
 from vlad.live.watch import Camera, Clock, State, Watch
 from vlad.pipeline import Analyzer
-from vlad.video import copied
 
 TURN = 1.0  # seconds between two looks at what is to be done
 AFTER = 10.0  # seconds of an alarm's clip before and after it, unless the camera says otherwise
@@ -251,15 +251,18 @@ class Watcher:
         zone = str(row.settings.get("clock", ""))
         began = max(start, int(path.stem) / 1000)
         try:
-            data = copied(path, self.watch.analyzer.settings)
+            made = path.with_name("plain.mp4")
+            plain(path, made, self.watch.analyzer.settings)
             name = f"{row.name}_{at(began, zone_of(zone) or datetime.now().astimezone().tzinfo):%Y-%m-%d_%H-%M-%S}.mp4"
             user = self.library.watcher()
-            begun = self.library.begin_upload(user, name, len(data), row.name)
-            for place in range(0, len(data), PIECE):
-                self.library.append(user, begun.id, place, data[place : place + PIECE])
+            begun, place = self.library.begin_upload(user, name, made.stat().st_size, row.name), 0
+            with open(made, "rb") as file:
+                while piece := file.read(PIECE):
+                    self.library.append(user, begun.id, place, piece)
+                    place += len(piece)
             video, _ = self.library.finish_upload(user, begun.id, recorded=round(began, 3), zone=zone)
             self.library.alarm_kept(alarm.id, video.id)
-        except VladError as error:
+        except (VladError, OSError) as error:
             log.warning("clip of an alarm of %s: %s", row.name, error)
 
 

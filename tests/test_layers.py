@@ -47,7 +47,6 @@ MAY: dict[str, set[str]] = {
     "cluster": {"errors", "pipeline"},
     "manifest": set(),
     "library": {"types", "errors", "wording", "clock", "rules", "segments"},
-    "live": {"clock", "errors", "library", "rules", "types"},
     "clock": {"errors"},
     "live": BASE
     | {

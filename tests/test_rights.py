@@ -94,7 +94,7 @@ def test_no_route_tells_a_reviewer_of_another_group_of_a_clip(house: House) -> N
     """Every route of the application, with the foreign clip's ids wherever one is asked for."""
     ids = {
         "video_id": house.door, "segment_id": house.door_segments[0], "job_id": house.job, "export_id": house.case, "note_id": house.note,
-        "camera_id": house.camera, "alarm_id": house.alarm, "target_id": house.target, "wrong_id": house.wrong, "mark_id": house.mark, "upload_id": house.door, "sought_id": house.sought, "token_id": "0" * 32, "name": "explain", "tag": "mine", "day": "2026-11-25", "picture": "0" * 32,
+        "camera_id": house.camera, "alarm_id": house.alarm, "target_id": house.target, "wrong_id": house.wrong, "mark_id": house.mark, "upload_id": house.door, "sought_id": house.sought, "recording": "1700000000000", "part": "header.mp4", "token_id": "0" * 32, "name": "explain", "tag": "mine", "day": "2026-11-25", "picture": "0" * 32,
     }  # fmt: skip
     bodies: dict[str, Any] = {
         "verdict": {"verdict": "confirmed"}, "verdicts": {"segments": [{"id": house.door_segments[0]}], "verdict": "dismissed"},
@@ -127,7 +127,7 @@ def test_no_route_tells_a_reviewer_of_another_group_of_a_clip(house: House) -> N
             query = {"t": 1.0, "like": house.door_segments[0], "video": house.door, "camera": "door", "offset": 0}
             for given_query in ({}, query):
                 answer = house.app.request(
-                    method, path.format(**ids), headers=house.bob.headers, params={"t": 1.0, **given_query},
+                    method, path.format(**ids), headers=house.bob.headers, params={"t": 1.0, "since": 1.7e9, **given_query},
                     json=None if method == "get" else body,
                 )  # fmt: skip
                 asked += 1

@@ -565,23 +565,6 @@ def cut(
     return made.getvalue()
 
 
-def copied(source: PyAvFile) -> bytes:
-    """Its pictures as they are, as a new MP4 that begins at 0 s: no sound, nothing is encoded anew."""
-    made, zero = io.BytesIO(), None
-    writer = source.av.open(made, "w", format="mp4")
-    track = writer.add_stream_from_template(source.stream)
-    for packet in source.packets(source.stream):
-        if packet.dts is None or packet.pts is None or not packet.size:
-            continue
-        zero = min(packet.dts, packet.pts) if zero is None else zero
-        packet.dts, packet.pts, packet.stream = packet.dts - zero, packet.pts - zero, track
-        writer.mux_one(packet)
-    if zero is None:
-        raise Refused("video", "no picture is in it")
-    writer.close()
-    return made.getvalue()
-
-
 class Covering:
     """Places that nobody may see. how: mosaic, blur or silhouette; places: rows of start, end (s), x, y, width, height (shares), by start."""
 
@@ -796,7 +779,7 @@ def limit(extra: int) -> None:
 
 
 def serve(request: dict[str, Any], out: BinaryIO) -> None:
-    """Answer one request: every snippet of a file, its sound, single frames of it, a part of it or all of it as a new file."""
+    """Answer one request: every snippet of a file, its sound, single frames of it, or a part of it as a new file."""
     limits = {name: request[name] for name in ("size", "max_pixels", "max_seconds", "max_frames")}
     device = request.get("hardware", "")
     clip = request["file"]
@@ -816,15 +799,6 @@ def serve(request: dict[str, Any], out: BinaryIO) -> None:
         except (whole.av.error.FFmpegError, ValueError) as error:
             raise Refused("video", f"its pictures cannot be encoded ({reason(error)})") from None
         send(out, b"C", {}, np.frombuffer(made, np.uint8))
-        send(out, b"E", {})
-    elif request.get("copy"):
-        plain = PyAvFile(clip, **limits)
-        send(out, b"P", plain.probe())
-        try:
-            bare = copied(plain)
-        except (plain.av.error.FFmpegError, ValueError) as error:
-            raise Refused("video", f"its pictures cannot be copied ({reason(error)})") from None
-        send(out, b"C", {}, np.frombuffer(bare, np.uint8))
         send(out, b"E", {})
     elif request["times"] is not None:
         single = PyAvFile(clip, **limits)

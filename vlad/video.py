@@ -457,15 +457,6 @@ def cut(path: str | os.PathLike[str], start: float, end: float, settings: Settin
     return _cut(path, start, end, settings)
 
 
-def copied(path: str | os.PathLike[str], settings: Settings) -> bytes:
-    """The pictures of a clip, such as fragments that were put together, as a plain MP4 from 0 s, without sound; nothing is encoded anew. Raises as `open_video` does."""
-    child = _Child(_check_path(path, settings), settings, size=1, times=None, copy=True)
-    try:
-        return b"".join(bytes(raw) for kind, _, raw in child.messages() if kind == b"C")
-    finally:
-        child.stop()
-
-
 def _cut(path: str | os.PathLike[str], start: float, end: float, settings: Settings, **more: Any) -> bytes:
     if not 0 <= start < end <= start + MAX_CUT:
         raise InputError(f"{shown(path)}: {start:.1f} to {end:.1f} s: expected a span of at most {MAX_CUT:g} s")
