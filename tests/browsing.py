@@ -28,13 +28,13 @@ NOW = "document.querySelector('video').currentTime"
 
 
 @contextmanager
-def serving(folder: Path, *, workers: int = 0, host: str = "127.0.0.1") -> Iterator[str]:
+def serving(folder: Path, *, workers: int = 0, host: str = "127.0.0.1", more: Sequence[str] = ()) -> Iterator[str]:
     """A server on a library folder; its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [
-        sys.executable, "-m", "vlad", "app", "--library", str(folder), "--host", host, "--port", str(port), "--workers", str(workers),
+        sys.executable, "-m", "vlad", "app", "--library", str(folder), "--host", host, "--port", str(port), "--workers", str(workers), *more,
     ]  # fmt: skip
     with open(folder.with_suffix(".log"), "wb") as told, subprocess.Popen(command, stdout=told, stderr=told) as process:
         try:

@@ -1,0 +1,104 @@
+"""Wall and Alarms as their users meet them: a camera of a real RTSP server is added, watched and played; alarms are answered by keys, each for what is on screen. In a real browser."""
+
+import time
+from pathlib import Path
+
+import pytest
+from browsing import PASSWORD, Open, room, serving, sign_in, until
+from vlad.eval.cameras import camera_clip, has_rtsp, rtsp
+
+from vlad.library import Library
+from vlad.live.alarms import Event
+from vlad.sim import simulate, write_video
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.mark.skipif(not has_rtsp(), reason="no GStreamer RTSP server here: not run")
+def test_a_camera_is_added_seen_and_played(tmp_path: Path, visit: Open) -> None:
+    write_video(simulate(150_001, duration=20.0, events=("fighting",)), tmp_path / "scene.mp4")
+    clip = camera_clip(tmp_path / "scene.mp4", tmp_path / "camera.mp4", seconds=120)
+    Library(tmp_path / "library").add_user("root", PASSWORD, "admin")
+    with (
+        rtsp({"/door": clip}, user="ann", password="a secret") as port,
+        serving(tmp_path / "library", more=("--allow", "127.0.0.1/32")) as address,
+    ):
+        page = visit(f"{address}/login#wall", allowed=(401, 404))
+        sign_in(page, "root")
+        page.wait_for_selector("text=No camera is watched yet. Add one below.")
+        page.click("button:has-text('Add a camera')")
+        page.fill("dialog[open] label:has-text('Name') input", "door")
+        page.fill("dialog[open] label:has-text('Address') input", f"rtsp://ann:a%20secret@127.0.0.1:{port}/door")
+        page.fill("dialog[open] label:has-text('Threshold of alarms') input", "0.5")
+        page.fill("dialog[open] label:has-text('for so many seconds') input", "0")
+        page.click("dialog[open] button:has-text('Save')")
+        page.wait_for_selector(".tile h3:has-text('door')")
+        page.wait_for_selector(".tile .state.on", timeout=60_000)
+        page.wait_for_selector(".tile .shown img:visible", timeout=20_000)
+        page.wait_for_function("document.querySelector('.tile img').naturalWidth > 100")
+        page.wait_for_selector(".tile .going:visible", timeout=60_000)
+        page.click(".tile button:has-text('Live')")
+        page.wait_for_function("document.querySelector('dialog.live video').currentTime > 1", timeout=30_000)
+        page.wait_for_timeout(8000)
+        before = page.evaluate("document.querySelector('dialog.live video').currentTime")
+        page.click("dialog.live button:has-text('Back 30 s')")
+        page.wait_for_function(f"document.querySelector('dialog.live video').currentTime < {before}")
+        page.click("dialog.live button:has-text('Now')")
+        page.wait_for_function(f"document.querySelector('dialog.live video').currentTime > {before}")
+        page.click("dialog.live button:has-text('Close')")
+        page.click("[aria-label='Change door']")
+        assert page.input_value("dialog[open] label:has-text('Address') input") == f"rtsp://127.0.0.1:{port}/door"
+        assert page.input_value("dialog[open] label:has-text('Password') input") == ""
+        assert "secret" not in page.content()
+        page.keyboard.press("Escape")
+        page.click("[aria-label='Mute door for 30 minutes']")
+        page.wait_for_selector("text=door raises no alarm for 30 minutes.")
+        page.click(".tile .going")
+        page.wait_for_selector("#room-alarms h2:has-text('door:')")
+        page.wait_for_function("document.querySelector('#room-alarms .shown img')?.naturalWidth > 100")
+
+
+def test_alarms_are_answered_by_keys_for_what_is_on_screen(tmp_path: Path, visit: Open) -> None:
+    library = Library(tmp_path / "library")
+    root = library.add_user("root", PASSWORD, "admin")
+    library.add_user("ann", PASSWORD)
+    now = time.time()
+    for k, name in enumerate(("door", "yard")):
+        library.save_camera(root, {"name": name, "url": "rtsp://192.0.2.1/x", "on": False})
+        library.record_alarm(name, Event("raised", now - 60 * k, now - 60 * k, now - 60 * k + 5, 0.9, "fighting"))
+    with serving(tmp_path / "library") as address:
+        page = visit(f"{address}/login#alarms", allowed=(401, 404, 409))
+        sign_in(page, "ann")
+        page.wait_for_selector("#room-alarms h2:has-text('door: fighting?')")
+        library.record_alarm("yard", Event("raised", now + 5, now + 5, now + 9, 0.8))  # comes in: the chosen one stays
+        page.wait_for_selector("text=3 open, 0 acknowledged, 0 escalated; 3 going on.")
+        assert page.inner_text("#room-alarms h2") == "door: fighting?"
+        page.keyboard.press("a")
+        page.wait_for_selector("text=It is yours.")
+        page.wait_for_selector("text=acknowledged by ann")
+        assert page.inner_text("#room-alarms h2") == "door: fighting?"  # nothing goes on by itself
+        page.keyboard.press("j")
+        page.wait_for_selector("#room-alarms h2:has-text('yard: fighting?')")
+        page.keyboard.press("x")
+        page.wait_for_selector("text=Noted: a false alarm.")
+        page.keyboard.press("u")
+        page.wait_for_selector("text=Taken back.")
+
+        other = visit(f"{address}/login#alarms", allowed=(401, 404))
+        sign_in(other, "root")
+        yard = next(a for a in library.alarms() if a.camera == "yard" and a.start < now)
+        for path in ("alarms?state=&count=100", f"alarms/{yard.id}"):  # ann's page does not hear of it
+            stale = page.request.get(f"{address}/api/{path}").text()
+            page.route(
+                f"**/api/{path}".replace("?", "[?]"),
+                lambda route, _, old=stale: route.fulfill(body=old, content_type="application/json"),
+            )
+        library.answer_alarm(root, yard.id, "escalated")
+        page.keyboard.press("a")
+        page.wait_for_selector("text=root changed this alarm meanwhile")
+        assert library.alarm(yard.id).state == "escalated"
+        assert [a.verdict for a in library.alarms()] == ["", "", ""]
+        assert {r.action for r in library.audit_rows(count=100)} >= {"alarm acknowledged", "alarm escalated"}
+        room(other, "wall")
+        other.wait_for_selector(".tile .state.off")
+        until(lambda: other.locator(".tile").count() == 2)
