@@ -323,6 +323,7 @@ def test_a_threshold_stands_still_at_the_rate_asked_for_and_stays_in_reach() -> 
     assert 0 < adapted(1e-9, 1.0, [right] * 9) < adapted(1.0, 1.0, [wrong] * 9) < 1
 
 
+@pytest.mark.slow
 def test_old_alarms_go_but_not_those_whose_clip_is_here_and_a_backup_has_no_plain_password(library: Library, root: User, tmp_path: Path) -> None:  # fmt: skip
     library.save_camera(root, {"name": "door", "url": URL})
     library.save_target(root, HOOK)

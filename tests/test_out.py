@@ -118,6 +118,7 @@ def test_a_signature_is_that_of_standard_webhooks() -> None:
         (lambda h: h.wfile.write(b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 40_000), "it cannot be reached (RemoteProtocolError)"),
     ],
 )  # fmt: skip
+@pytest.mark.slow
 def test_what_a_receiver_answers_is_told_in_one_line_and_tried_again(library: Library, root: User, hook: Hook, answer: Any, words: str) -> None:  # fmt: skip
     hook.answer = answer
     to(library, root, f"http://127.0.0.1:{hook.port}/")
@@ -140,6 +141,7 @@ def test_a_receiver_may_ask_for_a_pause(library: Library, root: User, hook: Hook
     assert 100 < rows(library)[0].next - time.time() <= 121
 
 
+@pytest.mark.slow
 def test_a_receiver_that_drips_or_floods_is_cut_off(library: Library, root: User, hook: Hook) -> None:
     stop = threading.Event()
 
@@ -189,6 +191,7 @@ def test_no_private_address_unless_it_is_allowed_also_where_a_name_turns(library
         post_webhook(target, SECRET, {"key": "k"}, now=T, lookup=leads_to("93.184.216.34"))
 
 
+@pytest.mark.slow
 def test_tls_wants_the_hosts_own_certificate(library: Library, root: User, tmp_path: Path) -> None:
     context, pem = certificate(tmp_path, "hooks.test")
     with webhook(context) as found:
@@ -237,6 +240,7 @@ class Sink:
         return self.answer
 
 
+@pytest.mark.slow
 def test_mail_by_starttls_with_a_login_and_a_picture_only_where_nobody_is_covered(library: Library, root: User, tmp_path: Path) -> None:  # fmt: skip
     smtp = pytest.importorskip("aiosmtpd.smtp")
     from aiosmtpd.controller import Controller
@@ -279,6 +283,7 @@ def test_mail_by_starttls_with_a_login_and_a_picture_only_where_nobody_is_covere
     assert sink.got[0][0].rcpt_tos == ["guard@example.org"]
 
 
+@pytest.mark.slow
 def test_no_mail_goes_out_in_the_clear_and_none_to_what_is_no_mailbox(library: Library, root: User) -> None:
     pytest.importorskip("aiosmtpd")
     from aiosmtpd.controller import Controller
@@ -320,6 +325,7 @@ def browser() -> tuple[Any, dict[str, str]]:
     return key, {k: base64.urlsafe_b64encode(v).rstrip(b"=").decode() for k, v in told.items()}
 
 
+@pytest.mark.slow
 def test_web_push_is_read_by_the_browser_alone_and_ends_where_it_is_gone(library: Library, root: User, tmp_path: Path) -> None:  # fmt: skip
     """The receiver is a push service: it checks the signature, and what it got opens with the browser's key only."""
     http_ece = pytest.importorskip("http_ece")
