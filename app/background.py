@@ -207,10 +207,10 @@ class Background:
 
         self.courier = Courier(library)
         self.loops = [
-            Loop("messages", SENT, self.courier.turn),
             Loop("workers", 1.0, self.crew.turn),
             Loop("sweeps", SWEPT, self.sweeps.turn),
             Loop("seals", SEALED, sealed, last=True),
+            Loop("messages", SENT, self.courier.turn),
         ]
         self._stack = ExitStack()
 
