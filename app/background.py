@@ -245,10 +245,10 @@ class Background:
         self.courier, self.watching = Courier(library), Watching(self.crew, allow)
         self.loops = [
             Loop("cameras", 1.0, self.watching.turn),
-            Loop("messages", SENT, self.courier.turn),
             Loop("workers", 1.0, self.crew.turn),
             Loop("sweeps", SWEPT, self.sweeps.turn),
             Loop("seals", SEALED, sealed, last=True),
+            Loop("messages", SENT, self.courier.turn),
         ]
         self._stack = ExitStack()
 

@@ -64,7 +64,7 @@ class Changes(Body):
 
 
 def told(request: Request, row: TargetRow) -> dict[str, Any]:
-    """A target. opened: whether a secret is kept; waiting: messages on their way to it."""
+    """A target. address: without its path, which is a secret too; opened: whether any is kept; waiting: messages on their way to it."""
     found = library(request)
     return {
         "id": row.id, "kind": row.kind, "name": row.name, "address": row.address, "cameras": row.cameras, "on": row.on, "settings": row.settings,

@@ -4,12 +4,16 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
 from browsing import add_clip, spans
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from postgres import either
 from sqlalchemy import select
 
@@ -76,6 +80,17 @@ def test_a_query_that_holds_a_password_is_one(library: Library, root: User) -> N
     library.save_camera(root, {"url": row.url}, row.id)  # as the page shows it
     assert library.camera_access(row.id).query == "user=admin&pwd=hush"
     assert "hush" not in texts(library)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.text(min_size=1, max_size=20), st.text(min_size=4, max_size=20), st.sampled_from(["rtsp", "rtsps", "http", "https"]), st.text(max_size=30))  # fmt: skip
+def test_whatever_a_password_is_made_of_it_is_not_in_the_address(user: str, password: str, scheme: str, path: str) -> None:  # fmt: skip
+    """Quoted as it has to be; typed as it is the address may be none, and is refused."""
+    quoted = f"{scheme}://{quote(user, safe='')}:{quote(password, safe='')}@10.0.0.5:554/{quote(path)}"
+    assert apart(quoted)[:3] == (f"{scheme}://10.0.0.5:554/{quote(path)}", user, password)
+    with suppress(InputError):
+        url, *_ = apart(f"{scheme}://{user}:{password}@10.0.0.5/")
+        assert url == f"{scheme}://10.0.0.5/"
 
 
 @pytest.mark.parametrize("wrong", ["ftp://a/b", "rtsp://", "rtsp://a:99999/", "file:///etc/passwd", "rtsp://u:hidden@[::1", "a b", "http://a/#x", "", "x" * 3000])  # fmt: skip
@@ -190,7 +205,7 @@ def test_messages_are_claimed_once_sent_or_tried_again_until_a_day_is_over(libra
 def test_a_target_keeps_its_secret_to_itself_and_its_host(library: Library, root: User) -> None:
     with pytest.raises(InputError, match="belong into its secret"):
         library.save_target(root, {**HOOK, "address": "https://user:hidden@hooks.example/"})
-    for wrong in ("nonsense", "https://", "https://a:0/", "x" * 3000):
+    for wrong in ("nonsense", "https://", "https://a:0/", "x" * 3000, ""):
         with pytest.raises(InputError, match="expected an address"):
             library.save_target(root, {**HOOK, "address": wrong})
     with pytest.raises(InputError, match="expected a kind"):
@@ -198,11 +213,16 @@ def test_a_target_keeps_its_secret_to_itself_and_its_host(library: Library, root
     desk = library.save_target(root, HOOK)
     with pytest.raises(ConflictError, match="one of that name"):
         library.save_target(root, HOOK)
-    assert library.target_secret(desk.id) == HOOK["secret"]
-    library.save_target(root, {"address": "https://hooks.example/other"}, desk.id)
-    assert library.target_secret(desk.id) == HOOK["secret"]
+    assert library.target_access(desk.id).secret == HOOK["secret"]
+    assert (desk.address, library.target_access(desk.id).path) == ("https://hooks.example", "/vlad")
+    library.save_target(root, {"address": "https://hooks.example"}, desk.id)  # as the page shows it
+    assert library.target_access(desk.id).path == "/vlad"
+    library.save_target(root, {"address": "https://hooks.example/services/T0/hushhush?x=1"}, desk.id)
+    assert library.target_access(desk.id).path == "/services/T0/hushhush?x=1"
+    assert "hushhush" not in texts(library)
+    assert library.target_access(desk.id).secret == HOOK["secret"]
     library.save_target(root, {"address": "https://evil.example/"}, desk.id)
-    assert (library.target_secret(desk.id), library.targets_with_secret()) == ("", set())
+    assert library.target_access(desk.id).secret == ""
     assert str(HOOK["secret"]) not in texts(library)
     library.test_target(root, desk.id)
     (test,) = library.messages(desk.id)
@@ -247,6 +267,8 @@ def test_a_camera_of_somebody_else_and_its_alarms_are_not_there(library: Library
     library.keep_scores("door", np.array([[T, T + 1]]), np.array([0.5], np.float32))
     with asking(Asking("x", "", frozenset({"yard"}))):
         assert (library.cameras(), library.alarms(), library.opened()) == ([], [], {})
+        assert set(library.alarm_counts().values()) == {0}
+        assert library.last_alarm("door", 0.0) == (None, [])
         for ask in (
             lambda: library.camera(door.id),
             lambda: library.mute_camera(root, door.id, 0),
@@ -323,6 +345,7 @@ def test_a_threshold_stands_still_at_the_rate_asked_for_and_stays_in_reach() -> 
     assert 0 < adapted(1e-9, 1.0, [right] * 9) < adapted(1.0, 1.0, [wrong] * 9) < 1
 
 
+@pytest.mark.slow
 def test_old_alarms_go_but_not_those_whose_clip_is_here_and_a_backup_has_no_plain_password(library: Library, root: User, tmp_path: Path) -> None:  # fmt: skip
     library.save_camera(root, {"name": "door", "url": URL})
     library.save_target(root, HOOK)

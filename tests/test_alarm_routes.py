@@ -70,16 +70,13 @@ def test_a_camera_is_added_changed_muted_and_removed_and_its_password_is_told_no
     assert "painters" in log
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"url": "file:///etc/passwd"}, {"url": "rtsp://"}, {"name": ""}, {"settings": {"threshold": 0}}, {"settings": {"hold": float("1e9")}},
+def test_a_camera_that_makes_no_sense_is_refused(api: TestClient) -> None:
+    for wrong in (
+        {"url": "file:///etc/passwd"}, {"url": "rtsp://"}, {"name": ""}, {"settings": {"threshold": 0}}, {"settings": {"hold": 1e9}},
         {"settings": {"zones": [{"name": "x", "points": [[0, 0], [2, 0], [1, 1]]}]}}, {"settings": {"schedule": [{"since": "29:00"}]}},
         {"settings": {"clock": "Mars/Olympus"}}, {"settings": {"unknown": 1}}, {"id": "x"},
-    ],
-)  # fmt: skip
-def test_a_camera_that_makes_no_sense_is_refused(api: TestClient, wrong: dict[str, Any]) -> None:
-    ask(api, "POST", "/cameras", {**CAMERA, **wrong}, 422)
+    ):  # fmt: skip
+        ask(api, "POST", "/cameras", {**CAMERA, **wrong}, 422)
 
 
 def test_alarms_come_in_pages_and_people_answer_them(api: TestClient, library: Library) -> None:
@@ -136,7 +133,7 @@ def test_a_target_is_made_tested_changed_and_removed(api: TestClient, library: L
         ask(api, "POST", f"{path}/test", expect=409)
         assert ask(api, "GET", "/targets")[0]["waiting"] == 3
     ask(api, "PATCH", path, {"address": "https://other.example/"})
-    assert ask(api, "GET", "/targets")[0]["opened"] is False
+    assert library.target_access(desk["id"]).secret == ""
     ask(api, "PATCH", path, {"secret": "short"}, 422)
     ask(api, "PATCH", path, {"address": "http://other.example/", "settings": {}}, 422)
     ask(api, "POST", "/targets", {**HOOK, "name": "b", "address": "https://u:p@x.example/"}, 422)
@@ -146,6 +143,7 @@ def test_a_target_is_made_tested_changed_and_removed(api: TestClient, library: L
     ask(api, "GET", f"{path}/messages", expect=404)
 
 
+@pytest.mark.slow
 def test_reviewers_see_no_address_and_change_nothing(library: Library) -> None:
     app = TestClient(client(library, local=False).app, base_url="http://localhost", client=("127.0.0.1", 50000))
     root, ann = Person(app, library, "root", "admin"), Person(app, library, "ann")
@@ -164,6 +162,7 @@ def test_reviewers_see_no_address_and_change_nothing(library: Library) -> None:
     assert [a["id"] for a in ann.ask("GET", "/alarms")["alarms"]] == [found]
 
 
+@pytest.mark.slow
 def test_a_browser_is_subscribed_by_its_owner(api: TestClient, library: Library) -> None:
     pytest.importorskip("py_vapid")
     assert len(ask(api, "GET", "/push")["key"]) == 87
@@ -171,7 +170,7 @@ def test_a_browser_is_subscribed_by_its_owner(api: TestClient, library: Library)
     assert ask(api, "PUT", "/push", own) == {"subscribed": True}
     assert ask(api, "PUT", "/push", own) == {"subscribed": True}
     (target,) = ask(api, "GET", "/targets")
-    assert (target["address"], target["opened"]) == ("https://push.example/", True)
+    assert (target["address"], target["opened"]) == ("https://push.example", True)
     changed = ask(api, "PATCH", f"/targets/{target['id']}", {"settings": {"events": ["escalated"]}})
     assert changed["settings"] == {"events": ["escalated"], **target["settings"]}  # it stays its owner's
     for wrong in ({"endpoint": "http://x.example/"}, {"p256dh": "x" * 90}, {"auth": "\u00e9" * 22}):

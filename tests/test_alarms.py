@@ -202,7 +202,7 @@ def disturbed(draw: st.DrawFn) -> list[Snippet]:
     return [snippets[k] for _, k in sorted(order)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(disturbed(), st.sampled_from([0.0, 1.0]))
 def test_one_event_is_one_alarm_whatever_gaps_duplicates_and_orders(snippets: list[Snippet], hold: float) -> None:
     alarms = Alarms(AlarmRule(hold=hold, merge=8.0, cool=60.0))
@@ -218,7 +218,7 @@ def test_one_event_is_one_alarm_whatever_gaps_duplicates_and_orders(snippets: li
         assert events == []
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(st.integers(8, 30), st.integers(1, 12)), min_size=1, max_size=6), st.lists(st.integers(0, 400), max_size=20), st.sampled_from([0.0, 0.5]), st.data())  # fmt: skip
 def test_events_apart_are_alarms_apart_in_order(told: list[tuple[int, int]], twice: list[int], hold: float, data: st.DataObject) -> None:  # fmt: skip
     """Events of .5 to 6 s, 4 to 15 s apart, their snippets up to 1.5 s out of order and some of them twice."""
@@ -234,7 +234,7 @@ def test_events_apart_are_alarms_apart_in_order(told: list[tuple[int, int]], twi
     assert all(e.kind == "ended" for e in last.values())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0, 300), st.floats(0, 1), st.booleans(), st.booleans()), max_size=150),
     st.sampled_from([0.0, 2.0]), st.sampled_from([0.0, 30.0]), st.integers(1, 3), st.booleans(),

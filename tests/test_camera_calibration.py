@@ -33,7 +33,7 @@ def stream(seed: int, hours: float, level: float = 0.0) -> tuple[Floats, Floats]
     return np.stack([times, times + 1], 1), 1 / (1 + np.exp(3 - level - wander))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0, 1), st.floats(0.2, 3), st.sampled_from([0.0, 0.0, 0.0, 5.0, 20.0])), min_size=1, max_size=40),
     st.sampled_from([0.0, 1.0, 4.0]),
@@ -59,6 +59,7 @@ def test_minutes_are_of_parts_put_one_behind_the_other() -> None:
     assert rate_interval(0, 2.0)[0] == 0.0
 
 
+@pytest.mark.slow
 def test_a_camera_is_held_to_its_own_hours_by_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
     library = Library(tmp_path / "library")
     root = library.local_user()

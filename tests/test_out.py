@@ -6,11 +6,13 @@ import hmac
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from email import message_from_bytes
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from sqlalchemy import select
 
 from vlad.errors import InputError
 from vlad.library import Library
-from vlad.library.outbox import LEASE
+from vlad.library.outbox import LEASE, Access
 from vlad.library.tables import OutboxRow, TargetRow, User
 from vlad.live import broker as broker_room
 from vlad.live import out, push
@@ -118,6 +120,7 @@ def test_a_signature_is_that_of_standard_webhooks() -> None:
         (lambda h: h.wfile.write(b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 40_000), "it cannot be reached (RemoteProtocolError)"),
     ],
 )  # fmt: skip
+@pytest.mark.slow
 def test_what_a_receiver_answers_is_told_in_one_line_and_tried_again(library: Library, root: User, hook: Hook, answer: Any, words: str) -> None:  # fmt: skip
     hook.answer = answer
     to(library, root, f"http://127.0.0.1:{hook.port}/")
@@ -140,6 +143,7 @@ def test_a_receiver_may_ask_for_a_pause(library: Library, root: User, hook: Hook
     assert 100 < rows(library)[0].next - time.time() <= 121
 
 
+@pytest.mark.slow
 def test_a_receiver_that_drips_or_floods_is_cut_off(library: Library, root: User, hook: Hook) -> None:
     stop = threading.Event()
 
@@ -157,11 +161,11 @@ def test_a_receiver_that_drips_or_floods_is_cut_off(library: Library, root: User
     payload = {"key": "k", "type": "test"}
     hook.answer, begun = drip, time.monotonic()
     with pytest.raises(Exception, match=r".*") as error:
-        post_webhook(target, SECRET, payload, now=T, seconds=0.4)
+        post_webhook(target, Access(SECRET), payload, now=T, seconds=0.4)
     assert out._words(error.value) == "it did not answer in time"
     assert time.monotonic() - begun < 1.5
     hook.answer, begun = flood, time.monotonic()
-    post_webhook(target, SECRET, payload, now=T, seconds=5)
+    post_webhook(target, Access(SECRET), payload, now=T, seconds=5)
     assert time.monotonic() - begun < 2
     stop.set()
 
@@ -186,9 +190,10 @@ def test_no_private_address_unless_it_is_allowed_also_where_a_name_turns(library
             check_target("webhook", address, secret, settings)
     target.address, target.settings = "http://hooks.example/", dict(HERE)
     with pytest.raises(InputError, match="without TLS only networks"):  # a public host over plain HTTP
-        post_webhook(target, SECRET, {"key": "k"}, now=T, lookup=leads_to("93.184.216.34"))
+        post_webhook(target, Access(SECRET), {"key": "k"}, now=T, lookup=leads_to("93.184.216.34"))
 
 
+@pytest.mark.slow
 def test_tls_wants_the_hosts_own_certificate(library: Library, root: User, tmp_path: Path) -> None:
     context, pem = certificate(tmp_path, "hooks.test")
     with webhook(context) as found:
@@ -225,6 +230,31 @@ def test_one_that_hangs_holds_up_no_other(library: Library, root: User, hook: Ho
         courier.close()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["smtp", "smtps"])
+@pytest.mark.parametrize("said", [b"220", b"220-x\r\n", b"\x16\x03\x03"])
+def test_a_mail_server_that_drips_is_cut_off(library: Library, root: User, scheme: str, said: bytes) -> None:
+    stop = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            line, _ = server.accept()
+            with line, suppress(OSError):
+                while not stop.wait(0.02):
+                    line.sendall(said)
+
+        dripping = threading.Thread(target=drip, daemon=True)
+        dripping.start()
+        settings = {"sender": "vlad@example.org", "to": ["guard@example.org"]}
+        target = to(library, root, f"{scheme}://127.0.0.1:{server.getsockname()[1]}", "mail", "", **settings)
+        begun = time.monotonic()
+        with pytest.raises((out.FailedError, OSError)):
+            out.send_mail(target, "", {"type": "test", "key": "k", "at": T}, None, seconds=0.5)
+        assert time.monotonic() - begun < 3
+        stop.set()
+        dripping.join()
+
+
 class Sink:
     """Takes mails."""
 
@@ -237,6 +267,7 @@ class Sink:
         return self.answer
 
 
+@pytest.mark.slow
 def test_mail_by_starttls_with_a_login_and_a_picture_only_where_nobody_is_covered(library: Library, root: User, tmp_path: Path) -> None:  # fmt: skip
     smtp = pytest.importorskip("aiosmtpd.smtp")
     from aiosmtpd.controller import Controller
@@ -279,6 +310,7 @@ def test_mail_by_starttls_with_a_login_and_a_picture_only_where_nobody_is_covere
     assert sink.got[0][0].rcpt_tos == ["guard@example.org"]
 
 
+@pytest.mark.slow
 def test_no_mail_goes_out_in_the_clear_and_none_to_what_is_no_mailbox(library: Library, root: User) -> None:
     pytest.importorskip("aiosmtpd")
     from aiosmtpd.controller import Controller
@@ -320,6 +352,7 @@ def browser() -> tuple[Any, dict[str, str]]:
     return key, {k: base64.urlsafe_b64encode(v).rstrip(b"=").decode() for k, v in told.items()}
 
 
+@pytest.mark.slow
 def test_web_push_is_read_by_the_browser_alone_and_ends_where_it_is_gone(library: Library, root: User, tmp_path: Path) -> None:  # fmt: skip
     """The receiver is a push service: it checks the signature, and what it got opens with the browser's key only."""
     http_ece = pytest.importorskip("http_ece")

@@ -282,6 +282,8 @@ def apart(url: str) -> tuple[str, str, str, str]:
         raise InputError(
             f"camera: expected an address that begins with {', '.join(f'{s}://' for s in SCHEMES)}, or with / for a device, file or folder"
         )
+    if "@" in parts.path + parts.query:  # else a / or ? in a password would make it a part of the path, and show it
+        raise InputError("camera: expected an address that has @ once, before its host; write / as %2F, ? as %3F and other @ as %40")  # fmt: skip
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
     query = parts.query if OPENS.search(parts.query) else ""
     netloc = parts.netloc.rpartition("@")[2]

@@ -7,9 +7,11 @@ leaves it to the next, so that on the wire it may come twice, with the same key 
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 import time
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -34,7 +36,16 @@ LEASE = 90.0  # seconds for which a claimed message is nobody else's: longer tha
 GIVEN_UP = 86_400.0  # seconds after which a message that could not be sent is given up
 FIRST, LAST = 5.0, 3600.0  # seconds until the second try, and at most until the next; doubled each time
 KEPT = 7.0  # days for which messages are kept that were sent or given up
+WRONG = "target: expected an address such as https://example.org/hook, of up to 2000 letters, without spaces"
 FIELDS = {"kind", "name", "address", "secret", "cameras", "on", "settings"}
+
+
+@dataclass(frozen=True)
+class Access:
+    """What opens a target; printed nowhere. path: of its address, with the query: many a webhook's is all that it asks for."""
+
+    secret: str = field(default="", repr=False)
+    path: str = field(default="", repr=False)
 
 
 class Outbox:
@@ -58,16 +69,16 @@ class Outbox:
         with self.database.read() as session:
             return set(session.scalars(select(TargetRow.id).where(TargetRow.secret != "")))
 
-    def target_secret(self, target_id: str) -> str:
-        """What a target is opened or signed with, '' for nothing. Raises MissingError, OutputError where the key is not here, InputError where it was kept for another address."""
+    def target_access(self, target_id: str) -> Access:
+        """What opens a target. Raises MissingError, OutputError where the key is not here, InputError where it was kept for another host."""
         with self.database.read() as session:
             row = _there(session, target_id, undefer(TargetRow.secret))
-        return self.vault.open(row.id, _host(row), row.secret)
+        return _access(self.vault.open(row.id, _host(row), row.secret))
 
     def save_target(self, user: User, changes: Mapping[str, Any], target_id: str = "") -> TargetRow:
         """A new target, or changes of one: name, address, secret, cameras, on, settings; its kind stays. Raises InputError, ConflictError, MissingError.
 
-        A secret goes with its host: with another host it is forgotten where it is not told anew.
+        A secret goes with its host: with another host it is forgotten where it is not told anew. The path of an address is a secret too.
         """
         unknown = set(changes) - FIELDS
         if unknown:
@@ -85,7 +96,11 @@ class Outbox:
             if row.kind not in KINDS or changes.get("kind", row.kind) != row.kind:
                 raise InputError(f"target: expected a kind, one of {', '.join(KINDS)}, which stays")
             row.name = called(str(changes.get("name", row.name))).strip()
-            row.address = str(changes.get("address", row.address)).strip()
+            told = {"secret": str(changes["secret"])} if "secret" in changes else {}
+            if "address" in changes:
+                address, path = apart(str(changes["address"]))
+                if address != row.address or path:
+                    row.address, told["path"] = address, path
             _check(row)
             if any(r.name == row.name and r.id != row.id for r in rows):
                 raise ConflictError(f"target {row.name!r}: there is one of that name")
@@ -93,10 +108,14 @@ class Outbox:
             row.on = bool(changes.get("on", row.on))
             whose = {"user": row.settings["user"]} if row.kind == "push" and target_id else {}
             row.settings = {**dict(changes.get("settings", row.settings) or {}), **whose}
-            if "secret" in changes:
-                row.secret = self.vault.close(row.id, _host(row), str(changes["secret"]))
-            elif _host(row) != host:
-                row.secret = ""
+            if told:
+                kept = (
+                    _access(self.vault.open(row.id, host, row.secret))
+                    if _host(row) == host and len(told) < 2
+                    else Access()
+                )
+                access = {**asdict(kept), **told}
+                row.secret = self.vault.close(row.id, _host(row), json.dumps(access) if any(access.values()) else "")
             session.add(row)
             session.flush()
             audit.append(session, user.name, action, row.id, name=row.name, kind=row.kind, address=row.address, on=row.on, secret="secret" in changes)  # fmt: skip
@@ -112,10 +131,10 @@ class Outbox:
                 own = [t for t in session.scalars(select(TargetRow).where(TargetRow.kind == "push")) if t.settings.get("user") == user.id]  # fmt: skip
                 if len(own) >= BROWSERS:
                     raise ConflictError(f"push: {BROWSERS} browsers of yours are told already; let go of one first")
-                row = TargetRow(id=new_id(), kind="push", name=name, address=f"https://{parts.netloc}/", on=True)
+                row = TargetRow(id=new_id(), kind="push", name=name, address=f"https://{parts.netloc}", on=True)
                 row.settings, row.cameras = {"user": user.id}, []
                 audit.append(session, user.name, "browser subscribed", row.id, name=name)
-            row.secret = self.vault.close(row.id, _host(row), secret)
+            row.secret = self.vault.close(row.id, _host(row), json.dumps({"secret": secret, "path": ""}))
             session.add(row)
             return row
 
@@ -285,17 +304,27 @@ def _there(session: Session, target_id: str, *options: Any) -> TargetRow:
 def _check(row: TargetRow) -> None:
     if not row.name or len(row.name) > 200:
         raise InputError("target: expected a name of 1 to 200 letters")
-    if not 0 < len(row.address) <= 2000 or not row.address.isprintable() or " " in row.address:
-        raise InputError("target: expected an address of up to 2000 letters, without spaces")
+    if not row.address:
+        raise InputError(WRONG)
+
+
+def apart(address: str) -> tuple[str, str]:
+    """An address without its path and query, which may be all that a receiver asks for, and these. Raises InputError, which tells nothing of them."""
+    address = address.strip()
     try:
-        parts = urlsplit(row.address)
-        wrong = not parts.hostname or (parts.port is not None and not 0 < parts.port < 65536) or parts.fragment
+        parts = urlsplit(address)
+        fits = bool(parts.hostname) and (parts.port is None or 0 < parts.port < 65536)
     except ValueError:
-        wrong, parts = True, urlsplit("")
-    if wrong:
-        raise InputError("target: expected an address such as https://example.org/hook")
-    if parts.username is not None or parts.password is not None:
+        parts, fits = urlsplit(""), False
+    if not fits or parts.fragment or not 0 < len(address) <= 2000 or not address.isprintable() or " " in address:
+        raise InputError(WRONG)
+    if "@" in parts.netloc:
         raise InputError("target: a user and a password belong into its secret, not into its address")
+    return f"{parts.scheme}://{parts.netloc}", parts._replace(scheme="", netloc="").geturl()
+
+
+def _access(kept: str) -> Access:
+    return Access(**json.loads(kept)) if kept else Access()
 
 
 def _host(row: TargetRow) -> str:

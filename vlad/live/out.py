@@ -21,7 +21,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from email.message import EmailMessage
@@ -34,6 +34,7 @@ from vlad.clock import iso
 from vlad.errors import InputError, VladError
 from vlad.library import Library
 from vlad.library.database import called
+from vlad.library.outbox import Access
 from vlad.library.tables import CameraRow, OutboxRow, TargetRow
 
 from . import push
@@ -143,10 +144,11 @@ class Courier:
         return False
 
     def _sent(self, message: OutboxRow) -> None:
-        target, secret = message.target, self.library.target_secret(message.target_id)
+        target, access = message.target, self.library.target_access(message.target_id)
+        secret = access.secret
         check_target(target.kind, target.address, None, target.settings)
         if target.kind == "webhook":
-            post_webhook(target, secret, message.payload, now=self.now(), lookup=self.lookup)
+            post_webhook(target, access, message.payload, now=self.now(), lookup=self.lookup)
         elif target.kind == "mail":
             send_mail(target, secret, message.payload, self._picture(message), self.lookup)
         elif target.kind == "push":
@@ -199,7 +201,7 @@ class Courier:
     def _kept(self, broker: Broker) -> None:
         try:
             cameras = self._cameras(broker.target)
-            broker.connect(self.library.target_secret(broker.target.id), cameras)
+            broker.connect(self.library.target_access(broker.target.id).secret, cameras)
             broker.announce(cameras, self.now())
             going = {a.camera for a in self.library.alarms(going=True, count=1000)}
             for camera in cameras:
@@ -238,14 +240,22 @@ def signature(secret: str, key: str, at: int, body: bytes) -> dict[str, str]:
     return {"webhook-id": key, "webhook-timestamp": str(at), "webhook-signature": f"v1,{base64.b64encode(made).decode()}"}  # fmt: skip
 
 
-def post_webhook(target: TargetRow, secret: str, payload: Mapping[str, Any], *, now: float, lookup: Lookup = socket.getaddrinfo, seconds: float = SECONDS) -> None:  # fmt: skip
+def post_webhook(target: TargetRow, access: Access, payload: Mapping[str, Any], *, now: float, lookup: Lookup = socket.getaddrinfo, seconds: float = SECONDS) -> None:  # fmt: skip
     """A message as JSON, signed. Raises as `post`."""
-    if not secret:
+    if not access.secret:
         raise FailedError("its secret is gone, since its host was changed; type it again")
     body = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
-    headers = {"content-type": "application/json", "user-agent": "vlad", **signature(secret, payload["key"], int(now), body)}  # fmt: skip
+    headers = {"content-type": "application/json", "user-agent": "vlad", **signature(access.secret, payload["key"], int(now), body)}  # fmt: skip
     _, _, allow = _place(target)
-    post(target.address, headers, body, allow=allow, authorities=_authorities(target), lookup=lookup, seconds=seconds)
+    post(
+        target.address + (access.path or "/"),
+        headers,
+        body,
+        allow=allow,
+        authorities=_authorities(target),
+        lookup=lookup,
+        seconds=seconds,
+    )
 
 
 def send_push(target: TargetRow, secret: str, payload: Mapping[str, Any], folder: Path, lookup: Lookup = socket.getaddrinfo) -> None:  # fmt: skip
@@ -262,28 +272,46 @@ def _authorities(target: TargetRow) -> str:
     return str(target.settings.get("authorities") or "")
 
 
-def send_mail(target: TargetRow, secret: str, payload: Mapping[str, Any], picture: bytes | None, lookup: Lookup = socket.getaddrinfo) -> None:  # fmt: skip
+class _Server(smtplib.SMTP):
+    """A mail server at an address that was checked. secure: TLS from the start. line: its connection once more, by which all of it can be ended from another thread, whatever waits for it."""
+
+    line: socket.socket | None = None
+
+    def __init__(self, secure: Named | None) -> None:
+        super().__init__(local_hostname="vlad", timeout=SECONDS)
+        self.secure = secure
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        made = socket.create_connection((host, port), timeout)
+        self.line = made.dup()
+        return self.secure.wrap_socket(made) if self.secure else made
+
+    def cut(self) -> None:
+        """At once."""
+        with suppress(OSError):
+            if self.line is not None:
+                self.line.shutdown(socket.SHUT_RDWR)
+
+
+def send_mail(target: TargetRow, secret: str, payload: Mapping[str, Any], picture: bytes | None, lookup: Lookup = socket.getaddrinfo, seconds: float = SECONDS) -> None:  # fmt: skip
     """A message by SMTP, over TLS from the start (smtps) or by STARTTLS. Raises FailedError, InputError, OSError."""
     parts, port, allow = _place(target)
     host, plain = parts.hostname or "", bool(target.settings.get("plain"))
     context = Named.of(host, _authorities(target))
     address = checked_hosts(host, port, allow, lookup, plain=plain)[0]
     mail = mail_of(target, payload, picture)
-    begun: list[smtplib.SMTP] = []
-    over = threading.Timer(2 * SECONDS, lambda: _shut(begun))  # each of its steps has a time of its own
+    server = _Server(context if parts.scheme == "smtps" else None)
+    over = threading.Timer(seconds, server.cut)  # each of its steps has a time of its own, and there is no end of steps
     over.start()
     try:
-        kind: Callable[..., smtplib.SMTP] = smtplib.SMTP
-        more: dict[str, Any] = {}
-        if parts.scheme == "smtps":
-            kind, more = smtplib.SMTP_SSL, {"context": context}
-        with kind(address, port, local_hostname="vlad", timeout=SECONDS, **more) as server:
-            begun.append(server)
-            if parts.scheme == "smtp" and not plain:
-                server.starttls(context=context)
-            if secret:
-                server.login(*login(secret))
-            left_out = server.send_message(mail)
+        server.connect(address, port)
+        if parts.scheme == "smtp" and not plain:
+            server.starttls(context=context)
+        if secret:
+            server.login(*login(secret))
+        left_out = server.send_message(mail)
+        with suppress(smtplib.SMTPException):
+            server.quit()
         if left_out:
             raise FailedError(f"{len(left_out)} of {len(target.settings['to'])} receivers were refused")
     except smtplib.SMTPResponseException as error:  # its words may hold anything
@@ -292,13 +320,9 @@ def send_mail(target: TargetRow, secret: str, payload: Mapping[str, Any], pictur
         raise FailedError(f"its mail server did not take it ({type(error).__name__})") from None
     finally:
         over.cancel()
-
-
-def _shut(servers: Sequence[smtplib.SMTP]) -> None:
-    for server in servers:
-        with suppress(OSError):
-            if server.sock is not None:
-                server.sock.shutdown(socket.SHUT_RDWR)
+        server.close()
+        if server.line is not None:
+            server.line.close()
 
 
 def mail_of(target: TargetRow, payload: Mapping[str, Any], picture: bytes | None) -> EmailMessage:
