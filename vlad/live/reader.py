@@ -148,7 +148,7 @@ class Fragments:
     def _begin(self, packet: Any) -> None:
         self.written = bytearray()
         options = {
-            "movflags": "frag_keyframe+empty_moov+default_base_moof", "min_frag_duration": str(int(PIECE * 1e6)), "frag_size": str(HEAVY),
+            "movflags": "frag_keyframe+empty_moov+default_base_moof+skip_trailer", "min_frag_duration": str(int(PIECE * 1e6)), "frag_size": str(HEAVY),
         }  # fmt: skip
         try:
             self.container = self.av.open(self, "w", format="mp4", options=options)
