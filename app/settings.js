@@ -6,6 +6,7 @@ import { Groups } from "./groups.js";
 import { forgetPrivacy } from "./originals.js";
 import { People } from "./people.js";
 import { to } from "./rooms.js";
+import { Targets } from "./targets.js";
 import { bytes, plural } from "./times.js";
 
 export async function start(root) {
@@ -16,7 +17,8 @@ export async function start(root) {
     about = el("p", { class: "small" });
   const people = new People(user, admin),
     groups = admin && !user.local ? new Groups() : null,
-    log = admin ? new Log() : null;
+    log = admin ? new Log() : null,
+    targets = new Targets(admin);
   const number = (props) => el("input", { type: "number", step: "any", disabled: !admin, ...props });
   const enter = number({ min: "0", max: "1", step: "0.01", placeholder: "as calibrated" }),
     days = number({ min: "1", max: "3660", step: "1", placeholder: "never" }),
@@ -156,6 +158,7 @@ export async function start(root) {
           (value) => `Open finding again, over ${plural(value, "day")}, to those who have the right?`,
         ),
       ),
+      targets.element,
       people.element,
       groups?.element ?? null,
       log?.element ?? null,
@@ -191,7 +194,7 @@ export async function start(root) {
     quota.value = now.options.quota_gib ?? "";
     seek.value = now.options.seek_days ?? "";
     showThresholds(table);
-    await Promise.all([people.load(), groups?.load(), log?.load(0)]);
+    await Promise.all([targets.load(), people.load(), groups?.load(), log?.load(0)]);
   }
 
   function showThresholds(table) {

@@ -1,6 +1,8 @@
 """Wall and Alarms as their users meet them: a camera of a real RTSP server is added, watched and played; alarms are answered by keys, each for what is on screen. In a real browser."""
 
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -102,3 +104,45 @@ def test_alarms_are_answered_by_keys_for_what_is_on_screen(tmp_path: Path, visit
         room(other, "wall")
         other.wait_for_selector(".tile .state.off")
         until(lambda: other.locator(".tile").count() == 2)
+
+
+def test_where_alarms_are_told_is_said_in_settings(tmp_path: Path, visit: Open) -> None:
+    library = Library(tmp_path / "library")
+    library.add_user("root", PASSWORD, "admin")
+    got: list[bytes] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            got.append(self.rfile.read(int(self.headers["content-length"])))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    hook = ThreadingHTTPServer(("127.0.0.1", 0), Hook)
+    threading.Thread(target=hook.serve_forever, daemon=True).start()
+    with serving(tmp_path / "library") as address:
+        page = visit(f"{address}/login#settings", allowed=(401, 422))
+        sign_in(page, "root")
+        page.wait_for_selector("text=Nowhere but on this page.")
+        form = "form:has(label:has-text('Private networks'))"
+        page.fill(f"{form} label:has-text('Name') input", "control room")
+        page.fill(f"{form} label:has-text('Address') input", f"http://127.0.0.1:{hook.server_port}/a-secret-path")
+        page.fill(f"{form} label:has-text('Key it is signed with') input", "k" * 20)
+        page.click(f"{form} button")
+        page.wait_for_selector(f"{form} .fault:visible")  # this machine is no receiver unless it is named
+        page.fill(f"{form} label:has-text('Private networks') input", "127.0.0.1/32")
+        page.click(f"{form} button")
+        page.wait_for_selector("[aria-label='Where alarms are told'] li:has-text('control room')")
+        assert "a-secret-path" not in page.content()
+        page.click("[aria-label='Send a test to control room']")
+        page.wait_for_selector("[aria-label='Where alarms are told'] li:has-text('sent')")
+        assert b'"type":"test"' in got[0].replace(b" ", b"")
+        page.wait_for_function("navigator.serviceWorker.getRegistration('/page/').then((r) => Boolean(r?.active))")
+        page.click("[aria-label='Switch off control room']")
+        page.wait_for_selector("[aria-label='Where alarms are told'] li:has-text(', off')")
+        page.click("[aria-label='Remove control room']")
+        page.click("dialog[open] button.main")
+        page.wait_for_selector("text=Nowhere but on this page.")
+    hook.shutdown()
