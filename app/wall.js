@@ -19,6 +19,14 @@ function stateOf({ on, state }) {
   return { word: state?.state ?? "connecting", why: state?.why ?? "" };
 }
 
+/** How much of the last minutes is missing, and why lastly. */
+function missed(gaps = []) {
+  const since = Date.now() / 1000 - 60 * MINUTES,
+    late = gaps.filter(([, end]) => end > since),
+    lost = late.reduce((sum, [start, end]) => sum + end - Math.max(start, since), 0);
+  return late.length ? `${lost.toFixed(0)} s of ${MINUTES} min are missing (${late.at(-1)[2]})` : "";
+}
+
 class Tile {
   constructor(wall, camera) {
     this.wall = wall;
@@ -67,6 +75,7 @@ class Tile {
           s.what,
           s.share < 1 ? `looked at ${Math.round(100 * s.share)} %` : "",
           s.delay ? `score after ${s.delay.toFixed(1)} s` : "",
+          missed(s.gaps),
           s.drift ? `clock ${s.drift > 0 ? "+" : ""}${s.drift.toFixed(0)} ms an hour` : "",
           s.bytes ? bytes(s.bytes) : "",
         ]
@@ -117,7 +126,17 @@ class Tile {
         ? `Scores of the last ${MINUTES} minutes: highest ${highest.toFixed(2)}, threshold ${this.camera.threshold.toFixed(2)}`
         : "No scores yet",
     );
+    const missing = (this.camera.state?.gaps ?? []).filter(([, end]) => end > now - 60 * MINUTES);
     this.curve.replaceChildren(
+      ...missing.map(([start, end]) =>
+        svg("rect", {
+          x: Math.max(0, x(start)),
+          y: 0,
+          width: Math.max(1, x(end) - Math.max(0, x(start))),
+          height: TALL,
+          class: "gap",
+        }),
+      ),
       svg("line", { x1: 0, x2: WIDE, y1: level, y2: level, class: "threshold" }),
       svg("polyline", { points: line, class: "scores" }),
     );

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -37,7 +37,7 @@ from vlad.live.fetch import Rules
 from vlad.live.hosts import networks
 from vlad.live.raising import Raising
 from vlad.live.ring import Ring
-from vlad.live.watch import Camera, Clock, State, Watch
+from vlad.live.watch import Camera, Clock, Gap, State, Watch
 from vlad.pipeline import Analyzer
 
 TURN = 1.0  # seconds between two looks at what is to be done
@@ -47,6 +47,7 @@ TRIES = 3  # clips of one alarm that are begun
 PATIENCE = 30.0  # seconds that a fragment takes to be there, at most
 LATE = 86_400.0  # seconds for which a clip is still made of an alarm, such as after a restart
 HOURS, GIB = 24.0, 10.0  # of a ring, unless the camera says otherwise
+GAPS = 20  # of a camera that are told
 SWEEP = 60.0  # seconds between two looks for what is to be forgotten
 PIECE = 8 << 20  # bytes of a clip that are handed over at once
 log = logging.getLogger("vlad.watcher")
@@ -83,11 +84,13 @@ class Watcher:
         self.rings: dict[str, Ring] = {}
         self.places: dict[str, Path] = {}
         self.tried: Counter[str] = Counter()  # by alarm, how often a clip of it was begun
+        self.gaps: dict[str, deque[Gap]] = {}  # by name, what is missing of late
         self.swept = -SWEEP
         self.faults: dict[str, str] = {}  # by name, why a camera cannot be begun
         self.raising = self._raising()
         self.watch = Watch(
             analyzer, on_score=lambda scored: self.raising.on_score(scored), on_state=self._state, on_picture=self._picture,
+            on_gap=self._gap,
             rules=Rules(networks(allow)), clock=self.clock,
         )  # fmt: skip
 
@@ -187,7 +190,7 @@ class Watcher:
     def _end(self, name: str) -> None:
         if self.known.pop(name, None) is not None:
             self.watch.remove(name)
-            for kept in (self.rings, self.places, self.pictures, self.states, self.faults):
+            for kept in (self.rings, self.places, self.pictures, self.states, self.faults, self.gaps):
                 kept.pop(name, None)
 
     def _state(self, state: State) -> None:
@@ -197,6 +200,9 @@ class Watcher:
         ):  # the stream that is only recorded speaks up where it is away
             self.states[state.camera] = state
 
+    def _gap(self, gap: Gap) -> None:
+        self.gaps.setdefault(gap.camera, deque(maxlen=GAPS)).append(gap)
+
     def _told(self, name: str) -> dict[str, Any]:
         """A camera's state, as the library keeps it."""
         if name in self.faults:
@@ -205,9 +211,9 @@ class Watcher:
         if state is None:
             return {"state": "connecting", "why": ""}
         told = {k: v for k, v in asdict(state).items() if k != "camera"}
-        return {k: round(v, 3) if isinstance(v, float) else v for k, v in told.items()} | {
-            "passed": self.raising.passed(name)
-        }
+        gaps = [[round(g.start, 3), round(g.end, 3), g.why] for g in self.gaps.get(name, ())]
+        plain = {k: round(v, 3) if isinstance(v, float) else v for k, v in told.items()}
+        return {**plain, "passed": self.raising.passed(name), "gaps": gaps}
 
     def _picture(self, name: str, moment: float, data: bytes) -> None:
         self.pictures[name] = data

@@ -80,8 +80,10 @@ def camera_clip(
     rate: int = 15,
     seconds: float = 0.0,
     group: int = 30,
+    still: float = 0.0,
 ) -> Path:
-    """A clip as a camera encodes it: h264 without B-frames, a picture that stands alone every `group` frames; looped to `seconds`, 0 for once."""
+    """A clip as a camera encodes it: h264 without B-frames, a picture that stands alone every `group` frames; looped to `seconds`, 0 for once; its last picture then stays for `still` seconds, with a sensor's noise."""
+    rest = f",tpad=stop_mode=clone:stop_duration={still:g},noise=alls=4:allf=t" if still else ""
     loop = ["-stream_loop", "-1"] if seconds else []
     ends = ["-t", str(seconds)] if seconds else []
     how = [
@@ -100,7 +102,7 @@ def camera_clip(
         "-pix_fmt",
         "yuv420p",
     ]
-    picture = ["-an", "-vf", f"scale={size[0]}:{size[1]},fps={rate}"]
+    picture = ["-an", "-vf", f"scale={size[0]}:{size[1]},fps={rate}{rest}"]
     _run(ffmpeg(), "-v", "error", "-y", *loop, "-i", str(source), *ends, *picture, *how, str(out))
     return out
 

@@ -24,6 +24,7 @@
     vlad eval speed [PART...] [seconds=30] [clip=FILE] ...           (see speed.py)
     vlad eval gating [days=48] [seconds=120] ...                     (see gating.py)
     vlad eval live [seconds=60] [quiet=8] [busy=3] ...              (see live.py)
+    vlad eval soak [hours=12] [speed=20] ...                        (see soak.py)
     vlad eval explanations --predictions FILE --references FILE ...  (see words.py)
     vlad eval actions --truth FILE --found FILE_OR_FOLDER ...        (see actions.py)
     vlad eval detection --dataset NAME --scores CSV_OR_FOLDER ...    (see detection.py)
@@ -79,6 +80,7 @@ from . import (
     relations,
     rules,
     scorers,
+    soak,
     speed,
     words,
 )
@@ -120,6 +122,7 @@ OTHERS: dict[str, Callable[[Sequence[str]], int]] = {
     "speed": speed.main,
     "gating": gating.main,
     "live": live.main,
+    "soak": soak.main,
 }  # verbs with options of their own
 
 

@@ -474,6 +474,15 @@ def test_a_ring_forgets_by_hours_and_bytes_but_never_what_is_held(tmp_path: Path
     assert [p.name for p in (tmp_path / "ring").iterdir()] == ["1006000"]
 
 
+def test_a_clock_that_is_corrected_mixes_no_fragments(tmp_path: Path) -> None:
+    ring = Ring(tmp_path / "ring", now=lambda: 1000.0)
+    ring.begin(b"head", 990.0)
+    for number, start in enumerate((990.0, 992.0, 991.2, 993.2, 995.2)):
+        ring.add(b"%d" % number, start, start + 2)
+    ((path, _, _),) = ring.piece(980.0, 1000.0, tmp_path / "out")
+    assert path.read_bytes() == b"head01234"
+
+
 def test_a_piece_is_a_file_a_recording_and_a_playlist_names_both(tmp_path: Path) -> None:
     ring = Ring(tmp_path / "ring")
     for start in (1_700_000_000.0, 1_700_000_100.0):

@@ -53,6 +53,7 @@ class Ring:
         self.folder, self.hours, self.most, self.now = folder, hours, most, now
         self._lock = threading.Lock()
         self._session: Path | None = None
+        self._newest = 0.0  # seconds since 1970 at which the last fragment of it begins
         self._holds: list[tuple[float, float]] = []
         self._swept = 0.0
         if not writes:
@@ -79,13 +80,17 @@ class Ring:
                 _write(session / HEAD, head)
             except OSError as error:
                 raise OutputError(f"{self.folder}: cannot be written ({error.strerror})") from None
-            self._session = session
+            self._session, self._newest = session, 0.0
 
     def add(self, piece: bytes, start: float, end: float) -> Path | None:
         """A fragment of the recording that was begun last; where none was, nothing. Raises OutputError, such as for a full disk."""
         with self._lock:
             if self._session is None:
                 return None
+            start = max(
+                start, self._newest + 0.002
+            )  # a clock that is corrected puts no fragment before those that it goes on from
+            self._newest, end = start, max(end, start + 0.001)
             path = self._session / f"{int(start * 1000)}-{int(end * 1000)}.m4s"
             try:
                 _write(path, piece)
