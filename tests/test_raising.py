@@ -100,9 +100,10 @@ def test_settings_count_from_the_next_turn_on(library: Library, root: User) -> N
     library.save_camera(root, {"on": True}, door.id)
     play(raising, clock, [(70, 80)], 100)
     assert [r.start - T for r in library.alarms()] == [70.0]
+    play(raising, clock, [(170, 190)], 175)
     library.remove_camera(root, door.id)
-    play(raising, clock, [(170, 180)], 200)
-    assert len(library.alarms()) == 1
+    play(raising, clock, [(170, 190), (270, 280)], 300)
+    assert [(r.start - T, r.ended is None) for r in library.alarms()] == [(170.0, False), (70.0, False)]
 
 
 def test_a_calibrated_threshold_holds_where_none_was_typed_and_nonsense_does_not(library: Library, root: User) -> None:
@@ -150,10 +151,11 @@ def test_one_event_stays_one_alarm_where_the_watcher_dies_in_it(library: Library
     third = Clock()
     third.at = T + 300
     play(Raising(library, now=third), third, [(310, 400)], 320)  # dies, and nobody watches for long
-    third.at += 600
+    third.at += 3 * HOUR
     after = Raising(library, now=third)
     after.turn()
     newest = library.alarms()[0]
+    assert newest.start - T == 310.0
     assert newest.ended is not None
 
 
