@@ -188,8 +188,8 @@ def test_twelve_hours_with_deaths_and_gaps_lose_no_alarm_and_tell_none_twice(lib
             if draws.random() < 0.002:
                 raising, deaths = Raising(library, now=clock), deaths + 1
         courier, ahead = Courier(library, now=lambda: time.time() + ahead), 0.0
-        for k in range(2000):
-            hook.answer = good if k % 7 else (lambda handler: handler.send_error(500))
+        hook.answer = lambda handler: good(handler) if len(hook.got) % 7 else handler.send_error(500)
+        for _ in range(2000):
             courier.turn()
             courier.wait()
             ahead += 20.0
