@@ -54,7 +54,7 @@ def judged(stream: tuple[Floats, Floats], enter: float, rate: float, rule: Alarm
         if here.any():
             now = raised_in([(edges[here], scores[here])], replace(rule, threshold=adapted(enter, rate, told)))
             since += 600.0 / HOUR
-            told += [Judged(True, 1.0, since / now)] * now
+            told += [Judged(True, 1.0, since / max(now, 1))] * now
             since = 0.0 if now else since
             count += now
     return count

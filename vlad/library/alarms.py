@@ -139,11 +139,13 @@ class AlarmBook:
         return {**{s: found.get(s, 0) for s in STATES}, "going": going}
 
     def last_alarm(self, camera: str, since: float) -> tuple[AlarmRow | None, list[float]]:
-        """The newest alarm of a camera, and when its others began since a time, summaries left out: for who goes on watching."""
+        """The newest alarm of a camera since a time, or one that goes on since before, and when its others began, summaries left out: for who goes on watching."""
         with self.database.read() as session:
             rows = list(
                 session.scalars(
-                    select(AlarmRow).where(AlarmRow.camera == camera, AlarmRow.key > since).order_by(AlarmRow.key)
+                    select(AlarmRow)
+                    .where(AlarmRow.camera == camera, or_(AlarmRow.key > since, AlarmRow.ended.is_(None)))
+                    .order_by(AlarmRow.key)
                 )
             )
         return (rows[-1] if rows else None), [r.key for r in rows if not r.summary]

@@ -153,7 +153,8 @@ class Raising:
         begun = {name: self._begun(row) for name, row in rows.items() if name not in known}
         with self._lock:
             for name in known - set(rows):
-                del self._cameras[name]
+                gone = self._cameras.pop(name)
+                self._take(name, gone, gone.alarms.close(), self.now())
             self._cameras.update(begun)
             for name, row in rows.items():
                 camera, rule = self._cameras[name], rule_for(row)
