@@ -189,7 +189,7 @@ class Watching:
         if not any(row.on for row in self.library.cameras()):
             return
         self.began = time.monotonic()
-        self.process = started("vlad.app.watcher", {**self.told, "name": self.name, "allow": self.allow})
+        self.process = started("vlad.live.watcher", {**self.told, "name": self.name, "allow": self.allow})
 
     def end(self) -> None:
         """It ends; what it had begun is in the library, or goes on with the next."""

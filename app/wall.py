@@ -16,10 +16,10 @@ from fastapi.responses import FileResponse, PlainTextResponse
 
 from vlad.library.tables import CameraRow
 from vlad.live.ring import HEAD, Ring
+from vlad.live.watcher import place_of
 
 from .auth import Reader
 from .common import Id, library, watched
-from .watcher import place_of
 
 router = APIRouter(prefix="/api")
 FRESH = 10.0  # seconds for which the newest picture is one

@@ -28,12 +28,12 @@ from typing import Any
 import numpy as np
 import psutil
 from rich.table import Table
-from vlad.app.watcher import Watcher
 
 from vlad.config import make_settings
 from vlad.library import Library
 from vlad.live.out import Courier
 from vlad.live.watch import Clock
+from vlad.live.watcher import Watcher
 from vlad.pipeline import Analyzer
 from vlad.sim import simulate, write_video
 

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from serving import Person, client
-from vlad.app.watcher import Watcher, place_of
 from vlad.app.worker import Worker
 from vlad.eval.cameras import camera_clip, has_rtsp, rtsp
 
 from vlad.clock import FIRST
 from vlad.config import make_settings
 from vlad.library import Library
+from vlad.live.watcher import Watcher, place_of
 from vlad.pipeline import Analyzer
 from vlad.sim import simulate, write_video
 from vlad.video import frames_at
@@ -117,7 +117,7 @@ def test_two_watchers_are_one_and_the_second_goes_on_when_the_first_ends(library
         camera(library, f"rtsp://127.0.0.1:{port}/door")
         told = {"library": str(tmp_path / "library"), "place": str(tmp_path / "library"), "copies": str(tmp_path / "library"),
                 "settings": {}, "name": "first", "server": os.getpid(), "allow": list(LOCAL)}  # fmt: skip
-        first = subprocess.Popen([sys.executable, "-m", "vlad.app.watcher"], stdin=subprocess.PIPE)
+        first = subprocess.Popen([sys.executable, "-m", "vlad.live.watcher"], stdin=subprocess.PIPE)
         assert first.stdin is not None
         first.stdin.write(json.dumps(told).encode())
         first.stdin.close()

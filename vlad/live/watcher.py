@@ -1,6 +1,6 @@
 """Watches the cameras of a library: scores, alarms, what was recorded, and a clip of each alarm.
 
-    python -m vlad.app.watcher     (JSON on standard input: library, place, copies, settings, name, server, allow)
+    python -m vlad.live.watcher     (JSON on standard input: library, place, copies, settings, name, server, allow)
 
 In: cameras of the library. Out: their scores, states and alarms in the library; beside it on this machine, below `live/`, a camera's newest picture and its ring of fragments. One process
 a library: another waits until this one is silent. Ends with its server. Knows no page.
