@@ -451,3 +451,39 @@ def test_memory_and_descriptors_stay_flat_over_many_connections(film: Path) -> N
         assert psutil.Process().num_fds() <= files + 6
         assert threading.active_count() <= threads + 3
     assert not [p for p in psutil.Process().children() if "vlad.live.reader" in " ".join(p.cmdline())]
+
+
+SDP = b"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nt=0 0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:t0\r\n"
+
+
+def noisy(connection: socket.socket) -> None:
+    """A camera that grants a stream, and then sends noise in packets of the right form."""
+    held = b""
+    while b"PLAY " not in held:
+        held = b""
+        while b"\r\n\r\n" not in held:
+            held += connection.recv(65536) or b"\r\n\r\nPLAY "
+        number = re.search(rb"(?i)cseq: *(\d+)", held)
+        head = b"RTSP/1.0 200 OK\r\nCSeq: %s\r\nSession: 1\r\n" % (number[1] if number else b"0")
+        if held.startswith(b"DESCRIBE"):
+            head += b"Content-Type: application/sdp\r\nContent-Length: %d\r\n" % len(SDP)
+        elif held.startswith(b"SETUP"):
+            head += b"Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n"
+        connection.sendall(head + b"\r\n" + (SDP if held.startswith(b"DESCRIBE") else b""))
+    while True:
+        body = os.urandom(700)
+        connection.sendall(b"$" + os.urandom(1) + len(body).to_bytes(2, "big") + body)
+        time.sleep(0.002)
+
+
+@ffmpeg
+def test_packets_that_are_noise_cost_their_own_stream_alone(film: Path) -> None:
+    listener, bad = hostile(noisy)
+    with cameras.http(cameras.sends_ts(cameras.ts_frames(film))) as port, watching() as (running, seen):
+        running.add(Camera("good", parse(f"http://127.0.0.1:{port}/live")))
+        running.add(Camera("bad", parse(f"rtsp://127.0.0.1:{bad}/")))
+        wait_for(lambda: any(s.camera == "bad" and s.state in ("lost", "refused") for s in seen.states), 60)
+        wait_for(lambda: len(seen.of("good")) >= 3)
+    listener.close()
+    assert not [s for s in seen.states if s.camera == "good" and s.state not in ("connecting", "on")]
+    assert all("\n" not in s.why for s in seen.states)

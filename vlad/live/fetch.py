@@ -229,9 +229,7 @@ class Tunnel:
             ready = [far] if getattr(far, "pending", int)() else select.select([near, far], [], [], 0.5)[0]
             now = time.monotonic()
             if near in ready:
-                piece = near.recv(PIECE)
-                if not piece:
-                    raise Unreachable("its decoder ended")
+                piece = _from(near)
                 asked += piece
                 if len(asked) > BODY:
                     raise Unreachable("its decoder answers nonsense")
@@ -247,7 +245,7 @@ class Tunnel:
                     if messages > MESSAGES:
                         raise Denied("it answers without end")
                     if kind == "data":
-                        near.sendall(message)
+                        _to(near, message)
                     else:
                         self._answer(near, far, message)
             if now - last > self.patience:
@@ -305,7 +303,26 @@ class Tunnel:
             raise _refusal(code)
         self.playing = self.playing or (method == "PLAY" and code == "200")
         self._asked.pop(number, None)
+        _to(near, message)
+
+
+def _from(near: socket.socket) -> bytes:
+    """What a decoder asks. Raises Unreachable where it ended."""
+    try:
+        piece = near.recv(PIECE)
+    except OSError:
+        piece = b""
+    if not piece:
+        raise Unreachable("its decoder ended")
+    return piece
+
+
+def _to(near: socket.socket, message: bytes) -> None:
+    """Something for a decoder. Raises Unreachable where it ended."""
+    try:
         near.sendall(message)
+    except OSError:
+        raise Unreachable("its decoder ended") from None
 
 
 def _refusal(code: str) -> VladError:

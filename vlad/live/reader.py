@@ -259,12 +259,11 @@ class Stream:
                 self.late_since = None
             try:
                 frames = packet.decode()
-                bad = 0
+                bad = 0 if frames else bad + 1
             except (self.av.error.FFmpegError, ValueError):
-                bad += 1
-                if bad > BAD:
-                    raise Refused("video", f"none of {BAD} packets can be decoded", "look at what it sends") from None
-                frames = []
+                bad, frames = bad + 1, []
+            if bad > BAD:
+                raise Refused("video", f"none of {BAD} packets can be decoded", "look at what it sends")
             for frame in frames:
                 before = self.held.clock.last
                 now = self.held.time(frame.time if self.timed else None, arrival)

@@ -389,10 +389,15 @@ class _Line:
         try:
             if self.stop.is_set():  # meanwhile
                 return
+            pictured = self.clock.ticks()
             for kind, facts, data in child.messages():
                 if self.stop.is_set():
                     return
                 self._take(kind, facts, data)
+                if kind in (b"S", b"Q", b"T"):
+                    pictured = self.clock.ticks()
+                elif self.clock.ticks() - pictured > 2 * SILENCE:  # it goes on saying something else
+                    raise Unreachable("what it sends is hardly ever a picture")
         except VladError as error:
             raise self._why(source, error) from None
         finally:
