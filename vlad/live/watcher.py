@@ -77,7 +77,7 @@ class Watcher:
     def __init__(
         self, library: Library, analyzer: Analyzer, *, name: str, allow: tuple[str, ...] = (), clock: Clock | None = None
     ) -> None:  # fmt: skip
-        self.library, self.name, self.clock = library, name, clock or Clock()
+        self.library, self.analyzer, self.name, self.clock = library, analyzer, name, clock or Clock()
         self.pictures: dict[str, bytes] = {}
         self.states: dict[str, State] = {}
         self.known: dict[str, tuple[Any, ...]] = {}  # by name, what a camera was begun with
@@ -119,7 +119,13 @@ class Watcher:
             self.library.watched_no_more(self.name)
 
     def _raising(self) -> Raising:
-        return Raising(self.library, picture=self.pictures.get, now=self.clock.now)
+        s = self.analyzer.settings
+        return Raising(
+            self.library,
+            f"{s.encoder} {s.scorer} {s.scorer_weights}".strip(),
+            picture=self.pictures.get,
+            now=self.clock.now,
+        )
 
     def _ours(self) -> bool:
         try:
@@ -258,7 +264,7 @@ class Watcher:
         began = max(start, int(path.stem) / 1000)
         try:
             made = path.with_name("plain.mp4")
-            plain(path, made, self.watch.analyzer.settings)
+            plain(path, made, self.analyzer.settings)
             name = f"{row.name}_{at(began, zone_of(zone) or datetime.now().astimezone().tzinfo):%Y-%m-%d_%H-%M-%S}.mp4"
             user = self.library.watcher()
             begun, place = self.library.begin_upload(user, name, made.stat().st_size, row.name), 0
