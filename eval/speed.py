@@ -261,7 +261,14 @@ class Parts:
         return [Took("seconds an explanation", best, bar=2, most=True)]
 
     def _line(self) -> list[Took]:
-        return self._both(self.clip, self.seconds, "the line with objects and tracks, no words", (8, 12))
+        """And beside what its parts, measured alone in the same run, would reach one after another: more than 1 is what running side by side gains."""
+        found = self._both(self.clip, self.seconds, "the line with objects and tracks, no words", (8, 12))
+        alone = {
+            part: self.measure(part)[0].value for part in ("decode", "resize", "tower", "motion", "objects", "head")
+        }
+        limit = 1 / sum(1 / speed for speed in alone.values())
+        note = ", ".join(f"{part} {speed:.0f}" for part, speed in alone.items())
+        return [*found, Took("share of the limit of its parts one after another, looking everywhere", found[0].value / limit, note, 0.8)]  # fmt: skip
 
     def _both(self, clip: Path, seconds: float, what: str, bars: tuple[float, float]) -> list[Took]:
         """Times real time of a clip without gating and with it, in turns; in the note the same of processor seconds."""

@@ -38,6 +38,7 @@ def written_out(truth: dict[str, list[Action]], found: dict[str, list[Action]], 
     return sum(max(precision[n:]) for n, hit in enumerate(hits) if hit) / count
 
 
+@pytest.mark.slow
 def test_map_is_activitynets() -> None:
     rng = np.random.default_rng(0)
 
@@ -78,6 +79,7 @@ def test_an_analysis_names_who_was_there_in_each_segment() -> None:
     assert [(t.track, t.start, t.end, round(t.score, 2)) for t in found] == [(3, 2.0, 6.0, 0.8), (1, 2.0, 5.0, 0.6)]
 
 
+@pytest.mark.slow
 def test_files_of_the_field_and_analyses_of_our_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [{"label": "fall", "segment": [2, 6], "boxes": [[2, 0.1, 0.2, 0.1, 0.3], [6, 0.1, 0.2, 0.1, 0.3]]}]
     (tmp_path / "truth.json").write_text(

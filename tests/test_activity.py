@@ -138,6 +138,7 @@ def read(path: Path, *, gated: bool = True, **settings: Any) -> list[Snippet]:
         return list(opened)
 
 
+@pytest.mark.slow
 def test_what_is_still_is_quiet_and_somebody_far_away_is_not(walk: Path) -> None:
     found = read(walk)
     assert [(s.start, s.end) for s in found] == [(s.start, s.end) for s in read(walk, gated=False)]
@@ -149,6 +150,7 @@ def test_what_is_still_is_quiet_and_somebody_far_away_is_not(walk: Path) -> None
     assert all(s.frames is found[i - 1].frames for i, s in enumerate(found) if s.quiet)
 
 
+@pytest.mark.slow
 def test_shown_snippets_are_those_of_looking_everywhere(walk: Path) -> None:
     for one, other in zip(read(walk), read(walk, gated=False), strict=True):
         assert one.quiet or np.array_equal(one.frames, other.frames)
@@ -190,6 +192,7 @@ class Learnt:
     ("changes", "scorer", "gated"),
     [({}, zero, True), ({"gating": False}, zero, False), ({"speeds": True}, zero, False), ({}, Learnt(), False)],
 )
+@pytest.mark.slow
 def test_a_setting_turns_it_off_and_who_needs_every_moment_does(
     walk: Path, tmp_path: Path, changes: dict[str, Any], scorer: Any, gated: bool
 ) -> None:

@@ -55,6 +55,7 @@ def test_colours_of_tracks(day: list[Analysis]) -> None:
     assert {k: o.colours["vehicle"][0] for k, o in found.items()} == {1: "red", 2: "white"}
 
 
+@pytest.mark.slow
 def test_a_red_car_again(day: list[Analysis]) -> None:
     hits = find_again(Outfit("vehicle", {"vehicle": ("red", 1.0)}), day, make_settings())
     assert [(Path(h.clip).name[16:18], h.track) for h in hits] in ([("08", 1), ("17", 2)], [("17", 2), ("08", 1)])

@@ -206,6 +206,7 @@ def test_errors_call_a_clip_by_its_own_name(library: Library, people: People) ->
     assert library.by_name(words) == "lobby .mp4: not a video; and the clip, /library.sqlite"
 
 
+@pytest.mark.slow
 def test_a_sample_is_rendered_once(library: Library, people: People, monkeypatch: pytest.MonkeyPatch) -> None:
     ann, bob = people
     monkeypatch.setattr(samples, "SECONDS", 6.0)
@@ -234,6 +235,7 @@ def test_a_day_of_segments_still_fits_on_a_sheet() -> None:
     assert 300 <= len(times) <= sheets.MOST
 
 
+@pytest.mark.slow
 def test_a_sheet_says_what_lies_where_and_follows_its_segments(library: Library, people: People, clip: Path) -> None:
     ann, _ = people
     video = str(sent(ann, "scene.mp4", clip.read_bytes())["id"])

@@ -162,12 +162,13 @@ def test_a_worker_that_died_while_the_library_was_locked_is_told_later(
 def test_healthz_and_metrics_tell_what_fails(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(background, "SEALED", 0.02)
     behind = Background(library, str(library.folder), make_settings(), 0)
-    behind.loops[2].turn = lambda: 1 / 0  # type: ignore[assignment, return-value]
+    (seals,) = (loop for loop in behind.loops if loop.name == "seals")
+    seals.turn = lambda: 1 / 0  # type: ignore[assignment, return-value]
     api = client(library)
     with behind:
         api.app.state.behind = behind.state  # type: ignore[attr-defined]
         end = time.monotonic() + 10
-        while not behind.loops[2].failed and time.monotonic() < end:
+        while not seals.failed and time.monotonic() < end:
             time.sleep(0.01)
         state = api.get("/healthz").json()
         assert state["status"] == "failing: seals"

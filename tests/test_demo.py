@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from vlad import demo
 from vlad.sim import World
@@ -29,6 +30,7 @@ def test_found_missed_and_false(world: World) -> None:
     assert any("false alarm" in line for line in demo.compare(world, analysis(world, far)))
 
 
+@pytest.mark.slow
 def test_render_leaves_only_the_whole_clip(world: World, tmp_path: Path) -> None:
     demo.render(world, tmp_path / "scene.mp4")
     assert [p.name for p in tmp_path.iterdir()] == ["scene.mp4"]

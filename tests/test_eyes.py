@@ -150,6 +150,7 @@ def test_whose_words_and_class_go_into_a_case() -> None:
     assert lines[1] == "They dance. (written by ann)"
 
 
+@pytest.mark.slow
 def test_the_log_counts_instead_of_listing_ids(library: Library, people: list[Person], app: TestClient) -> None:
     ann, _, root = people
     video, (one, two) = given(library, ann)

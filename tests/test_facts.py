@@ -207,6 +207,7 @@ def test_whoever_is_lost_and_found_again_is_one_person_and_belongs_to_the_span_t
 
 
 @pytest.mark.parametrize(("light", "seeds"), [("day", (60, 61)), ("night", (66, 73)), ("infrared", (63,))])
+@pytest.mark.slow
 def test_colours_of_rendered_people_are_those_they_were_painted_in(light: str, seeds: tuple[int, ...]) -> None:
     """What is named must be worn by somebody who is there; of an infrared picture nothing is."""
     detect, named, right = load_detector(make_settings()), 0, 0

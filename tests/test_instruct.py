@@ -239,6 +239,7 @@ def test_a_dict_as_text_is_read_and_never_run(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.slow
 def test_the_simulated_world_asks_every_kind_of_question(tmp_path: Path) -> None:
     small = load_recipe().llava.model_copy(update={"size": 32, "frames": 1})
     rows = simulated(60, tmp_path / "frames", 1000, small)

@@ -105,6 +105,7 @@ def test_what_another_process_changes_comes_at_once(library: Library, ann: Perso
     page.close()
 
 
+@pytest.mark.slow
 def test_what_came_during_a_break_is_told_afterwards(library: Library, ann: Person) -> None:
     page = Follower(ann)
     _, (one, two) = given(library, ann)

@@ -323,6 +323,7 @@ def test_the_loss_of_pel4vad() -> None:
     alike(LOSSES["pel4vad"](out, batch(), recipe), total, logits, spoken, texts, scale)
 
 
+@pytest.mark.slow
 def test_pel4vad_takes_a_cosine_of_sixty_passes() -> None:
     recipe = published("ucf-crime", "pel4vad")
     draws = Draws(bags(800, 810), recipe, "pel4vad")

@@ -187,6 +187,7 @@ def test_normality_finds_what_was_never_seen() -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
+@pytest.mark.slow
 def test_every_model_is_surprised_by_what_it_never_saw(model: str) -> None:
     """A rhythm of eight numbers in a plane of two; the odd ones leave the plane, or the rhythm for those that know time."""
     generator = torch.Generator().manual_seed(0)

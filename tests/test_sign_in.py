@@ -189,6 +189,7 @@ def test_many_at_once_are_many_tries(kept: Library, now: list[float]) -> None:
     assert sorted(waits) == [0.0] * TRIES + [1.0] * (20 - TRIES)
 
 
+@pytest.mark.slow
 def test_what_is_remembered_has_an_end(kept: Library, now: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     """However many names and addresses somebody has; and one address alone soon has to wait, which adds nothing."""
     monkeypatch.setattr(guesses, "KEPT", 100)

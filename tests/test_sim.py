@@ -44,6 +44,7 @@ def test_labels_are_the_anomalous_events_and_nothing_else() -> None:
     assert simulate(11, events=()).labels(times).sum() == 0
 
 
+@pytest.mark.slow
 def test_about_half_of_the_seeds_are_normal_and_all_last_30_to_180_seconds() -> None:
     worlds = [simulate(s) for s in range(120)]
     assert 40 <= sum(w.anomalous for w in worlds) <= 80

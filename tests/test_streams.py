@@ -659,6 +659,7 @@ def fake_analyzer(seconds: float = 0.0, **changes: Any) -> Any:
     return SimpleNamespace(encoder=Slow(seconds), scorer=scorer, detector=None, settings=settings, gated=False)
 
 
+@pytest.mark.slow
 def test_under_load_all_streams_lose_evenly_and_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four streams of a snippet every 20 ms, and models that keep up with half of them."""
     monkeypatch.setattr(watch, "cores", lambda: 1)
