@@ -60,7 +60,7 @@ def again(request: Request, caller: Reader) -> dict[str, Any]:
 @router.put("/users/again")
 def set_seeks(request: Request, caller: Admin, body: Right) -> dict[str, Any]:
     """Give somebody the right to look for outfits, or take it."""
-    return view.user(library(request).set_seeks(caller.user, body.name, body.on))
+    return view.user(library(request).set_right(caller.user, body.name, "seeks", body.on))
 
 
 @router.post("/videos/{video_id}/again", status_code=202)

@@ -142,6 +142,20 @@ export function fault(input, words = "") {
   input.setAttribute("aria-invalid", words ? "true" : "false");
 }
 
+/** What a form does when it is sent: work(form); where the server refuses, its line stands beside the field `told`. */
+export const sends = (told, work) => (event) => {
+  event.preventDefault();
+  tried(async () => {
+    fault(told);
+    try {
+      await work(event.target);
+    } catch (error) {
+      fault(told, error.message);
+      throw error;
+    }
+  });
+};
+
 /** A question before something that is hard to take back: true or false. */
 export function sure(words, act = "Yes") {
   return new Promise((answer) => {

@@ -1,6 +1,6 @@
 // People and programs: who may sign in, one's own password and sessions, tokens with what they may do and when they were last used.
 import { api, post, put, remove } from "./api.js";
-import { button, check, choice, el, fault, fill, labelled, say, sure, tried } from "./dom.js";
+import { button, check, choice, el, fill, labelled, say, sends, sure, tried } from "./dom.js";
 import { ago, when } from "./times.js";
 
 const SCOPES = [
@@ -47,18 +47,7 @@ export class People {
       "form",
       {
         class: "row tight",
-        onsubmit: (event) => {
-          event.preventDefault();
-          tried(async () => {
-            fault(told);
-            try {
-              await work(event.target);
-            } catch (error) {
-              fault(told, error.message);
-              throw error;
-            }
-          });
-        },
+        onsubmit: sends(told, work),
       },
       fields,
       el("button", {}, words),

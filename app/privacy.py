@@ -44,7 +44,7 @@ class Why(Body):
 
 
 class Right(Body):
-    """Whether somebody may see originals."""
+    """Whether somebody has a right."""
 
     name: str = Field(min_length=1, max_length=200)
     on: bool
@@ -96,7 +96,7 @@ def set_privacy(request: Request, caller: Admin, body: Wish) -> dict[str, Any]:
 @router.put("/users/originals")
 def set_originals(request: Request, caller: Admin, body: Right) -> dict[str, Any]:
     """Give somebody the right to see originals, or take it; looks that are open end with it."""
-    return view.user(library(request).set_originals(caller.user, body.name, body.on))
+    return view.user(library(request).set_right(caller.user, body.name, "originals", body.on))
 
 
 @router.post("/videos/{video_id}/original", status_code=201)

@@ -1,6 +1,6 @@
 // Settings and health: what runs here, thresholds by what they gave so far, storage; people, keys and the log have scripts of their own.
 import { api, me, put } from "./api.js";
-import { choice, el, fault, fill, labelled, say, sure, tried } from "./dom.js";
+import { choice, el, fill, labelled, say, sends, sure, tried } from "./dom.js";
 import { Log } from "./log.js";
 import { Groups } from "./groups.js";
 import { forgetPrivacy } from "./originals.js";
@@ -68,22 +68,13 @@ export async function start(root) {
       "form",
       {
         class: "row tight",
-        onsubmit: (event) => {
-          event.preventDefault();
+        onsubmit: sends(input, async () => {
           const value = input.value === "" ? null : Number(input.value);
-          tried(async () => {
-            if (value !== null && ask && !(await sure(ask(value)))) return;
-            fault(input);
-            try {
-              await put("/options", { [name]: value });
-            } catch (error) {
-              fault(input, error.message);
-              throw error;
-            }
-            say("Saved.");
-            await load();
-          });
-        },
+          if (value !== null && ask && !(await sure(ask(value)))) return;
+          await put("/options", { [name]: value });
+          say("Saved.");
+          await load();
+        }),
       },
       labelled(words, input),
       admin ? el("button", {}, "Save") : null,

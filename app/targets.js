@@ -1,6 +1,6 @@
 // Where alarms are told: webhooks, MQTT, e-mail; how messages fared. And this very browser, by web push.
 import { api, patch, post, put, remove } from "./api.js";
-import { button, choice, el, fault, fill, labelled, say, sure, tried } from "./dom.js";
+import { button, choice, el, fill, labelled, say, sends, sure, tried } from "./dom.js";
 import { ago } from "./times.js";
 
 const KINDS = {
@@ -112,25 +112,16 @@ export class Targets {
       "form",
       {
         class: "row tight",
-        onsubmit: (event) => {
-          event.preventDefault();
-          tried(async () => {
-            fault(address);
-            const settings = { allow: list(allow.value) };
-            if (kind.value === "mail") Object.assign(settings, { sender: sender.value.trim(), to: list(to.value) });
-            const told = { kind: kind.value, name: name.value, address: address.value.trim(), settings };
-            try {
-              await post("/targets", secret.value ? { ...told, secret: secret.value } : told);
-            } catch (error) {
-              fault(address, error.message);
-              throw error;
-            }
-            event.target.reset();
-            turned();
-            say("Alarms are told there from now on. Send a test to see that it works.");
-            await this.list();
-          });
-        },
+        onsubmit: sends(address, async (made) => {
+          const settings = { allow: list(allow.value) };
+          if (kind.value === "mail") Object.assign(settings, { sender: sender.value.trim(), to: list(to.value) });
+          const told = { kind: kind.value, name: name.value, address: address.value.trim(), settings };
+          await post("/targets", secret.value ? { ...told, secret: secret.value } : told);
+          made.reset();
+          turned();
+          say("Alarms are told there from now on. Send a test to see that it works.");
+          await this.list();
+        }),
       },
       labelled("Kind", kind),
       labelled("Name", name),

@@ -1,6 +1,6 @@
 // A wall of cameras as they are watched: how each is, its newest picture, its scores of late, live view. Who may, adds and changes cameras.
 import { api, me, patch, post, remove } from "./api.js";
-import { button, choice, el, fault, fill, labelled, say, sure, tried } from "./dom.js";
+import { button, choice, el, fault, fill, labelled, say, sends, sure, tried } from "./dom.js";
 import { listen } from "./live.js";
 import { to } from "./rooms.js";
 import { svg } from "./shapes.js";
@@ -360,10 +360,7 @@ class Form {
           "form",
           {
             class: "stack",
-            onsubmit: (event) => {
-              event.preventDefault();
-              tried(() => this.save());
-            },
+            onsubmit: sends(this.fields.url, () => this.save()),
           },
           el("div", { class: "row tight" }, Object.entries(this.fields).map(field)),
           el(
@@ -405,14 +402,8 @@ class Form {
     const told = { url: url.value, sub_url: sub_url.value, on: on.value === "true", settings };
     if (user.value) told.user = user.value;
     if (password.value) told.password = password.value;
-    fault(url);
-    try {
-      if (this.camera) await patch(`/cameras/${this.camera.id}`, told);
-      else await post("/cameras", { ...told, name: name.value });
-    } catch (error) {
-      fault(url, error.message);
-      throw error;
-    }
+    if (this.camera) await patch(`/cameras/${this.camera.id}`, told);
+    else await post("/cameras", { ...told, name: name.value });
     password.value = "";
     this.dialog.close();
     say("Saved.");

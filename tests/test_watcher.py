@@ -19,6 +19,7 @@ from vlad.eval.cameras import camera_clip, has_rtsp, rtsp
 from vlad.clock import FIRST
 from vlad.config import make_settings
 from vlad.library import Library
+from vlad.library.tables import CameraRow
 from vlad.live.watcher import Watcher, place_of
 from vlad.pipeline import Analyzer
 from vlad.sim import simulate, write_video
@@ -154,6 +155,23 @@ def test_a_camera_that_is_away_wrong_or_gone_costs_itself(library: Library, runn
         until(lambda: not folder.exists())
         library.save_camera(library.local_user(), {"user": "ann", "password": "right"}, library.camera_named("door").id)
         until(lambda: state(library).get("state") == "on")
+
+
+def test_a_camera_whose_password_cannot_be_read_costs_itself_and_is_tried_again(library: Library, running: Callable[[str], Watcher], fight: Path) -> None:  # fmt: skip
+    with rtsp({"/door": fight}, user="ann", password="right") as port:
+        camera(
+            library, f"rtsp://127.0.0.1:{port}/door", "a-first", user="ann", password="right"
+        )  # before the other one in every list
+        camera(library, f"rtsp://127.0.0.1:{port}/door", "yard", user="ann", password="right")
+        with library.write() as session:  # behind the library's back, so that its secret is not for it
+            row = session.query(CameraRow).filter(CameraRow.name == "a-first").one()
+            url, row.url = row.url, "rtsp://127.0.0.2/door"
+        running("one")
+        until(lambda: state(library, "yard").get("state") == "on")
+        until(lambda: state(library, "a-first").get("state") == "refused")
+        with library.write() as session:
+            session.query(CameraRow).filter(CameraRow.name == "a-first").one().url = url
+        until(lambda: state(library, "a-first").get("state") == "on")
 
 
 def test_live_view_is_for_who_sees_the_camera_and_closed_where_people_are_covered(library: Library, running: Callable[[str], Watcher], fight: Path) -> None:  # fmt: skip

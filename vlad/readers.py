@@ -854,12 +854,17 @@ def load() -> None:
         raise Refused("video", f"PyAV here is built with an FFmpeg older than {FFMPEG[1]}", advice)
 
 
-if __name__ == "__main__":
+def run(work: Callable[[], None]) -> None:
+    """A decoder's whole life: work, and an end at once, since Python's own waits for FFmpeg's threads, which wait for Python, where a picture is still being decoded."""
     code = 1
     try:
-        main()
+        work()
         code = 0
     except BrokenPipeError:
         pass  # nobody listens any more
-    finally:  # at once: Python's own end waits for FFmpeg's threads, which wait for Python, where a picture is still being decoded
+    finally:
         os._exit(code)
+
+
+if __name__ == "__main__":
+    run(main)

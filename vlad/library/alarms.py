@@ -183,7 +183,7 @@ class AlarmBook:
             AlarmRow.camera == camera, AlarmRow.ended.between(since, until), AlarmRow.video_id == ""
         )
         with self.database.read() as session:
-            return list(session.scalars(rows.order_by(AlarmRow.ended).limit(20)))
+            return list(session.scalars(rows.order_by(AlarmRow.ended)))
 
     def alarm_kept(self, alarm_id: str, video_id: str) -> None:
         """The clip that was kept of it. Raises MissingError."""

@@ -265,17 +265,6 @@ class Covering:
         left = ((v, unsettled(r, said.get(v.id, ()))) for r, v in found)
         return [(v, open_ones) for v, open_ones in left if open_ones]
 
-    def set_originals(self, by: User, name: str, on: bool) -> User:
-        """Give somebody the right to see originals, or take it. Raises MissingError."""
-        with self.database.write() as session:
-            able = select(User).where(User.name == name, User.password != "", User.closed.is_(None))
-            user = session.scalars(able).first()
-            if user is None:
-                raise MissingError(f"user {name!r}: no such id or name"[:300])
-            user.originals = on
-            audit.append(session, by.name, "originals granted" if on else "originals withdrawn", user.id, name=name)
-            return user
-
 
 def privacy_in(session: Session) -> Privacy:
     """Who is covered, within a session."""

@@ -33,6 +33,7 @@ OPTIONS = {
     "quota_gib": (0.001, 1e6),
     "seek_days": (1.0, 7.0),
 }  # what may be set, from and to
+RIGHTS = {"originals": "originals", "seeks": "finding again"}  # beyond a role's own, and what the log calls them
 RESERVED = ("local", "retention", "command line", "watcher")
 USED = 60.0  # seconds between two notes of a key's last use
 LATELY = 20_000  # rows of the log
@@ -263,6 +264,17 @@ class People:
         """End a session or revoke a token."""
         with self.database.write() as session:
             session.execute(update(Key).where(Key.digest == _digest(secret)).values(expires=0.0))
+
+    def set_right(self, by: User, name: str, right: str, on: bool) -> User:
+        """Give somebody one of RIGHTS, or take it. Raises MissingError."""
+        with self.database.write() as session:
+            able = select(User).where(User.name == name, User.password != "", User.closed.is_(None))
+            user = session.scalars(able).first()
+            if user is None:
+                raise MissingError(f"user {name!r}: no such id or name"[:300])
+            setattr(user, right, on)
+            audit.append(session, by.name, f"{RIGHTS[right]} {'granted' if on else 'withdrawn'}", user.id, name=name)
+            return user
 
     def options(self) -> dict[str, float]:
         """What was set, by name; see OPTIONS."""

@@ -29,19 +29,6 @@ class Seeking:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def set_seeks(self, by: User, name: str, on: bool) -> User:
-        """Give somebody the right to look for outfits, or take it. Raises MissingError."""
-        with self.database.write() as session:
-            able = select(User).where(User.name == name, User.password != "", User.closed.is_(None))
-            user = session.scalars(able).first()
-            if user is None:
-                raise MissingError(f"user {name!r}: no such id or name"[:300])
-            user.seeks = on
-            audit.append(
-                session, by.name, "finding again granted" if on else "finding again withdrawn", user.id, name=name
-            )
-            return user
-
     def seek(self, user: User, video_id: str, wanted: dict[str, Any], reason: str) -> SoughtRow:
         """Look for what is `wanted` (see SoughtRow) in the clips of a clip's camera that were recorded within the option's days of it.
 

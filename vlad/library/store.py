@@ -71,7 +71,7 @@ class Library:
         self.names, self.close_user, self.sign_in = people.names, people.close_user, people.sign_in
         self.open_key, self.key, self.close_key = people.open_key, people.key, people.close_key
         self.options, self.set_option = people.options, people.set_option
-        self.swept, self.watcher = people.swept, people.watcher
+        self.swept, self.watcher, self.set_right = people.swept, people.watcher, people.set_right
 
         clips = Clips(database, people)
         self.begin_upload, self.append, self.finish_upload = clips.begin_upload, clips.append, clips.finish_upload
@@ -116,11 +116,7 @@ class Library:
         self.put_plan, self.plan, self.sweep_plans = places.put_plan, places.plan, places.sweep_plans
 
         covering = Covering(database, clips)
-        self.privacy, self.set_privacy, self.set_originals = (
-            covering.privacy,
-            covering.set_privacy,
-            covering.set_originals,
-        )
+        self.privacy, self.set_privacy = covering.privacy, covering.set_privacy
         self.shown, self.covered_of = covering.shown, covering.covered_of
         self.sheet, self.put_sheet = covering.sheet, covering.put_sheet
         self.cover, self.keep_cover, self.cover_again = covering.cover, covering.keep_cover, covering.cover_again
@@ -131,7 +127,7 @@ class Library:
         )
 
         seeking = Seeking(database)
-        self.set_seeks, self.seek, self.sought = seeking.set_seeks, seeking.seek, seeking.sought
+        self.seek, self.sought = seeking.seek, seeking.sought
         self.wanted, self.found_again, self.forget_sought = seeking.wanted, seeking.found_again, seeking.forget_sought
 
         queue = Queue(database)

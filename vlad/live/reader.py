@@ -38,6 +38,7 @@ from vlad.readers import (
     limit,
     load,
     reason,
+    run,
     send,
     shrink,
     upright,
@@ -477,11 +478,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    code = 1
-    try:
-        main()
-        code = 0
-    except BrokenPipeError:
-        pass  # nobody listens any more
-    finally:  # at once, see `vlad.readers`
-        os._exit(code)
+    run(main)

@@ -167,15 +167,15 @@ class Watcher:
                     ).forget()
 
     def _begin(self, name: str, row: CameraRow) -> None:
-        """Watch a camera, anew where it is another than before."""
-        access = self.library.camera_access(row.id)
-        hours, gib = settings_of(row, "hours", HOURS), settings_of(row, "gib", GIB)
-        wanted = (row.id, row.url, row.sub_url, access, hours, gib)
-        if self.known.get(name) == wanted:
-            return
-        self._end(name)
-        self.known[name] = wanted
+        """Watch a camera, anew where it is another than before. What keeps it from that is told as its state, and tried again; the others go on."""
         try:
+            access = self.library.camera_access(row.id)
+            hours, gib = settings_of(row, "hours", HOURS), settings_of(row, "gib", GIB)
+            wanted = (row.id, row.url, row.sub_url, access, hours, gib)
+            if self.known.get(name) == wanted:
+                return
+            self._end(name)
+            self.known[name] = wanted
             folder = place_of(self.library, row.id)
             folder.mkdir(parents=True, exist_ok=True)
             main = address_of(row.url, access, access.query)
@@ -189,15 +189,15 @@ class Watcher:
             if ring is not None:
                 self.rings[name] = ring
             self.watch.add(Camera(name, main, sub, ring))
-            self.faults.pop(name, None)
-        except (VladError, OSError) as error:  # told as its state; the others go on
+        except (VladError, OSError) as error:
+            self._end(name)
             self.faults[name] = str(error)
 
     def _end(self, name: str) -> None:
         if self.known.pop(name, None) is not None:
             self.watch.remove(name)
-            for kept in (self.rings, self.places, self.pictures, self.states, self.faults, self.gaps):
-                kept.pop(name, None)
+        for kept in (self.rings, self.places, self.pictures, self.states, self.faults, self.gaps):
+            kept.pop(name, None)
 
     def _state(self, state: State) -> None:
         if not state.kept or state.state in (
@@ -238,10 +238,11 @@ class Watcher:
         before, after = settings_of(row, "before", AFTER), settings_of(row, "after", AFTER)
         now = self.clock.now()
         for alarm in self.library.alarms_to_keep(row.name, now - LATE, now - after):
+            if self.tried[alarm.id] >= TRIES:
+                continue
             start = alarm.start - before
             end = min(alarm.end + after, start + LONGEST)
-            there = list(ring.fragments(end, now))
-            if self.tried[alarm.id] >= TRIES or (not there and now < end + PATIENCE):
+            if now < end + PATIENCE and next(ring.fragments(end, now), None) is None:
                 continue
             self.tried[alarm.id] += 1
             with self._taken(ring, start, end) as pieces:
