@@ -157,6 +157,55 @@ class Used:
         return float(np.median(own[-third:]) / np.median(own[:third]) - 1) if own else 0.0
 
 
+@dataclass
+class Went:
+    """What happened. born: ticks at which each process began; absent: spans (s since 1970) in which none watched; messages: what reached the webhook; gaps: that were told."""
+
+    used: Used = field(default_factory=Used)
+    born: list[float] = field(default_factory=lambda: [0.0])
+    absent: list[tuple[float, float]] = field(default_factory=list)
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    gaps: set[tuple[float, float]] = field(default_factory=set)
+
+
+def lived(library: Library, told: dict[str, Any], sender: Sender, end: float, cuts: list[float], kills: list[float]) -> Went:  # fmt: skip
+    """The hours themselves. end, cuts, kills: by the clock's ticks."""
+    clock, went, died = sender.clock, Went(), 0.0
+    with http(sender) as port, receiver(went.messages) as hook:
+        user = library.local_user()
+        library.save_camera(user, {"name": "door", "url": f"http://127.0.0.1:{port}/door", "settings": HELD})
+        settings = {"allow": ["127.0.0.1/32"], "events": ["raised"]}
+        target = {"kind": "webhook", "name": "hook", "address": f"http://127.0.0.1:{hook}/alarms", "secret": "k" * 20}
+        library.save_target(user, {**target, "settings": settings})
+        process = started(told)
+        try:
+            while (now := clock.ticks()) < end:
+                time.sleep(0.5)
+                went.used.look(process.pid, now)
+                row = library.camera_named("door")
+                went.gaps |= {(a, b) for a, b, _ in (row.state or {}).get("gaps", [])}
+                if cuts and now > cuts[0]:
+                    cuts.pop(0)
+                    sender.down.set()
+                    threading.Timer(DOWN / clock.speed, sender.down.clear).start()
+                if (kills and now > kills[0]) or process.poll() is not None:
+                    kills = kills[1:]
+                    process.kill()
+                    process.wait()
+                    died, process = time.time(), started(told)
+                    went.born.append(clock.ticks())
+                    went.absent.append((clock.now(), float("inf")))
+                back = (row.told or 0) > died and (row.state or {}).get("state") == "on"
+                if went.absent and went.absent[-1][1] == float("inf") and back:
+                    went.absent[-1] = (went.absent[-1][0], clock.now())
+            sender.down.set()
+            time.sleep(60 / clock.speed + 5)
+        finally:
+            process.terminate()
+            process.wait(60)
+    return went
+
+
 def main(argv: Sequence[str]) -> int:
     """`vlad eval soak`. Raises SettingsError for options that are not known."""
     options = options_of("soak", argv, OPTIONS)
@@ -169,84 +218,37 @@ def main(argv: Sequence[str]) -> int:
         camera_clip(scene, clip, still=LENGTH - ACTION)
     (fight,) = (e for e in world.events if e.anomalous)
     shutil.rmtree(work / "library", ignore_errors=True)
-    library = Library(work / "library")
+    library, rng, end = Library(work / "library"), random.Random(SCENE), hours * 3600  # noqa: S311 - of when things go wrong
+    frames = ts_frames(clip)
     told: dict[str, Any] = {"library": str(work / "library"), "speed": speed, "zero": time.monotonic()}
-    clock, used = clock_of(told), Used()
-    messages: list[dict[str, Any]] = []
-    sender = Sender(ts_frames(clip), clock)
-    rng = random.Random(SCENE)  # noqa: S311 - of when things go wrong
-    end = hours * 3600
-    cuts = sorted(rng.uniform(600, end - 600) for _ in range(int(options["cuts"])))
-    kills = sorted(rng.uniform(600, end - 600) for _ in range(int(options["kills"])))
-    gaps: set[tuple[float, float]] = set()
-    born, absent, died = [0.0], list[tuple[float, float]](), 0.0
-    with http(sender) as port, receiver(messages) as hook:
-        user = library.local_user()
-        library.save_camera(user, {"name": "door", "url": f"http://127.0.0.1:{port}/door", "settings": HELD})
-        address = f"http://127.0.0.1:{hook}/alarms"
-        settings = {"allow": ["127.0.0.1/32"], "events": ["raised"]}
-        library.save_target(
-            user, {"kind": "webhook", "name": "hook", "address": address, "secret": "k" * 20, "settings": settings}
-        )
-        process = started(told)
-        try:
-            while (now := clock.ticks()) < end:
-                time.sleep(0.5)
-                used.look(process.pid, now)
-                row = library.camera_named("door")
-                gaps |= {(a, b) for a, b, _ in (row.state or {}).get("gaps", [])}
-                while cuts and now > cuts[0]:
-                    cuts.pop(0)
-                    sender.down.set()
-                    threading.Timer(DOWN / speed, sender.down.clear).start()
-                if (kills and now > kills[0]) or process.poll() is not None:
-                    kills = kills[1:]
-                    process.kill()
-                    process.wait()
-                    died = time.time()
-                    process = started(told)
-                    born.append(clock.ticks())
-                    absent.append((clock.now(), float("inf")))
-                back = (row.told or 0) > died and (row.state or {}).get("state") == "on"
-                if absent and absent[-1][1] == float("inf") and back:
-                    absent[-1] = (absent[-1][0], clock.now())
-            sender.down.set()
-            time.sleep(60 / speed + 5)
-        finally:
-            process.terminate()
-            process.wait(60)
+    sender = Sender(frames, clock_of(told))
+    cuts, kills = (sorted(rng.uniform(600, end - 600) for _ in range(int(options[name]))) for name in ("cuts", "kills"))
+    went = lived(library, told, sender, end, cuts, kills)
+
     whole = [began for began, sent in sender.plays if sent >= fight.end + 5]
-    seen = [b + fight.start for b in whole if not any(a - fight.end - 30 < b + fight.start < z + 30 for a, z in absent)]
-    alarms = [a for a in library.alarms(count=200) if not a.summary]
+    seen = [b + fight.start for b in whole if not any(a - fight.end - 30 < b + fight.start < z + 30 for a, z in went.absent)]  # fmt: skip
+    alarms = [a for a in library.alarms(count=1000) if not a.summary]
     hits = [sum(s - 15 < a.start < s + (fight.end - fight.start) + 15 for a in alarms) for s in seen]
-    keys = [m["key"] for m in messages if m.get("type") == "raised"]
-    kept = sum(bool(a.video_id) for a in alarms if a.ended)
-    table = Table(
-        "measure",
-        "figure",
-        "bar",
-        caption=f"{hours:g} h at {speed:g} times; {len(born) - 1} kills, {options['cuts']} cut cables, {len(sender.plays)} connections",
-    )
+    keys = [m["key"] for m in went.messages]
+    untold = len({a.id for a in alarms} - {m["alarm"] for m in went.messages})
+    twice, kept = len(keys) - len(set(keys)), sum(bool(a.video_id) for a in alarms if a.ended)
+    caption = f"{hours:g} h at {speed:g} times; {len(went.born) - 1} kills, {options['cuts']} cut cables, {len(sender.plays)} connections"
+    table = Table("measure", "figure", "bar", caption=caption)
     rows = [
         ("events sent while somebody watched, from beginning to end", str(len(seen)), ""),
         ("of these without an alarm; with two", f"{hits.count(0)}; {sum(h > 1 for h in hits)}", "0; 0"),
-        ("alarms; of them told to the receiver; told twice", f"{len(alarms)}; {len({a.id for a in alarms} & {m['alarm'] for m in messages if m.get('alarm')})}; {len(keys) - len(set(keys))}", "all; 0 beyond kills"),
+        ("alarms; of them never told to the receiver; told twice", f"{len(alarms)}; {untold}; {twice}", "0; at most one a kill"),
         ("clips kept of those that ended", f"{kept} of {sum(bool(a.ended) for a in alarms)}", ""),
-        ("gaps told", str(len(gaps)), f"{len(sender.plays) - 1} reconnections"),
-        ("memory at the end of the longest life over its beginning", f"{used.growth(used.memory, born):+.1%}", "flat"),
-        ("descriptors likewise", f"{used.growth(used.files, born):+.1%}", "flat"),
+        ("gaps told", str(len(went.gaps)), f"{len(sender.plays) - 1} reconnections"),
+        ("memory at the end of the longest life over its beginning", f"{went.used.growth(went.used.memory, went.born):+.1%}", "flat"),
+        ("descriptors likewise", f"{went.used.growth(went.used.files, went.born):+.1%}", "flat"),
     ]  # fmt: skip
     for line in rows:
         table.add_row(*line)
-    (work / "soak.json").write_text(
-        json.dumps(
-            {"rows": rows, "hits": hits, "plays": sender.plays, "alarms": [(a.start, a.end, a.peak) for a in alarms]},
-            indent=1,
-        )
-        + "\n"
-    )
+    known = {"rows": rows, "hits": hits, "plays": sender.plays, "alarms": [(a.start, a.end, a.peak) for a in alarms]}
+    (work / "soak.json").write_text(json.dumps(known, indent=1) + "\n")
     show_table(table)
-    return int(0 in hits or any(h > 1 for h in hits))
+    return int(not seen or 0 in hits or any(h > 1 for h in hits) or untold > 0 or twice >= len(went.born))
 
 
 if __name__ == "__main__":
