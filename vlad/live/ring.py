@@ -128,17 +128,19 @@ class Ring:
                     shutil.rmtree(session, ignore_errors=True)
         return gone
 
-    def fragments(self, start: float = 0.0, end: float = float("inf")) -> Iterator[Fragment]:
+    def fragments(self, start: float = 0.0, end: float = float("inf")) -> list[Fragment]:
         """Those that touch a span, in no order."""
+        found = []
         for session in self._sessions():
-            with contextlib.suppress(FileNotFoundError):
-                for entry in os.scandir(session):
+            with contextlib.suppress(FileNotFoundError), os.scandir(session) as entries:  # forgotten meanwhile
+                for entry in entries:
                     told = NAME.fullmatch(entry.name)
-                    if told and int(told[1]) < end * 1000 and int(told[2]) > start * 1000:
-                        with contextlib.suppress(FileNotFoundError):
-                            yield Fragment(
-                                int(told[1]) / 1000, int(told[2]) / 1000, Path(entry.path), entry.stat().st_size
-                            )
+                    if not told or not (int(told[1]) < end * 1000 and int(told[2]) > start * 1000):
+                        continue
+                    with contextlib.suppress(FileNotFoundError):
+                        first, last = int(told[1]) / 1000, int(told[2]) / 1000
+                        found.append(Fragment(first, last, Path(entry.path), entry.stat().st_size))
+        return found
 
     def _sessions(self) -> list[Path]:
         return [p for p in self.folder.iterdir() if FOLDER.fullmatch(p.name) and p.is_dir()]

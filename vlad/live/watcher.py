@@ -242,7 +242,7 @@ class Watcher:
                 continue
             start = alarm.start - before
             end = min(alarm.end + after, start + LONGEST)
-            if now < end + PATIENCE and next(ring.fragments(end, now), None) is None:
+            if now < end + PATIENCE and not ring.fragments(end, now):
                 continue
             self.tried[alarm.id] += 1
             with self._taken(ring, start, end) as pieces:
