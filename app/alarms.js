@@ -93,7 +93,10 @@ class Alarms {
   /** Something changed: the list anew, and the chosen one where it is what changed. What is chosen stays chosen. */
   async refresh(id) {
     await this.load();
-    if (this.chosen && (!id || id === this.chosen.id)) this.show(await api(`/alarms/${this.chosen.id}`));
+    const { chosen } = this;
+    if (!chosen || (id && id !== chosen.id)) return;
+    const fresh = await api(`/alarms/${chosen.id}`);
+    if (this.chosen?.id === chosen.id) this.show(fresh); // who went on to another meanwhile is not fetched back
   }
 
   draw() {
