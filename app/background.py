@@ -233,7 +233,7 @@ class Background:
     """All of it. state: what /healthz tells."""
 
     def __init__(
-        self, library: Library, url: str, settings: Settings, workers: int, syslog: str = "", allow: Sequence[str] = ()
+        self, library: Library, url: str, settings: Settings, workers: int, syslog: str = "", allow: Sequence[str] = (), contact: str = "",
     ) -> None:  # fmt: skip
         self.crew, self.sweeps = Workers(library, url, settings, workers), Retention(library)
         seal = Seal(url, syslog=syslog)
@@ -242,7 +242,7 @@ class Background:
             with library.read() as session:
                 seal.add(session)
 
-        self.courier, self.watching = Courier(library), Watching(self.crew, allow)
+        self.courier, self.watching = Courier(library, contact=contact), Watching(self.crew, allow)
         self.loops = [
             Loop("cameras", 1.0, self.watching.turn),
             Loop("workers", 1.0, self.crew.turn),

@@ -192,9 +192,10 @@ def state_of(library: Library, behind: dict[str, Any]) -> dict[str, Any]:
 
 def serve(
     url: str, place: str, settings: Settings, *, host: str, port: int, workers: int, trusted_proxy: str = "", syslog: str = "",
-    allow: Sequence[str] = (),
+    allow: Sequence[str] = (), contact: str = "",
 ) -> None:  # fmt: skip
-    """Run until interrupted. trusted_proxy: the one network whose headers of forwarding count. syslog: where the log's seals go too. allow: networks of cameras beyond the usual ones.
+    """Run until interrupted. trusted_proxy: the one network whose headers of forwarding count. syslog: where the log's seals go too. allow: networks of cameras beyond the usual ones. contact: whom
+    the services of browsers that are told of alarms may write to.
 
     Raises SettingsError for a host that others can reach while nobody has to sign in.
     """
@@ -208,7 +209,7 @@ def serve(
     async def alive(_: FastAPI) -> AsyncIterator[None]:
         library.revive_cases()
         app.state.maker.wake()
-        with Background(library, url, app.state.settings, workers, syslog, allow) as behind:
+        with Background(library, url, app.state.settings, workers, syslog, allow, contact) as behind:
             app.state.behind = behind.state
             yield
 

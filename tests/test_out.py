@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import datetime
 from email import message_from_bytes
 from pathlib import Path
 from typing import Any
@@ -371,10 +372,12 @@ def test_web_push_is_read_by_the_browser_alone_and_ends_where_it_is_gone(library
         library.save_target(root, {"settings": {**target.settings, **HERE, "authorities": pem}}, target.id)
         alarm(library)
         alarm(library, camera="yard")  # which she does not see
-        carry(library, 2, lookup=leads_to("127.0.0.1"))
+        carry(library, 2, lookup=leads_to("127.0.0.1"), contact="mailto:root@example.net")
         ((headers, body),) = service.got
         assert [r.error for r in rows(library)] == [""]
         assert Vapid02.verify(headers["authorization"])
+        claims = headers["authorization"].split(".")[1]
+        assert json.loads(base64.urlsafe_b64decode(claims + "=="))["sub"] == "mailto:root@example.net"
         assert (headers["content-encoding"], headers["urgency"]) == ("aes128gcm", "high")
         assert len(headers["topic"]) == 32
         assert b"door" not in body
@@ -400,6 +403,14 @@ def test_web_push_is_read_by_the_browser_alone_and_ends_where_it_is_gone(library
 def test_what_is_no_subscription_is_refused(wrong: str) -> None:
     with pytest.raises(InputError, match="expected what a browser"):
         push.checked(wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["root@example.net", "mailto:", "mailto:a b@c", "https://", "mailto:a\r\nb@c", "javascript:alert(1)"]
+)
+def test_what_is_no_contact_is_refused(wrong: str) -> None:
+    with pytest.raises(InputError, match="expected mailto"):
+        push.checked_contact(wrong)
 
 
 class Listener:
@@ -461,6 +472,11 @@ def test_mqtt_with_home_assistants_discovery(library: Library, root: User, tmp_p
         alarm(library)
         turn()
         heard.until(f"vlad/{door.id}/alarm", "ON")
+        onvif = f"vlad/onvif-ej/RuleEngine/vlad:Anomaly/&{door.id}/anomaly"
+        event = json.loads(heard.now[onvif])
+        assert (event["Source"], event["Data"]["State"]) == ({"VideoSource": door.id, "Rule": "anomaly"}, True)
+        assert abs(datetime.fromisoformat(event["UtcTime"]).timestamp() - time.time()) < 30
+        assert sum(topic == onvif for topic, _ in heard.all) == 2  # as it changed, and no more often
         assert json.loads(heard.now[f"vlad/{door.id}/event"])["type"] == "raised"
         alarm(library, kind="ended")
         broker.stop()
@@ -479,6 +495,7 @@ def test_mqtt_with_home_assistants_discovery(library: Library, root: User, tmp_p
         later.turn()
         later.wait()
         heard.until(f"homeassistant/binary_sensor/vlad_{door.id}/alarm/config", "")
+        heard.until(onvif, "")
         heard.until("vlad/status", "online")
         later.close()
         heard.until("vlad/status", "offline")
@@ -488,6 +505,28 @@ def test_mqtt_with_home_assistants_discovery(library: Library, root: User, tmp_p
         assert "the broker refused" in rows(library)[-1].error
         assert "wrong" not in rows(library)[-1].error
         courier.close()
+        heard.close()
+
+
+@pytest.mark.slow
+def test_of_two_servers_the_one_that_is_left_is_here(library: Library, root: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.setattr(broker_room, "PACE", 0.0)
+    with mosquitto(tmp_path) as broker:
+        to(library, root, f"mqtt://127.0.0.1:{broker.port}", "mqtt", "guard:hush")
+        heard, one, two = Listener(broker.port), Courier(library), Courier(library)
+        for courier in (one, two):
+            courier.turn()
+            courier.wait()
+        heard.until("vlad/status", "online")
+        one.close()
+        heard.until("vlad/status", "offline")
+        end = time.monotonic() + 10
+        while heard.now["vlad/status"] != "online":
+            assert time.monotonic() < end
+            two.turn()
+            two.wait()
+        two.close()
+        heard.until("vlad/status", "offline")
         heard.close()
 
 

@@ -10,6 +10,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +29,8 @@ from vlad.errors import InputError, OutputError, VladError
 from vlad.live import fetch, watch
 from vlad.live.address import Secret, parse
 from vlad.live.child import checked
-from vlad.live.fetch import Denied, Dropped, Feed, Rules, Tunnel, Unreachable, growing, web
+from vlad.live.dropped import AGAIN, Dropped
+from vlad.live.fetch import Denied, Feed, Rules, Tunnel, Unreachable, growing, web
 from vlad.live.hosts import networks
 from vlad.live.reader import HOLD, Held
 from vlad.live.ring import HEAD, Ring
@@ -428,7 +431,7 @@ def test_a_growing_file_is_followed_from_its_end_or_told_when_the_old_part_is_ov
 def test_dropped_files_come_once_when_they_are_whole(tmp_path: Path) -> None:
     now = [0.0]
     (tmp_path / "old.mp4").write_bytes(b"x")
-    dropped = Dropped(tmp_path, lambda: now[0])
+    dropped = Dropped(tmp_path, now=lambda: now[0])
     (tmp_path / "a.mp4").write_bytes(b"x")
     (tmp_path / "notes.txt").write_bytes(b"x")
     (tmp_path / "link.mp4").symlink_to("/etc/passwd")
@@ -439,9 +442,55 @@ def test_dropped_files_come_once_when_they_are_whole(tmp_path: Path) -> None:
     now[0] = 4.0
     assert dropped.whole() == []
     now[0] = 6.0
-    assert dropped.whole() == [tmp_path / "a.mp4"]
+    assert [f.path for f in dropped.whole()] == [tmp_path / "a.mp4"]
     now[0] = 60.0
     assert dropped.whole() == []
+
+
+def test_folders_of_days_are_looked_into_and_their_names_tell_the_time(tmp_path: Path) -> None:
+    now = [time.time()]
+    dropped = Dropped(tmp_path, zone="+02:00", now=lambda: now[0])
+    (day := tmp_path / "2024-01-02").mkdir()
+    (day / ".hidden").mkdir()
+    (day / ".hidden" / "c.mp4").write_bytes(b"x")
+    (day / "04-05-06.mp4").write_bytes(b"x")
+    (day / "03-04-05.mp4").write_bytes(b"x")
+    (tmp_path / "deep").symlink_to("/")
+    assert dropped.whole() == []
+    now[0] += 4
+    first, second = dropped.whole()
+    assert (first.name, second.name) == ("2024-01-02_03-04-05.mp4", "2024-01-02_04-05-06.mp4")
+    assert first.began == datetime(2024, 1, 2, 1, 4, 5, tzinfo=UTC).timestamp()
+
+
+def test_whoever_goes_on_reads_what_was_dropped_meanwhile(tmp_path: Path) -> None:
+    """Also where the first stopped in the middle; what lay there before the very first start is left alone."""
+    (folder := tmp_path / "drops").mkdir()
+    now, mark = [time.time()], tmp_path / "read"
+
+    def begun() -> Dropped:
+        return Dropped(folder, mark=mark, now=lambda: now[0])
+
+    def whole(dropped: Dropped) -> list[str]:
+        dropped.whole()
+        now[0] += 4
+        return [f.name for f in dropped.whole()]
+
+    (folder / "old.mp4").write_bytes(b"x")
+    assert whole(begun()) == []
+    time.sleep(0.02)
+    (folder / "a.mp4").write_bytes(b"x")
+    assert whole(begun()) == ["a.mp4"]
+    dropped = begun()
+    dropped.whole()
+    now[0] += 4
+    found = dropped.whole()
+    assert [f.name for f in found] == ["a.mp4"]  # nobody said that it was done with
+    dropped.read([replace(found[0], arrived=found[0].arrived + 2 * AGAIN)])
+    assert whole(begun()) == []
+    mark.write_text("nonsense")
+    assert whole(begun()) == []
+    assert not list(tmp_path.glob("*.part"))
 
 
 # ---- the ring

@@ -2,11 +2,14 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ import pytest
 from fastapi.testclient import TestClient
 from serving import Person, client
 from vlad.app.worker import Worker
-from vlad.eval.cameras import camera_clip, has_rtsp, rtsp
+from vlad.eval.cameras import camera_clip, has_rtsp, http, rtsp, sends_ts, ts_frames
 
 from vlad.clock import FIRST
 from vlad.config import make_settings
@@ -111,6 +114,74 @@ def test_an_event_is_one_alarm_with_a_clip_that_is_analysed(library: Library, ru
     assert len(frames_at(library.clip(video), [0.0, 2.0], make_settings(), size=120)) == 2
     assert library.track(video).scores.max() > 0.5
     assert "s3cret" not in json.dumps([r.detail for r in library.audit_rows(count=100)])
+
+
+def test_of_an_alarm_whose_connection_broke_every_recording_is_a_clip(library: Library, running: Callable[[str], Watcher], fight: Path) -> None:  # fmt: skip
+    frames, asked, over = ts_frames(fight), [0], threading.Event()
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        asked[0] += 1
+        if asked[0] > 2:
+            over.wait(120)
+        else:
+            sends_ts(frames[: len(frames) // asked[0]])(request)
+
+    with http(answer) as port:
+        camera(library, f"http://127.0.0.1:{port}/", settings={**QUICK, "merge": 20, "cool": 60})
+        running("one")
+        (alarm,) = until(lambda: [a for a in library.alarms() if a.video_id], 180)
+        clips = until(lambda: found if len(found := library.videos()) == 2 else None)
+        over.set()
+    assert alarm.video_id == max(clips, key=lambda c: c.size).id
+    assert {c.camera for c in clips} == {"door"}
+
+
+def test_what_a_recorder_drops_becomes_clips_and_those_of_its_alarms(library: Library, running: Callable[[str], Watcher], fight: Path, tmp_path: Path) -> None:  # fmt: skip
+    (drops := tmp_path / "drops").mkdir()
+    camera(library, str(drops), settings={**QUICK, "clock": "+02:00"})
+    running("one")
+    until(lambda: state(library).get("state") == "on")
+    (day := drops / "2024-05-06").mkdir()
+    shutil.copyfile(fight, day / "07-08-09.mp4")
+    (day / "07-10-00.mp4").write_bytes(b"no video" * 1000)
+    (alarm,) = until(lambda: [a for a in library.alarms() if a.video_id and a.ended])
+    began = datetime(2024, 5, 6, 5, 8, 9, tzinfo=UTC).timestamp()
+    assert began <= alarm.start < alarm.end <= began + 25
+    assert library.alarm_picture(alarm.id) is not None
+    broken, clip = until(lambda: found if len(found := library.videos()) == 2 else None)
+    assert (clip.id, clip.camera, clip.name, clip.recorded) == (
+        alarm.video_id,
+        "door",
+        "2024-05-06_07-08-09.mp4",
+        began,
+    )
+    assert library.clip(clip.id).read_bytes() == fight.read_bytes()
+    assert "07-10-00.mp4" in state(library)["why"]
+    assert broken.name == "2024-05-06_07-10-00.mp4"  # nobody is kept from seeing that it is broken
+    assert state(library)["delay"] == 0
+
+
+def test_what_is_dropped_while_nobody_watches_is_read_afterwards_and_nothing_comes_twice(library: Library, analyzer: Analyzer, fight: Path, tmp_path: Path) -> None:  # fmt: skip
+    (drops := tmp_path / "drops").mkdir()
+    camera(library, str(drops))
+
+    def watched(done: Callable[[], Any]) -> None:
+        watcher, stop = Watcher(library, analyzer, name="one", allow=LOCAL), threading.Event()
+        thread = threading.Thread(target=watcher.run, args=(stop,))
+        thread.start()
+        try:
+            until(done)
+        finally:
+            stop.set()
+            thread.join(60)
+
+    watched(lambda: state(library).get("state") == "on")
+    shutil.copyfile(fight, drops / "door_20240506_070809.mp4")
+    watched(lambda: [a for a in library.alarms() if a.video_id])
+    (mark,) = (library.folder / "live").glob("*/read")
+    mark.write_text("0.0")  # it was killed before it noted how far it was
+    watched(lambda: float(mark.read_text()) > 1)
+    assert len(library.alarms()) == len(library.videos()) == 1
 
 
 def test_two_watchers_are_one_and_the_second_goes_on_when_the_first_ends(library: Library, running: Callable[[str], Watcher], fight: Path, tmp_path: Path) -> None:  # fmt: skip

@@ -54,6 +54,13 @@ def app(
             help="A network of cameras that is refused otherwise, such as 127.0.0.1/32; may be repeated.",
         ),
     ] = None,
+    contact: Annotated[
+        str,
+        typer.Option(
+            metavar="MAILTO",
+            help="Whom a browser's push service may write to, such as mailto:you@example.org: some deliver no alarm without.",
+        ),
+    ] = "",
     set_: Changes = None,
 ) -> None:
     """Start the reviewer's page: upload, timeline, verdict, search, evidence."""
@@ -63,6 +70,8 @@ def app(
         verb("vlad.library.seal", "place_of")(syslog)  # what is wrong with it is said at once
     if allow:
         _with_extra(lambda: verb("vlad.live.hosts", "networks"))(allow)
+    if contact:
+        verb("vlad.live.push", "checked_contact")(contact)
     verb("vlad.app.address", "check")(host, port, proxy, lambda: _there(library) and _open(library, folder).has_users())
     print("vlad: loading ...", file=sys.stderr, flush=True)
     _with_extra(lambda: verb("vlad.app.server", "serve"))(
@@ -75,6 +84,7 @@ def app(
         trusted_proxy=proxy,
         syslog=syslog,
         allow=allow or [],
+        contact=contact,
     )
 
 

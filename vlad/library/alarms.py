@@ -185,6 +185,14 @@ class AlarmBook:
         with self.database.read() as session:
             return list(session.scalars(rows.order_by(AlarmRow.ended)))
 
+    def alarms_within(self, camera: str, start: float, end: float) -> list[AlarmRow]:
+        """Alarms of a camera of which a part lies between two times (s since 1970), and of which no clip was kept."""
+        rows = select(AlarmRow).where(
+            AlarmRow.camera == camera, AlarmRow.start < end, AlarmRow.end > start, AlarmRow.video_id == ""
+        )
+        with self.database.read() as session:
+            return list(session.scalars(rows.order_by(AlarmRow.start)))
+
     def alarm_kept(self, alarm_id: str, video_id: str) -> None:
         """The clip that was kept of it. Raises MissingError."""
         with self.database.write() as session:

@@ -266,6 +266,12 @@ class Clips:
         """The folder of what was computed of a clip, to be taken up again by another analysis. Raises InputError for what is no id."""
         return self.database.shelf.path(f"features/{known(video_id)}")
 
+    def clip_named(self, camera: str, name: str, size: int) -> str:
+        """The clip of a camera that came under a name, with so many bytes; '' where there is none."""
+        rows = select(Video.id).where(Video.camera == camera, Video.name == name, Video.size == size, Video.removed.is_(None))  # fmt: skip
+        with self.database.read() as session:
+            return session.scalars(rows.limit(1)).first() or ""
+
     def videos(self) -> list[Video]:
         """Every clip that was not removed, newest first."""
         with self.database.read() as session:

@@ -81,7 +81,7 @@ class Library:
             clips.remove,
             clips.retire,
         )
-        self.by_name = clips.by_name
+        self.by_name, self.clip_named = clips.by_name, clips.clip_named
         self.sweep = clips.sweep
         self.clip, self.embeddings, self.part = clips.clip, clips.embeddings, clips.part
         self.features = clips.features
@@ -198,7 +198,7 @@ class Library:
 
         alarms = AlarmBook(database)
         self.record_alarm, self.last_alarm, self.alarm_kept = alarms.record_alarm, alarms.last_alarm, alarms.alarm_kept
-        self.alarms_to_keep = alarms.alarms_to_keep
+        self.alarms_to_keep, self.alarms_within = alarms.alarms_to_keep, alarms.alarms_within
         self.alarm, self.alarms, self.alarm_counts = alarms.alarm, alarms.alarms, alarms.alarm_counts
         self.alarm_picture, self.answer_alarm, self.judge_alarm = alarms.alarm_picture, alarms.answer_alarm, alarms.judge_alarm  # fmt: skip
         self.forget_alarms = alarms.forget_alarms

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -25,6 +26,7 @@ from .post import SECONDS, FailedError, checked_hosts
 log = logging.getLogger("vlad.live")
 PORTS = {"mqtts": 8883, "mqtt": 1883}
 PACE = 0.9  # seconds between two looks at what a broker is to be told of cameras
+RULE = "anomaly"  # of ONVIF's events: the one rule that is told of
 FRESH = 30.0  # seconds for which what is told of a camera counts
 
 
@@ -38,7 +40,8 @@ def login(secret: str) -> tuple[str, str]:
 
 class Broker:
     """One connection to an MQTT broker. Topics, by the camera's id: PREFIX/ID/alarm (ON, OFF; retained), score (retained), event (JSON with a key), status, and PREFIX/status, which
-    the broker itself sets to offline once nobody is here. With `discovery` (homeassistant; '' for none) Home Assistant finds each camera by itself."""
+    the broker itself sets to offline once nobody is here. With `discovery` (homeassistant; '' for none) Home Assistant finds each camera by itself. PREFIX/onvif-ej/... says the
+    same as PREFIX/ID/alarm as an ONVIF property event (ONVIF Core Specification, "Event broker": topic structure and JSON payload), retained."""
 
     def __init__(self, target: TargetRow, lookup: Lookup = socket.getaddrinfo) -> None:
         self.target, self.lookup = target, lookup
@@ -89,9 +92,14 @@ class Broker:
 
             def on_connect(client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
                 code[0] = str(reason) if reason.is_failure else ""
+                client.subscribe(f"{self.prefix}/status", 1)
                 answered.set()
 
-            client.on_connect = on_connect
+            def on_message(client: Any, data: Any, message: Any) -> None:
+                if message.payload == b"offline":  # another server of this library is gone, and this one is here
+                    self._told.pop(f"{self.prefix}/status", None)
+
+            client.on_connect, client.on_message = on_connect, on_message
             client.connect(address, port, keepalive=30)
             client.loop_start()
             self._client = client
@@ -106,6 +114,7 @@ class Broker:
         """Cameras that came, went, or have a new state or score."""
         with self._lock:
             self._next = time.monotonic() + PACE
+            self._retain(f"{self.prefix}/status", "online")
             self._announce(cameras)
             for camera in cameras:
                 state = camera.state or {}
@@ -117,7 +126,7 @@ class Broker:
     def state(self, camera: CameraRow, going: bool) -> None:
         """Whether an alarm of a camera goes on."""
         with self._lock:
-            self._retain(f"{self.prefix}/{camera.id}/alarm", "ON" if going else "OFF")
+            self._state(camera.id, camera.name, going)
 
     def tell(self, payload: Mapping[str, Any], going: bool) -> None:
         """A message, taken by the broker once this returns. Raises FailedError."""
@@ -126,8 +135,19 @@ class Broker:
             ids = {v: k for k, v in self._names.items()}
             place = ids.get(name, "test" if payload["type"] == "test" else "other")
             if place not in ("test", "other"):
-                self._retain(f"{self.prefix}/{place}/alarm", "ON" if going else "OFF")
+                self._state(place, name, going)
             self._publish(f"{self.prefix}/{place}/event", json.dumps(payload), qos=1, retain=False)
+
+    def _state(self, camera_id: str, name: str, going: bool) -> None:
+        topic, told = f"{self.prefix}/{camera_id}/alarm", "ON" if going else "OFF"
+        if self._told.get(topic) != told:
+            moment = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            source, data = {"VideoSource": camera_id, "Rule": RULE}, {"State": going, "Camera": name}
+            self._retain(self._onvif(camera_id), json.dumps({"UtcTime": moment, "Source": source, "Data": data}))
+            self._retain(topic, told)
+
+    def _onvif(self, camera_id: str) -> str:
+        return f"{self.prefix}/onvif-ej/RuleEngine/vlad:Anomaly/&{camera_id}/{RULE}"
 
     def close(self) -> None:
         """Nobody is here any more."""
@@ -140,7 +160,7 @@ class Broker:
     def _announce(self, cameras: Sequence[CameraRow]) -> None:
         self._names = {c.id: c.name for c in cameras}
         for gone in self._known - set(self._names):
-            for topic in (*self._found(gone, ""), f"{self.prefix}/{gone}/alarm", f"{self.prefix}/{gone}/score", f"{self.prefix}/{gone}/status"):  # fmt: skip
+            for topic in (*self._found(gone, ""), f"{self.prefix}/{gone}/alarm", f"{self.prefix}/{gone}/score", f"{self.prefix}/{gone}/status", self._onvif(gone)):  # fmt: skip
                 self._retain(topic, "")
         self._known = set(self._names)
         for camera in cameras:

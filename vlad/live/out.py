@@ -86,10 +86,10 @@ def _mailbox(name: Any) -> bool:
 
 
 class Courier:
-    """Sends what is due. now: seconds since 1970; lookup: as socket.getaddrinfo."""
+    """Sends what is due. now: seconds since 1970; lookup: as socket.getaddrinfo; contact: see `push.sealed`."""
 
-    def __init__(self, library: Library, *, now: Callable[[], float] = time.time, lookup: Lookup = socket.getaddrinfo) -> None:  # fmt: skip
-        self.library, self.now, self.lookup = library, now, lookup
+    def __init__(self, library: Library, *, now: Callable[[], float] = time.time, lookup: Lookup = socket.getaddrinfo, contact: str = "") -> None:  # fmt: skip
+        self.library, self.now, self.lookup, self.contact = library, now, lookup, contact
         self._pool = ThreadPoolExecutor(TOGETHER, "vlad-out")
         self._under_way: set[Future[None]] = set()
         self._brokers: dict[str, Broker] = {}
@@ -160,7 +160,7 @@ class Courier:
 
     def _pushed(self, target: TargetRow, secret: str, message: OutboxRow) -> None:
         try:
-            send_push(target, secret, message.payload, self.library.keys_folder(), self.lookup)
+            send_push(target, secret, message.payload, self.library.keys_folder(), self.lookup, self.contact)
         except FailedError as error:
             if error.status in (404, 410):  # the browser is gone for good, says its service
                 self.library.push_gone(target.id)
@@ -258,12 +258,12 @@ def post_webhook(target: TargetRow, access: Access, payload: Mapping[str, Any], 
     )
 
 
-def send_push(target: TargetRow, secret: str, payload: Mapping[str, Any], folder: Path, lookup: Lookup = socket.getaddrinfo) -> None:  # fmt: skip
+def send_push(target: TargetRow, secret: str, payload: Mapping[str, Any], folder: Path, lookup: Lookup = socket.getaddrinfo, contact: str = "") -> None:  # fmt: skip
     """A message to a browser, encrypted for it. folder: of the key that signs. Raises as `post` and `push.sealed`."""
     if not secret:
         raise FailedError("its browser's keys are gone")
     subscription = push.checked(secret)
-    headers, body = push.sealed(subscription, payload, folder)
+    headers, body = push.sealed(subscription, payload, folder, contact)
     _, _, allow = _place(target)
     post(subscription["endpoint"], headers, body, allow=allow, authorities=_authorities(target), lookup=lookup, seconds=SECONDS)  # fmt: skip
 

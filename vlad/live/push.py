@@ -23,7 +23,7 @@ from vlad.errors import InputError, OutputError
 KEY = "push-key.pem"
 KEPT = 14_400  # seconds for which a service keeps a message for a browser that is away
 SIGNED = 3600  # seconds for which a signature counts
-SUBJECT = "mailto:nobody@example.org"  # whom a service may write to; it has to be there
+CONTACT = "mailto:nobody@example.org"  # whom a service may write to (RFC 8292, 2.1), where nobody is named; some services take none such
 LONGEST = 3000  # bytes of a message: a service takes 4096 encrypted
 
 
@@ -43,6 +43,14 @@ def checked(told: str) -> dict[str, str]:
     return {"endpoint": endpoint, "p256dh": point, "auth": auth}
 
 
+def checked_contact(contact: str) -> str:
+    """Whom the services of browsers may write to. Raises InputError."""
+    kind, _, rest = contact.partition(":")
+    if kind not in ("mailto", "https") or not 3 <= len(rest) <= 200 or not (rest.isascii() and rest.isprintable()) or " " in rest:  # fmt: skip
+        raise InputError("contact: expected mailto:somebody@example.org, or https:// and a page that tells")
+    return contact
+
+
 def public_key(folder: Path) -> str:
     """What a browser subscribes with (`applicationServerKey`), base64url; the key is made when first asked for. Raises OutputError."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -51,15 +59,18 @@ def public_key(folder: Path) -> str:
     return base64.urlsafe_b64encode(point).rstrip(b"=").decode()
 
 
-def sealed(subscription: Mapping[str, str], payload: Mapping[str, Any], folder: Path) -> tuple[dict[str, str], bytes]:
-    """Headers and body of the POST to a subscription's endpoint. Its topic is of the message's key: one that is sent twice replaces the first where the browser is away. Raises
+def sealed(
+    subscription: Mapping[str, str], payload: Mapping[str, Any], folder: Path, contact: str = ""
+) -> tuple[dict[str, str], bytes]:
+    """Headers and body of the POST to a subscription's endpoint. Its topic is of the message's key: one that is sent twice replaces the first where the browser is away. contact: mailto: or https:, of whoever
+    runs this server. Raises
     InputError for a browser's keys that are none, OutputError."""
     import http_ece
     from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 
     plain = json.dumps(payload).encode()[:LONGEST]
     parts = urlsplit(subscription["endpoint"])
-    claims = {"aud": f"{parts.scheme}://{parts.netloc}", "sub": SUBJECT, "exp": int(time.time()) + SIGNED}
+    claims = {"aud": f"{parts.scheme}://{parts.netloc}", "sub": contact or CONTACT, "exp": int(time.time()) + SIGNED}
     try:
         body = http_ece.encrypt(
             plain, private_key=generate_private_key(SECP256R1()), dh=_bytes(subscription["p256dh"]),

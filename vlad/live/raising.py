@@ -40,6 +40,8 @@ class OfCamera(Scored, Protocol):
 class _Camera:
     alarms: Alarms
     on: bool = True
+    shown: float = 0.0  # the end of its newest score, and when that came
+    came: float = 0.0
     watched: float = 0.0  # seconds looked at since the last alarm
     written: float = 0.0  # when its alarm last was
     grown: Event | None = None  # that was not
@@ -67,6 +69,7 @@ class Raising:
             if camera is None or not camera.on:
                 return
             events = camera.alarms.push(scored)
+            camera.shown, camera.came = max(camera.shown, scored.end), self.now()
             if scored.looked:
                 camera.edges.append((scored.start, scored.end))
                 camera.scores.append(scored.score)
@@ -83,7 +86,10 @@ class Raising:
         kept = []
         with self._lock:
             for name, camera in self._cameras.items():
-                self._take(name, camera, camera.alarms.tick(now), now)
+                there = (
+                    camera.shown + now - camera.came if camera.came else now
+                )  # what is read later has a time of its own
+                self._take(name, camera, camera.alarms.tick(there), now)
                 if camera.grown is not None and now - camera.written > GROWN:
                     self._queue(name, camera.grown, {})
                     camera.grown, camera.written = None, now

@@ -7,7 +7,6 @@ it. So under load all streams lose evenly, nobody falls behind, and the share th
 
 from __future__ import annotations
 
-import contextlib
 import io
 import random
 import threading
@@ -22,12 +21,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from vlad.clock import from_name
 from vlad.device import cores
-from vlad.errors import InputError, LimitError, OutputError, VideoError, VladError
+from vlad.errors import InputError, LimitError, OutputError, StorageError, VideoError, VladError
 from vlad.live.address import Address
 from vlad.live.child import Child
-from vlad.live.fetch import Denied, Dropped, Feed, Rules, Tunnel, Unreachable, growing, web
+from vlad.live.dropped import Dropped, Recording
+from vlad.live.fetch import Denied, Feed, Rules, Tunnel, Unreachable, growing, web
 from vlad.live.reader import CAUGHT_UP, GAP, LEAK, SEAL
 from vlad.live.ring import Ring
 from vlad.live.scoring import Rows, Scored, Scores
@@ -64,12 +63,14 @@ class Clock:
 
 @dataclass(frozen=True)
 class Camera:
-    """name: its own. address: what is kept, and what is looked at where no `sub` is named. ring: where what it sends is kept, None for nowhere."""
+    """name: its own. address: what is kept, and what is looked at where no `sub` is named. ring: where what it sends is kept, None for nowhere. zone, mark: of a folder, see `Dropped`."""
 
     name: str
     address: Address
     sub: Address | None = None
     ring: Ring | None = None
+    zone: str = ""
+    mark: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -189,17 +190,19 @@ class _Place:
 class Watch:
     """Runs cameras until it is stopped. Use it as a context manager, or call `start` and `stop`; `add` and `remove` cameras at any time.
 
-    on_score, on_state, on_gap and on_picture (camera, seconds since 1970, JPEG) are called from its threads and should be quick. rules: where streams may lead.
+    on_score, on_state, on_gap and on_picture (camera, seconds since 1970, JPEG) are called from its threads and should be quick. on_file (camera, a dropped file, its start and end
+    in s since 1970) comes after the file's scores, may take its time, and raises StorageError to be asked again. rules: where streams may lead.
     failed: an error that ended the scoring, to be raised by whoever runs it.
     """
 
     def __init__(
         self, analyzer: Analyzer, *, on_score: Callable[[Scored], None], on_state: Callable[[State], None] = lambda s: None,
         on_gap: Callable[[Gap], None] = lambda g: None, on_picture: Callable[[str, float, bytes], None] | None = None,
+        on_file: Callable[[str, Recording, float, float], None] = lambda c, f, start, end: None,
         rules: Rules | None = None, clock: Clock | None = None, seed: int | None = None,
     ) -> None:  # fmt: skip
         self.analyzer, self.rules, self.clock = analyzer, rules or Rules(), clock or Clock()
-        self.on_score, self.on_state, self.on_gap, self.on_picture = on_score, on_state, on_gap, on_picture
+        self.on_score, self.on_state, self.on_gap, self.on_picture, self.on_file = on_score, on_state, on_gap, on_picture, on_file  # fmt: skip
         self.failed: BaseException | None = None
         self.random = random.Random(seed)  # noqa: S311 - of waiting times
         self._stop, self._news = threading.Event(), threading.Condition()
@@ -337,6 +340,7 @@ class _Line:
         self.counted = 0  # bytes of connections before this one
         self.lost_at: float | None = None  # since when nothing came
         self.fresh, self.good = True, 0.0
+        self.recorded = False  # what comes are files, which were recorded before
         self.told, self.pictured = -1e9, -1e9
         self.frames: Any = None
         self._source: Tunnel | Feed | None = None
@@ -517,7 +521,7 @@ class _Line:
         share = self.place.share(self.clock.now())
         slow = share < SLOW and len(self.place.looks) > 10
         self._tell("slow" if slow else "on", f"looked at {share:.0%} of the last minute" if slow else "", quietly=True)
-        self._picture(end)
+        self._picture(self.wall.of(end))
 
     def _arrived(self, seconds: float, arrived: float) -> None:
         """What is shown at some seconds of the stream arrived then, by the clock that only rises."""
@@ -525,13 +529,13 @@ class _Line:
         self.wall.came(seconds, self.clock.now() - waited)
         self.good = self.good or self.clock.ticks()
 
-    def _picture(self, end: float) -> None:
+    def _picture(self, moment: float) -> None:
         if self.watch.on_picture is None or self.clock.ticks() - self.pictured < PICTURE:
             return
         self.pictured = self.clock.ticks()
         made = io.BytesIO()
         Image.fromarray(self.frames[-1]).save(made, "JPEG", quality=80)
-        self.watch.on_picture(self.camera.name, self.wall.of(end), made.getvalue())
+        self.watch.on_picture(self.camera.name, moment, made.getvalue())
 
     def _gap(self, start: float, end: float, why: str) -> None:
         if end > start:
@@ -545,7 +549,7 @@ class _Line:
             return
         self.told = self.clock.ticks()
         place, source = self.place, self._source
-        delays = list(place.delays) if place is not None else []
+        delays = list(place.delays) if place is not None and not self.recorded else []
         self.state = replace(
             self.state, state=state, why=why, since=now if state != self.state.state else self.state.since,
             share=place.share(now) if place is not None else 1.0, delay=float(np.median(delays)) if delays else 0.0, drift=self.wall.drift,
@@ -555,31 +559,60 @@ class _Line:
 
     def _folder(self, folder: Path) -> None:
         """Files that a recorder drops: each is read to its end at whatever pace the models keep. Their times are those of their names, else of their last change."""
-        dropped = Dropped(folder)
+        self.recorded = True
+        dropped = Dropped(folder, zone=self.camera.zone, mark=self.camera.mark)
         self._tell("on", "waits for files")
-        while not self.clock.wait(self.stop, 1.0):
-            for path in dropped.whole():
-                with contextlib.suppress(OSError):
-                    try:
-                        self._file(path)
-                        self._tell("on", f"read {shown(path.name)}")
-                    except VladError as error:
-                        self._tell("on", shown(str(error)))
-
-    def _file(self, path: Path) -> None:
-        analyzer: Any = self.watch.analyzer
-        changed = path.stat().st_mtime
-        with open_video(path, analyzer.settings, size=analyzer.encoder.size, gated=analyzer.gated) as clip:
-            began = from_name(path.name)
-            zero = began if began is not None else changed - (clip.duration_hint or 0.0)
-            fresh = True
-            for snippet in clip:
-                place = self.place
-                while place is not None and place.waiting is not None and not self.clock.wait(self.stop, 0.01):
-                    pass
-                if self.stop.is_set() or place is None:
+        took = 0.0
+        while not self.clock.wait(self.stop, max(1.0, 20 * took)):  # a folder of many thousands is listed less often
+            began = self.clock.ticks()
+            found = dropped.whole()
+            took = self.clock.ticks() - began
+            for one in found:
+                self._dropped(one)
+                if self.stop.is_set():
                     return
-                place.put(_Waiting(snippet, zero + snippet.start, zero + snippet.end, fresh))
-                fresh = False
-                self.frames = snippet.frames
-                self.watch.came()
+            if found:
+                dropped.read(found)
+
+    def _dropped(self, one: Recording) -> None:
+        """A file to its end; what cannot be read of it is told, and it is handed over all the same."""
+        start = end = one.changed if one.began is None else one.began
+        why = f"read {shown(one.path.name)}"
+        analyzer: Any = self.watch.analyzer
+        try:
+            with open_video(one.path, analyzer.settings, size=analyzer.encoder.size, gated=analyzer.gated) as clip:
+                if one.began is None:
+                    start -= clip.duration_hint or 0.0
+                for snippet in clip:
+                    end = start + snippet.end
+                    if not self._scored(snippet, start):
+                        return
+        except (VladError, OSError) as error:
+            why = shown(f"{one.path.name}: {error}")
+        while self.place is not None and (self.place.waiting is not None or self.place.busy):
+            if self.clock.wait(self.stop, 0.01):
+                return
+        while not self.stop.is_set():
+            try:
+                self.watch.on_file(self.camera.name, one, start, end)
+                break
+            except StorageError as error:  # it is away for a moment
+                self._tell("on", str(error))
+                self.clock.wait(self.stop, TELL)
+            except (VladError, OSError) as error:
+                why = shown(f"{one.path.name}: {error}")
+                break
+        self._tell("on", why)
+
+    def _scored(self, snippet: Snippet, zero: float) -> bool:
+        """Into its place once that is free; False where it was stopped."""
+        place = self.place
+        while place is not None and place.waiting is not None and not self.clock.wait(self.stop, 0.01):
+            pass
+        if self.stop.is_set() or place is None:
+            return False
+        place.put(_Waiting(snippet, zero + snippet.start, zero + snippet.end, snippet.start == 0.0))
+        self.frames = snippet.frames
+        self.watch.came()
+        self._picture(zero + snippet.end)
+        return True

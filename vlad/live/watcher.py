@@ -13,6 +13,7 @@ import logging
 import os
 import shutil
 import signal
+import stat
 import sys
 import tempfile
 import threading
@@ -23,7 +24,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from vlad.clock import at, zone_of
 from vlad.config import make_settings
@@ -33,6 +34,7 @@ from vlad.library.cameras import Access
 from vlad.library.tables import AlarmRow, CameraRow
 from vlad.live.address import Address, Secret, parse
 from vlad.live.child import plain
+from vlad.live.dropped import Recording
 from vlad.live.fetch import Rules
 from vlad.live.hosts import networks
 from vlad.live.raising import Raising
@@ -42,6 +44,7 @@ from vlad.pipeline import Analyzer
 
 TURN = 1.0  # seconds between two looks at what is to be done
 AFTER = 10.0  # seconds of an alarm's clip before and after it, unless the camera says otherwise
+PIECES = 4  # clips of one alarm whose connection broke; the longest is the alarm's own
 LONGEST = 600.0  # seconds of an alarm's clip
 TRIES = 3  # clips of one alarm that are begun
 PATIENCE = 30.0  # seconds that a fragment takes to be there, at most
@@ -90,7 +93,7 @@ class Watcher:
         self.raising = self._raising()
         self.watch = Watch(
             analyzer, on_score=lambda scored: self.raising.on_score(scored), on_state=self._state, on_picture=self._picture,
-            on_gap=self._gap,
+            on_gap=self._gap, on_file=self._file,
             rules=Rules(networks(allow)), clock=self.clock,
         )  # fmt: skip
 
@@ -171,7 +174,8 @@ class Watcher:
         try:
             access = self.library.camera_access(row.id)
             hours, gib = settings_of(row, "hours", HOURS), settings_of(row, "gib", GIB)
-            wanted = (row.id, row.url, row.sub_url, access, hours, gib)
+            zone = str(row.settings.get("clock", ""))
+            wanted = (row.id, row.url, row.sub_url, access, hours, gib, zone)
             if self.known.get(name) == wanted:
                 return
             self._end(name)
@@ -188,7 +192,7 @@ class Watcher:
             self.places[name] = folder
             if ring is not None:
                 self.rings[name] = ring
-            self.watch.add(Camera(name, main, sub, ring))
+            self.watch.add(Camera(name, main, sub, ring, zone, folder / "read"))
         except (VladError, OSError) as error:
             self._end(name)
             self.faults[name] = str(error)
@@ -246,7 +250,7 @@ class Watcher:
                 continue
             self.tried[alarm.id] += 1
             with self._taken(ring, start, end) as pieces:
-                for path in pieces[:1]:
+                for path in pieces[:PIECES]:
                     self._clip(row, alarm, path, start)
 
     @contextmanager
@@ -267,16 +271,40 @@ class Watcher:
             made = path.with_name("plain.mp4")
             plain(path, made, self.analyzer.settings)
             name = f"{row.name}_{at(began, zone_of(zone) or datetime.now().astimezone().tzinfo):%Y-%m-%d_%H-%M-%S}.mp4"
-            user = self.library.watcher()
-            begun, place = self.library.begin_upload(user, name, made.stat().st_size, row.name), 0
             with open(made, "rb") as file:
-                while piece := file.read(PIECE):
-                    self.library.append(user, begun.id, place, piece)
-                    place += len(piece)
-            video, _ = self.library.finish_upload(user, begun.id, recorded=round(began, 3), zone=zone)
-            self.library.alarm_kept(alarm.id, video.id)
+                video = self._upload(row, name, file, began)
+            if not self.library.alarm(alarm.id).video_id:
+                self.library.alarm_kept(alarm.id, video)
         except (VladError, OSError) as error:
             log.warning("clip of an alarm of %s: %s", row.name, error)
+
+    def _file(self, name: str, dropped: Recording, start: float, end: float) -> None:
+        """A recorder's file becomes a clip as it is, and that of the alarms within it, unless the camera is told to keep nothing. Raises VladError, OSError."""
+        row = self.library.camera_named(name)
+        if not settings_of(row, "hours", HOURS):
+            return
+        opened = os.open(dropped.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(opened, "rb") as file:
+            facts = os.fstat(opened)
+            if not stat.S_ISREG(facts.st_mode):
+                return
+            video = self.library.clip_named(row.name, dropped.name, facts.st_size)  # of before a stop
+            if not video:
+                video = self._upload(row, dropped.name, file, None if dropped.began is not None else start)
+        for alarm in self.library.alarms_within(row.name, start, end):
+            self.library.alarm_kept(alarm.id, video)
+
+    def _upload(self, row: CameraRow, name: str, file: BinaryIO, began: float | None) -> str:
+        """A clip of a camera, to be analysed and explained as any other is; its id. began: None where its name tells. Raises VladError, OSError."""
+        user = self.library.watcher()
+        begun, place = self.library.begin_upload(user, name, os.fstat(file.fileno()).st_size, row.name), 0
+        while piece := file.read(PIECE):
+            self.library.append(user, begun.id, place, piece)
+            place += len(piece)
+        zone = str(row.settings.get("clock", ""))
+        recorded = None if began is None else round(began, 3)
+        video, _ = self.library.finish_upload(user, begun.id, recorded=recorded, zone=zone)
+        return video.id
 
 
 def main() -> int:
