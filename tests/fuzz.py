@@ -219,8 +219,57 @@ def upload(data: bytes) -> None:
             assert "\n" not in str(error)
 
 
+def camera(data: bytes) -> None:
+    """What a camera sends, and its address. The first letter says which: R an RTSP answer, D how it asks for a password, P a playlist, M a word of its decoder, A an address."""
+    from contextlib import suppress
+    from types import SimpleNamespace
+
+    from vlad.errors import InputError
+    from vlad.live import fetch
+    from vlad.live.address import Secret, parse
+    from vlad.live.child import checked
+
+    what, data = data[:1], data[1:]
+    text = data.decode("utf-8", "replace")
+
+    def away(url: str) -> None:
+        raise fetch.Unreachable("it is away")
+
+    try:
+        if what == b"R":
+            whole = list(fetch._answers(bytearray(data)))
+            pieces, held = [], bytearray()
+            for at in range(0, len(data), 7):
+                held += data[at : at + 7]
+                pieces += fetch._answers(held)
+            assert b"".join(m for _, m in whole) == b"".join(m for _, m in pieces)
+            list(fetch._requests(bytearray(data)))
+        elif what == b"D":
+            line = fetch._digest(Secret("ann", "geheim"), text, "OPTIONS", "rtsp://camera/")
+            assert "geheim" not in line
+        elif what == b"P":
+            feed = SimpleNamespace(
+                stop=SimpleNamespace(is_set=lambda: False, wait=away), begin=lambda **_: None, put=lambda piece: None
+            )
+            fetch._hls(feed, SimpleNamespace(get=away), text, "http://camera/live.m3u8")  # type: ignore[arg-type]
+        elif what == b"M":
+            kind, _, said = data[1:].partition(b"\x00")
+            with suppress(ValueError):
+                checked(data[:1], said, len(kind))
+        elif what == b"A":
+            address = parse(text)
+            assert address.secret is None or repr(address.secret) == "***"
+            assert str(address).isprintable()
+    except (fetch.Denied, fetch.Unreachable, InputError) as error:
+        assert "\n" not in str(error)
+        assert len(str(error)) < 300
+    except ValueError:
+        assert what == b"P"  # a segment's address, which the feed tells
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    f.__name__: f for f in (messages, boxes, stamps, request, analysis, template, rules, scores, features, upload)
+    f.__name__: f
+    for f in (messages, boxes, stamps, request, analysis, template, rules, scores, features, upload, camera)
 }
 
 

@@ -353,6 +353,8 @@ LIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n"
         (replies(200, LIST + b"#EXTINF:1,\nhttp://169.254.169.254/a.ts\n"), "/a.m3u8", "cloud"),
         (replies(200, LIST + b'#EXT-X-KEY:METHOD=AES-128,URI="k"\n#EXTINF:1,\na.ts\n'), "/a.m3u8", "encrypted"),
         (replies(200, LIST + b"#EXT-X-STREAM-INF:BANDWIDTH=1\n/a.m3u8\n"), "/a.m3u8", "playlists of playlists"),
+        (replies(200, LIST + b"#EXT-X-STREAM-INF:BANDWIDTH=1\n"), "/a.m3u8", "lists no stream"),
+        (replies(200, LIST + b"".join(b'#EXT-X-KEY:METHOD=NONE,URI="%d"\n#EXTINF:1,\na\n' % i for i in range(5000))), "/a.m3u8", "200 keys"),
         (replies(200, LIST + b"#EXTINF:one,\na.ts\n"), "/a.m3u8", "cannot be read"),
     ],
 )  # fmt: skip

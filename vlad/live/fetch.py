@@ -38,11 +38,8 @@ MESSAGES = 64  # of RTSP, before the stream plays
 PACE = 16 << 20  # bytes a second from one camera at most
 PIECE = 64 << 10
 REDIRECTS = 3
-PLAYLIST, SEGMENT, SEGMENTS = (
-    1 << 20,
-    64 << 20,
-    20_000,
-)  # bytes of an HLS playlist and of a segment; segments that one lists
+PLAYLIST, SEGMENT = 256 << 10, 64 << 20  # bytes of an HLS playlist, and of a segment
+SEGMENTS, TAGS = 5000, 200  # segments, and keys and renditions, that a playlist lists; m3u8 compares each of the latter with all others
 BEHIND = 3  # segments before the newest at which HLS begins
 ASKED = (
     b"OPTIONS ",
@@ -667,12 +664,16 @@ def _variant(playlist: Any) -> str:
         (tuple(reversed(p.stream_info.resolution or (0, 0))), p.stream_info.bandwidth or 0, p.uri)
         for p in playlist.playlists
     )
+    if not rows:
+        raise Denied("its playlist lists no stream")
     return str(next((uri for size, _, uri in rows if size[0] >= 360), rows[-1][2]))
 
 
 def _playlist(text: str) -> Any:
     if not text.lstrip("\ufeff").startswith("#EXTM3U"):
         raise Denied("what it sends is no HLS playlist")
+    if len(re.findall(r"(?i)#EXT-X-(?:SESSION-)?(?:KEY|MEDIA):", text)) > TAGS:
+        raise Denied(f"its playlist lists more than {TAGS} keys and renditions")
     try:
         return m3u8.loads(text)
     except Exception as error:  # it raises whatever a malformed line makes of it
