@@ -27,8 +27,8 @@ from rich.table import Table
 
 from vlad.config import make_settings
 from vlad.live.address import parse
-from vlad.live.fetch import Rules
 from vlad.live.hosts import networks
+from vlad.live.network import Rules
 from vlad.live.scoring import Rows, Scored, Scores
 from vlad.live.watch import Camera, State, Watch
 from vlad.pipeline import Analyzer

@@ -225,33 +225,34 @@ def camera(data: bytes) -> None:
     from types import SimpleNamespace
 
     from vlad.errors import InputError
-    from vlad.live import fetch
+    from vlad.live import rtsp, web
     from vlad.live.address import Secret, parse
     from vlad.live.child import checked
+    from vlad.live.network import Denied, Unreachable
 
     what, data = data[:1], data[1:]
     text = data.decode("utf-8", "replace")
 
     def away(url: str) -> None:
-        raise fetch.Unreachable("it is away")
+        raise Unreachable("it is away")
 
     try:
         if what == b"R":
-            whole = list(fetch._answers(bytearray(data)))
+            whole = list(rtsp._answers(bytearray(data)))
             pieces, held = [], bytearray()
             for at in range(0, len(data), 7):
                 held += data[at : at + 7]
-                pieces += fetch._answers(held)
+                pieces += rtsp._answers(held)
             assert b"".join(m for _, m in whole) == b"".join(m for _, m in pieces)
-            list(fetch._requests(bytearray(data)))
+            list(rtsp._requests(bytearray(data)))
         elif what == b"D":
-            line = fetch._digest(Secret("ann", "geheim"), text, "OPTIONS", "rtsp://camera/")
+            line = rtsp._digest(Secret("ann", "geheim"), text, "OPTIONS", "rtsp://camera/")
             assert "geheim" not in line
         elif what == b"P":
             feed = SimpleNamespace(
                 stop=SimpleNamespace(is_set=lambda: False, wait=away), begin=lambda **_: None, put=lambda piece: None
             )
-            fetch._hls(feed, SimpleNamespace(get=away), text, "http://camera/live.m3u8")  # type: ignore[arg-type]
+            web._hls(feed, SimpleNamespace(get=away), text, "http://camera/live.m3u8")  # type: ignore[arg-type]
         elif what == b"M":
             kind, _, said = data[1:].partition(b"\x00")
             with suppress(ValueError):
@@ -260,7 +261,7 @@ def camera(data: bytes) -> None:
             address = parse(text)
             assert address.secret is None or repr(address.secret) == "***"
             assert str(address).isprintable()
-    except (fetch.Denied, fetch.Unreachable, InputError) as error:
+    except (Denied, Unreachable, InputError) as error:
         assert "\n" not in str(error)
         assert len(str(error)) < 300
     except ValueError:

@@ -30,8 +30,8 @@ from vlad.config import make_settings
 from vlad.errors import VideoError
 from vlad.live.address import parse
 from vlad.live.child import plain
-from vlad.live.fetch import Rules
 from vlad.live.hosts import networks
+from vlad.live.network import Rules
 from vlad.live.ring import Ring
 from vlad.live.scoring import Scored
 from vlad.live.watch import Camera, Clock, Gap, State, Watch

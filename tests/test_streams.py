@@ -26,16 +26,19 @@ from vlad import confine
 from vlad.cli.live import Flags, hide_arguments, passwords
 from vlad.config import make_settings
 from vlad.errors import InputError, OutputError, VladError
-from vlad.live import fetch, watch
+from vlad.live import rtsp, watch
 from vlad.live.address import Secret, parse
 from vlad.live.child import checked
 from vlad.live.dropped import AGAIN, Dropped
-from vlad.live.fetch import Denied, Feed, Rules, Tunnel, Unreachable, growing, web
+from vlad.live.feed import Feed, growing
 from vlad.live.hosts import networks
+from vlad.live.network import Denied, Rules, Unreachable
 from vlad.live.reader import HOLD, Held
 from vlad.live.ring import HEAD, Ring
+from vlad.live.rtsp import Tunnel
 from vlad.live.scoring import WINDOW, Rows, Scored, Scores
 from vlad.live.watch import Wall, _Place, _Waiting
+from vlad.live.web import web
 from vlad.objects import Watch as Looks
 from vlad.pipeline import Analyzer
 from vlad.scorers.causal import CausalHead, Stream
@@ -237,7 +240,7 @@ def test_the_tunnel_signs_in_and_the_decoder_knows_no_password() -> None:
         uri = f"rtsp://127.0.0.1:{port}/a?b=1"
     assert decoder == b"RTSP/1.0 200 OK\r\nCSeq: 1\r\nContent-Length: 5\r\n\r\nv=0\r\n"
     assert heard[0].startswith(f"DESCRIBE {uri} RTSP/1.0".encode())
-    expected = fetch._digest(Secret("me", "geheim"), 'Digest realm="r", nonce="n"', "DESCRIBE", uri)
+    expected = rtsp._digest(Secret("me", "geheim"), 'Digest realm="r", nonce="n"', "DESCRIBE", uri)
     assert expected.encode() in heard[1]
     assert b"geheim" not in heard[1]
     assert tunnel.word.encode() not in heard[1]
@@ -253,14 +256,14 @@ def test_digest_is_that_of_the_standards() -> None:
     import hashlib
 
     challenge = 'Digest realm="testrealm@host.com", nonce="dcd98b7102dd2f0e8b11d0f600bfb0c093"'
-    line = fetch._digest(Secret("Mufasa", "Circle Of Life"), challenge, "GET", "/dir/index.html")
+    line = rtsp._digest(Secret("Mufasa", "Circle Of Life"), challenge, "GET", "/dir/index.html")
     assert 'response="670fd8c2df070c60b045671b8b24ff02"' in line
-    line = fetch._digest(Secret("u", "p"), 'Digest realm="r", qop="auth", algorithm=SHA-256, nonce="n"', "PLAY", "/")
+    line = rtsp._digest(Secret("u", "p"), 'Digest realm="r", qop="auth", algorithm=SHA-256, nonce="n"', "PLAY", "/")
     own = line.partition('cnonce="')[2].partition('"')[0]
     one, two = (hashlib.sha256(t).hexdigest() for t in (b"u:r:p", b"PLAY:/"))
     assert hashlib.sha256(f"{one}:n:00000001:{own}:auth:{two}".encode()).hexdigest() in line
     with pytest.raises(Denied, match="not known here"):
-        fetch._digest(Secret("u", "p"), 'Digest realm="r", algorithm=SHA-512-256, nonce="n"', "PLAY", "/")
+        rtsp._digest(Secret("u", "p"), 'Digest realm="r", algorithm=SHA-512-256, nonce="n"', "PLAY", "/")
 
 
 @pytest.mark.skipif(bool(confine.state()), reason="this machine cannot confine")
@@ -303,7 +306,7 @@ def test_answers_are_cut_whatever_pieces_they_come_in() -> None:
             count = rng.randint(1, 20)
             held += rest[:count]
             rest = rest[count:]
-            found += list(fetch._answers(held))
+            found += list(rtsp._answers(held))
         assert b"".join(m for _, m in found) == whole
         assert [m for k, m in found if k == "RTSP"] == [whole[:50], b"RTSP/1.0 200 OK\r\nCSeq: 2\r\n\r\n"]
 

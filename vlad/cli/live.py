@@ -155,8 +155,8 @@ def watch(
         check_folder(keep)
     try:
         from vlad.live import watch as live
-        from vlad.live.fetch import Rules
         from vlad.live.hosts import networks
+        from vlad.live.network import Rules
     except ModuleNotFoundError as error:
         if error.name not in ("httpx", "m3u8"):
             raise

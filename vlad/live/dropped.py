@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlad.clock import from_name
-from vlad.live.fetch import Unreachable
+from vlad.live.network import Unreachable
 
 SETTLED = 3.0  # seconds for which a dropped file may not change before it counts as whole
 DEPTH = 5  # folders within folders that are looked into: year, month, day, hour

@@ -26,10 +26,13 @@ from vlad.errors import InputError, LimitError, OutputError, StorageError, Video
 from vlad.live.address import Address
 from vlad.live.child import Child
 from vlad.live.dropped import Dropped, Recording
-from vlad.live.fetch import Denied, Feed, Rules, Tunnel, Unreachable, growing, web
+from vlad.live.feed import Feed, growing
+from vlad.live.network import Denied, Rules, Unreachable
 from vlad.live.reader import CAUGHT_UP, GAP, LEAK, SEAL
 from vlad.live.ring import Ring
+from vlad.live.rtsp import Tunnel
 from vlad.live.scoring import Rows, Scored, Scores
+from vlad.live.web import web
 from vlad.pipeline import Analyzer
 from vlad.types import Snippet
 from vlad.video import open_video, shown

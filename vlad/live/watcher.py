@@ -35,8 +35,8 @@ from vlad.library.tables import AlarmRow, CameraRow
 from vlad.live.address import Address, Secret, parse
 from vlad.live.child import plain
 from vlad.live.dropped import Recording
-from vlad.live.fetch import Rules
 from vlad.live.hosts import networks
+from vlad.live.network import Rules
 from vlad.live.raising import Raising
 from vlad.live.ring import Ring
 from vlad.live.watch import Camera, Clock, Gap, State, Watch
