@@ -334,7 +334,9 @@ def test_verdicts_move_a_calibrated_threshold_and_are_logged(library: Library, r
     assert (library.camera(door.id).calibration or {})["verdicts"] == 1
 
 
-def test_of_a_clip_with_two_alarms_each_is_judged_by_what_meets_it(library: Library, root: User, tmp_path: Path) -> None:
+def test_of_a_clip_with_two_alarms_each_is_judged_by_what_meets_it(
+    library: Library, root: User, tmp_path: Path
+) -> None:
     """A recorder's file of an hour is the clip of all alarms within it."""
     clip = tmp_path / "clip.mp4"
     clip.write_bytes(b"x")
