@@ -1,9 +1,12 @@
 """Scores of cameras to alarms in the library and out of it: what waits while the library is away, what goes on after a death, and twelve hours by a clock that runs fast."""
 
 import json
+import os
 import time
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,12 +14,15 @@ import pytest
 from receivers import webhook
 from sqlalchemy import select
 
-from vlad.errors import OutputError
+from vlad.config import make_settings
+from vlad.errors import OutputError, VladError
 from vlad.library import Library
 from vlad.library.tables import AlarmRow, OutboxRow, User
 from vlad.live.alarms import HOUR
+from vlad.live.dropped import Recording
 from vlad.live.out import Courier
 from vlad.live.raising import Raising, rule_for
+from vlad.live.watcher import Watcher
 from vlad.types import Box
 
 T = 1_795_608_000.0
@@ -210,3 +216,33 @@ def test_twelve_hours_with_deaths_and_gaps_lose_no_alarm_and_tell_none_twice(lib
     assert {h["webhook-id"] for h, _ in hook.got} == {m.key for m in sent}
     assert all(m.sent is not None for m in sent)
     assert deaths > 50
+
+
+def test_a_recorders_file_becomes_a_clip_once_whatever_its_name_and_what_grows_leaves_nothing_behind(library: Library, root: User, tmp_path: Path) -> None:  # fmt: skip
+    """Half letters, control characters and thousands of letters; of a file that is written on while it is read what was there, of one that is cut nothing."""
+    settings = make_settings(explain=False, cache=None)
+    watcher = Watcher(library, SimpleNamespace(settings=settings), name="one")  # type: ignore[arg-type]
+    folders = "/".join(["d" * 240] * 4)
+    (tmp_path / folders).mkdir(parents=True)
+    for name in (b"\xff.mp4", b"a\x1b[31m\n.mp4", f"{folders}/{'x' * 240}.mp4".encode()):
+        (tmp_path / os.fsdecode(name)).write_bytes(b"x" * 10)
+        one = Recording(tmp_path, os.fsdecode(name), None, time.time(), time.time())
+        for _ in "twice":
+            watcher._file("door", one, time.time(), time.time())
+    assert sorted(v.size for v in library.videos()) == [10, 10, 10]
+
+    class Cut(BytesIO):
+        """Fewer bytes than were there."""
+
+        def fileno(self) -> int:
+            return other.fileno()
+
+    with (tmp_path / "a.mp4").open("w+b") as other:
+        other.truncate(100)
+        for _ in range(3):
+            with pytest.raises(VladError):
+                watcher._upload(library.camera_named("door"), "a.mp4", Cut(b"x" * 50), time.time())
+        watcher._upload(library.camera_named("door"), "a.mp4", Cut(b"x" * 150), time.time())
+    assert library.videos()[0].size == 100
+    assert library.uploads(library.watcher()) == []
+    assert list((library.folder / "uploads").iterdir()) == []

@@ -4,6 +4,7 @@ import contextlib
 import os
 import pickle
 import random
+import shutil
 import socket
 import subprocess
 import sys
@@ -29,7 +30,7 @@ from vlad.errors import InputError, OutputError, VladError
 from vlad.live import rtsp, watch
 from vlad.live.address import Secret, parse
 from vlad.live.child import checked
-from vlad.live.dropped import AGAIN, Dropped
+from vlad.live.dropped import AGAIN, Dropped, Recording
 from vlad.live.feed import Feed, growing
 from vlad.live.hosts import networks
 from vlad.live.network import Denied, Rules, Unreachable
@@ -47,6 +48,7 @@ from vlad.types import Box, Features, ScoreTrack, Snippet
 from vlad.video import open_video
 
 HERE = Rules(networks(["127.0.0.0/8"]))
+YEAR = 365 * 86_400.0
 
 
 # ---- addresses
@@ -447,7 +449,7 @@ def test_what_is_no_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
 def test_dropped_files_come_once_when_they_are_whole(tmp_path: Path) -> None:
     now = [0.0]
     (tmp_path / "old.mp4").write_bytes(b"x")
-    dropped = Dropped(tmp_path, now=lambda: now[0])
+    dropped = Dropped(tmp_path, ticks=lambda: now[0])
     (tmp_path / "a.mp4").write_bytes(b"x")
     (tmp_path / "notes.txt").write_bytes(b"x")
     (tmp_path / "link.mp4").symlink_to("/etc/passwd")
@@ -458,14 +460,103 @@ def test_dropped_files_come_once_when_they_are_whole(tmp_path: Path) -> None:
     now[0] = 4.0
     assert dropped.whole() == []
     now[0] = 6.0
-    assert [f.path for f in dropped.whole()] == [tmp_path / "a.mp4"]
+    assert [f.within for f in dropped.whole()] == ["a.mp4"]
     now[0] = 60.0
     assert dropped.whole() == []
 
 
+def test_a_clock_that_is_set_hides_no_dropped_file(tmp_path: Path) -> None:
+    """Neither while a file settles, nor from whoever begins again after a year that was none."""
+    (folder := tmp_path / "drops").mkdir()
+    now, ticks, mark = [time.time()], [0.0], tmp_path / "read"
+
+    def begun() -> Dropped:
+        return Dropped(folder, mark=mark, now=lambda: now[0], ticks=lambda: ticks[0])
+
+    dropped = begun()
+    (folder / "a.mp4").write_bytes(b"x")
+    assert dropped.whole() == []
+    now[0] -= YEAR
+    ticks[0] += 4
+    (found,) = dropped.whole()
+    assert found.within == "a.mp4"
+    now[0] += 2 * YEAR
+    dropped.read(replace(found, arrived=found.arrived + YEAR))
+    now[0] -= YEAR
+    (folder / "b.mp4").write_bytes(b"x")
+    after = begun()
+    assert after.whole() == []
+    ticks[0] += 4
+    assert "b.mp4" in [f.within for f in after.whole()]
+
+
+@pytest.mark.parametrize("changed", [2**33 + 5.0, -1e9, 0.0])
+def test_a_dropped_file_is_of_no_time_that_cannot_be(tmp_path: Path, changed: float) -> None:
+    ticks = [0.0]
+    dropped = Dropped(tmp_path, ticks=lambda: ticks[0])
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    os.utime(tmp_path / "a.mp4", (changed, changed))
+    dropped.whole()
+    ticks[0] += 4
+    assert abs(dropped.whole()[0].changed - time.time()) < 60
+
+
+def test_no_link_leads_out_of_a_dropped_folder_whatever_took_whose_place(tmp_path: Path) -> None:
+    (folder := tmp_path / "drops").mkdir()
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    (elsewhere / "a.mp4").write_bytes(b"of others")
+    ticks = [0.0]
+    dropped = Dropped(folder, ticks=lambda: ticks[0])
+    (folder / "day").mkdir()
+    for name in ("day/a.mp4", "link.mp4", "pipe.mp4"):
+        (folder / name).write_bytes(b"x")
+    dropped.whole()
+    ticks[0] += 4
+    found = {f.within: f for f in dropped.whole()}
+    with found["day/a.mp4"].opened() as file:
+        assert file.read() == b"x"
+    shutil.rmtree(folder / "day")
+    (folder / "day").symlink_to(elsewhere)
+    (folder / "link.mp4").unlink()
+    (folder / "link.mp4").symlink_to(elsewhere / "a.mp4")
+    (folder / "pipe.mp4").unlink()
+    os.mkfifo(folder / "pipe.mp4")
+    for one in found.values():
+        with pytest.raises((OSError, Denied)), one.opened():
+            pass
+
+
+def test_of_many_dropped_files_those_that_are_done_with_are_not_read_again(tmp_path: Path) -> None:
+    """Whoever is stopped in the middle of a thousand goes on there; and a share that is away for a while has no new files when it is back."""
+    (folder := tmp_path / "drops").mkdir()
+    now, mark = [time.time() + 60], tmp_path / "read"
+
+    def begun() -> Dropped:
+        return Dropped(folder, mark=mark, now=lambda: now[0], ticks=lambda: now[0])
+
+    def whole(dropped: Dropped) -> list[Recording]:
+        dropped.whole()
+        now[0] += 4
+        return dropped.whole()
+
+    dropped = begun()
+    for name in "abc":
+        (folder / f"{name}.mp4").write_bytes(b"x")
+    found = [replace(f, arrived=f.arrived - 10 * AGAIN * (2 - i)) for i, f in enumerate(whole(dropped))]
+    dropped._left = {f.within: f.arrived for f in found}
+    dropped.read(found[0])
+    assert float(mark.read_text()) == found[0].arrived - AGAIN
+    dropped.read(found[2])  # b is still to be read
+    assert float(mark.read_text()) == found[1].arrived - AGAIN
+    folder.rename(tmp_path / "share")
+    folder.mkdir()
+    with pytest.raises(Unreachable, match="another folder"):
+        dropped.whole()
+
+
 def test_folders_of_days_are_looked_into_and_their_names_tell_the_time(tmp_path: Path) -> None:
     now = [time.time()]
-    dropped = Dropped(tmp_path, zone="+02:00", now=lambda: now[0])
+    dropped = Dropped(tmp_path, zone="+02:00", ticks=lambda: now[0])
     (day := tmp_path / "2024-01-02").mkdir()
     (day / ".hidden").mkdir()
     (day / ".hidden" / "c.mp4").write_bytes(b"x")
@@ -485,7 +576,7 @@ def test_whoever_goes_on_reads_what_was_dropped_meanwhile(tmp_path: Path) -> Non
     now, mark = [time.time()], tmp_path / "read"
 
     def begun() -> Dropped:
-        return Dropped(folder, mark=mark, now=lambda: now[0])
+        return Dropped(folder, mark=mark, now=lambda: now[0], ticks=lambda: now[0])
 
     def whole(dropped: Dropped) -> list[str]:
         dropped.whole()
@@ -502,7 +593,8 @@ def test_whoever_goes_on_reads_what_was_dropped_meanwhile(tmp_path: Path) -> Non
     now[0] += 4
     found = dropped.whole()
     assert [f.name for f in found] == ["a.mp4"]  # nobody said that it was done with
-    dropped.read([replace(found[0], arrived=found[0].arrived + 2 * AGAIN)])
+    now[0] += 2 * AGAIN
+    dropped.read(replace(found[0], arrived=found[0].arrived + 2 * AGAIN))
     assert whole(begun()) == []
     mark.write_text("nonsense")
     assert whole(begun()) == []

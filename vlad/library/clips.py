@@ -75,7 +75,7 @@ class Clips:
             )
         if len(self.uploads(user)) >= OPEN:
             raise LimitError(f"{name}: {OPEN} uploads of yours are not whole yet; finish or drop some")
-        upload = Upload(user_id=user.id, name=called(name)[:500] or "clip", size=size, camera=called(camera)[:200])
+        upload = Upload(user_id=user.id, name=_named(name), size=size, camera=called(camera)[:200])
         with self.database.write() as session:
             session.add(upload)
             session.flush()
@@ -268,7 +268,7 @@ class Clips:
 
     def clip_named(self, camera: str, name: str, size: int) -> str:
         """The clip of a camera that came under a name, with so many bytes; '' where there is none."""
-        rows = select(Video.id).where(Video.camera == camera, Video.name == name, Video.size == size, Video.removed.is_(None))  # fmt: skip
+        rows = select(Video.id).where(Video.camera == camera, Video.name == _named(name), Video.size == size, Video.removed.is_(None))  # fmt: skip
         with self.database.read() as session:
             return session.scalars(rows.limit(1)).first() or ""
 
@@ -354,3 +354,8 @@ class Clips:
         for video_id in ids:
             self.remove(User(id="", name="retention", role="admin"), video_id)
         return len(ids)
+
+
+def _named(name: str) -> str:
+    """A file's name as its clip has it."""
+    return called(name)[:500] or "clip"

@@ -21,7 +21,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from email.message import EmailMessage
@@ -91,16 +91,26 @@ class Courier:
     def __init__(self, library: Library, *, now: Callable[[], float] = time.time, lookup: Lookup = socket.getaddrinfo, contact: str = "") -> None:  # fmt: skip
         self.library, self.now, self.lookup, self.contact = library, now, lookup, contact
         self._pool = ThreadPoolExecutor(TOGETHER, "vlad-out")
-        self._under_way: set[Future[None]] = set()
+        self._under_way: dict[Future[None], str] = {}  # and to which target
+        self._ill: set[str] = (
+            set()
+        )  # ids of targets that did not take their last message: they have half of the senders
         self._brokers: dict[str, Broker] = {}
         self._keeping: dict[str, Future[None]] = {}
 
     def turn(self) -> None:
         """Begin to send what is due, and keep brokers connected; waits for none of it. Raises VladError where the library is away."""
-        self._under_way = {f for f in self._under_way if not f.done()}
-        for message in self.library.claim_messages(self.now(), TOGETHER - len(self._under_way)):
-            self._under_way.add(self._pool.submit(self._send_all, message))
+        self._under_way = {f: t for f, t in self._under_way.items() if not f.done()}
+        ill = set(self._ill)
+        self._begin(TOGETHER - len(self._under_way), but=ill)
+        if ill:
+            held = sum(t in ill for t in self._under_way.values())
+            self._begin(min(TOGETHER // 2 - held, TOGETHER - len(self._under_way)))
         self._keep()
+
+    def _begin(self, count: int, but: Collection[str] = ()) -> None:
+        for message in self.library.claim_messages(self.now(), count, but=but) if count > 0 else ():
+            self._under_way[self._pool.submit(self._send_all, message)] = message.target_id
 
     def wait(self, seconds: float = SECONDS + 5) -> None:
         """Until all that was begun is over, or time is."""
@@ -137,10 +147,12 @@ class Courier:
                 log.warning("target %s: %s", message.target.name, type(error).__name__)
                 self.library.message_failed(message.id, _words(error), self.now())
             else:
+                self._ill.discard(message.target_id)
                 self.library.message_sent(message.id, self.now())
                 return True
         except VladError as error:  # it is away: the claim runs out, and the message is sent again with its key
             log.warning("outbox: %s", error)
+        self._ill.add(message.target_id)
         return False
 
     def _sent(self, message: OutboxRow) -> None:

@@ -8,6 +8,7 @@ it. So under load all streams lose evenly, nobody falls behind, and the share th
 from __future__ import annotations
 
 import io
+import logging
 import random
 import threading
 import time
@@ -22,7 +23,7 @@ import torch
 from PIL import Image
 
 from vlad.device import cores
-from vlad.errors import InputError, LimitError, OutputError, StorageError, VideoError, VladError
+from vlad.errors import InputError, LimitError, OutputError, VideoError, VladError
 from vlad.live.address import Address
 from vlad.live.child import Child
 from vlad.live.dropped import Dropped, Recording
@@ -37,6 +38,7 @@ from vlad.pipeline import Analyzer
 from vlad.types import Snippet
 from vlad.video import open_video, shown
 
+log = logging.getLogger("vlad.live")
 SILENCE = 15.0  # seconds without a picture after which a stream is lost
 FIRST, LONGEST, GOOD = (
     1.0,
@@ -194,7 +196,7 @@ class Watch:
     """Runs cameras until it is stopped. Use it as a context manager, or call `start` and `stop`; `add` and `remove` cameras at any time.
 
     on_score, on_state, on_gap and on_picture (camera, seconds since 1970, JPEG) are called from its threads and should be quick. on_file (camera, a dropped file, its start and end
-    in s since 1970) comes after the file's scores, may take its time, and raises StorageError to be asked again. rules: where streams may lead.
+    in s since 1970) comes after the file's scores, may take its time, and raises OutputError to be asked again. rules: where streams may lead.
     failed: an error that ended the scoring, to be raised by whoever runs it.
     """
 
@@ -380,6 +382,9 @@ class _Line:
                 self._tell("refused" if refused else "lost", shown(str(error)))
             except OSError as error:  # of this machine: no process, no descriptor, no memory
                 self._tell("lost", f"it cannot be watched here ({error.strerror})")
+            except Exception as error:  # a bug that one camera finds costs the others nothing
+                log.exception("camera %s", shown(self.camera.name))
+                self._tell("lost", f"it cannot be watched here ({type(error).__name__})")
             if self.good and self.clock.ticks() - began > GOOD:
                 waited = 0.0
             pause = REFUSED if self.state.state == "refused" else waited * self.watch.random.uniform(0.8, 1.2)
@@ -574,24 +579,30 @@ class _Line:
                 self._dropped(one)
                 if self.stop.is_set():
                     return
-            if found:
-                dropped.read(found)
+                dropped.read(one)
 
     def _dropped(self, one: Recording) -> None:
         """A file to its end; what cannot be read of it is told, and it is handed over all the same."""
         start = end = one.changed if one.began is None else one.began
-        why = f"read {shown(one.path.name)}"
+        called = shown(Path(one.within).name)
+        why = f"read {called}"
         analyzer: Any = self.watch.analyzer
+        place = ""
         try:
-            with open_video(one.path, analyzer.settings, size=analyzer.encoder.size, gated=analyzer.gated) as clip:
+            with (
+                one.opened() as file,
+                open_video(place := f"/dev/fd/{file.fileno()}", analyzer.settings, size=analyzer.encoder.size, gated=analyzer.gated) as clip,
+            ):  # fmt: skip
                 if one.began is None:
                     start -= clip.duration_hint or 0.0
                 for snippet in clip:
                     end = start + snippet.end
                     if not self._scored(snippet, start):
                         return
-        except (VladError, OSError) as error:
-            why = shown(f"{one.path.name}: {error}")
+        except VladError as error:
+            why = f"{called}: {shown(str(error)).removeprefix(f'{place}: ')}"
+        except OSError as error:
+            why = f"{called}: cannot be read ({error.strerror})"
         while self.place is not None and (self.place.waiting is not None or self.place.busy):
             if self.clock.wait(self.stop, 0.01):
                 return
@@ -599,11 +610,14 @@ class _Line:
             try:
                 self.watch.on_file(self.camera.name, one, start, end)
                 break
-            except StorageError as error:  # it is away for a moment
+            except OutputError as error:  # the library is away for a moment, or busy
                 self._tell("on", str(error))
                 self.clock.wait(self.stop, TELL)
-            except (VladError, OSError) as error:
-                why = shown(f"{one.path.name}: {error}")
+            except VladError as error:
+                why = f"{called}: {shown(str(error))}"
+                break
+            except OSError as error:
+                why = f"{called}: cannot be read ({error.strerror})"
                 break
         self._tell("on", why)
 

@@ -13,7 +13,6 @@ import logging
 import os
 import shutil
 import signal
-import stat
 import sys
 import tempfile
 import threading
@@ -283,12 +282,9 @@ class Watcher:
         row = self.library.camera_named(name)
         if not settings_of(row, "hours", HOURS):
             return
-        opened = os.open(dropped.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(opened, "rb") as file:
-            facts = os.fstat(opened)
-            if not stat.S_ISREG(facts.st_mode):
-                return
-            video = self.library.clip_named(row.name, dropped.name, facts.st_size)  # of before a stop
+        with dropped.opened() as file:
+            size = os.fstat(file.fileno()).st_size
+            video = self.library.clip_named(row.name, dropped.name, size)  # of before a stop
             if not video:
                 video = self._upload(row, dropped.name, file, None if dropped.began is not None else start)
         for alarm in self.library.alarms_within(row.name, start, end):
@@ -296,14 +292,19 @@ class Watcher:
 
     def _upload(self, row: CameraRow, name: str, file: BinaryIO, began: float | None) -> str:
         """A clip of a camera, to be analysed and explained as any other is; its id. began: None where its name tells. Raises VladError, OSError."""
-        user = self.library.watcher()
-        begun, place = self.library.begin_upload(user, name, os.fstat(file.fileno()).st_size, row.name), 0
-        while piece := file.read(PIECE):
-            self.library.append(user, begun.id, place, piece)
-            place += len(piece)
-        zone = str(row.settings.get("clock", ""))
-        recorded = None if began is None else round(began, 3)
-        video, _ = self.library.finish_upload(user, begun.id, recorded=recorded, zone=zone)
+        user, size = self.library.watcher(), os.fstat(file.fileno()).st_size
+        begun, place = self.library.begin_upload(user, name, size, row.name), 0
+        try:
+            while piece := file.read(min(PIECE, size - place)):  # what is added meanwhile is none of it
+                self.library.append(user, begun.id, place, piece)
+                place += len(piece)
+            zone = str(row.settings.get("clock", ""))
+            recorded = None if began is None else round(began, 3)
+            video, _ = self.library.finish_upload(user, begun.id, recorded=recorded, zone=zone)
+        except (VladError, OSError):  # nobody goes on with it, and there may be so many only
+            with suppress(VladError, OSError):
+                self.library.drop_upload(user, begun.id)
+            raise
         return video.id
 
 
