@@ -23,7 +23,7 @@ from vlad.library.adapting import REACH, STEP, Judged, adapted
 from vlad.library.asking import Asking, asking
 from vlad.library.backup import backup, restore
 from vlad.library.cameras import apart
-from vlad.library.outbox import GIVEN_UP, LEASE
+from vlad.library.outbox import FIRST, GIVEN_UP, LEASE
 from vlad.library.tables import AlarmRow, AuditRow, CameraRow, Change, OutboxRow, TargetRow, User
 from vlad.library.vault import Vault
 from vlad.live.alarms import Event
@@ -166,6 +166,26 @@ def test_an_event_told_twice_is_one_alarm_with_one_message_a_target(library: Lib
     assert library.last_alarm("door", T - 5)[1] == [T]
 
 
+def test_however_much_waits_for_one_target_others_have_their_turn(library: Library, root: User) -> None:
+    dead, good = (library.save_target(root, {**HOOK, "name": name}) for name in ("dead", "good"))
+    now = time.time()
+    with library.database.write() as session:
+        keys = [(f"dead{n}", dead.id, now - 2) for n in range(2100)] + [("good", good.id, now - 1)]
+        session.add_all(OutboxRow(key=k, target_id=t, payload={}, next=0.0, created=at) for k, t, at in keys)
+    assert [m.target.name for m in library.claim_messages(now)] == ["dead", "good"]
+    library.message_failed(next(m.id for m in library.messages(dead.id, 3000) if m.claimed), "away", now)
+    assert library.claim_messages(now) == []
+    assert [m.target.name for m in library.claim_messages(now + FIRST / 2)] == ["dead"]
+
+
+def test_what_a_clock_that_was_ahead_wrote_is_sent_all_the_same(library: Library, root: User) -> None:
+    desk = library.save_target(root, HOOK)
+    now, year = time.time(), 365 * 86_400.0
+    with library.database.write() as session:
+        session.add(OutboxRow(key="a", target_id=desk.id, payload={}, next=now + year, claimed=now + year))
+    assert len(library.claim_messages(now)) == 1
+
+
 def test_messages_are_claimed_once_sent_or_tried_again_until_a_day_is_over(library: Library, root: User) -> None:
     desk = library.save_target(root, HOOK)
     for k in range(3):
@@ -177,10 +197,11 @@ def test_messages_are_claimed_once_sent_or_tried_again_until_a_day_is_over(libra
     (again,) = library.claim_messages(now + LEASE + 1)  # who had it is dead
     assert (again.id, again.attempts) == (first.id, 2)
     library.message_failed(first.id, "it answered 500", now)
-    (second,) = library.claim_messages(now)
+    assert library.claim_messages(now) == []  # nor on the heels of one that failed
+    (second,) = library.claim_messages(now := now + FIRST / 2)
     assert second.id != first.id
     library.message_failed(second.id, "x\ny" * 200, now)
-    (third,) = library.claim_messages(now)
+    (third,) = library.claim_messages(now := now + FIRST / 2)
     library.message_sent(third.id, now)  # it answers again: those that failed are tried at once
     (first_again,) = library.claim_messages(now)
     assert first_again.id == first.id

@@ -231,6 +231,31 @@ def test_one_that_hangs_holds_up_no_other(library: Library, root: User, hook: Ho
         courier.close()
 
 
+def test_those_that_did_not_take_their_last_message_hold_up_no_other(library: Library, root: User, hook: Hook) -> None:
+    """Somebody's browsers, say, which all lead to a server that hangs: more of them than senders."""
+    over = threading.Event()
+    with webhook() as slow:
+        slow.answer = lambda handler: over.wait(10)
+        hang = {"kind": "webhook", "address": f"http://127.0.0.1:{slow.port}/", "secret": SECRET, "settings": HERE}
+        ill = {library.save_target(root, {**hang, "name": f"slow {n}"}).id for n in range(out.TOGETHER + 2)}
+        to(library, root, f"http://127.0.0.1:{hook.port}/")
+        alarm(library)
+        courier, begun = Courier(library), time.monotonic()
+        courier._ill = set(ill)
+        for _ in range(5):
+            courier.turn()
+            time.sleep(0.1)
+        assert len(hook.got) == 1
+        assert sum(t in ill for t in courier._under_way.values()) == out.TOGETHER // 2
+        alarm(library, T + 100)
+        while len(hook.got) < 2 and time.monotonic() - begun < 5:
+            courier.turn()
+            time.sleep(0.02)
+        assert len(hook.got) == 2
+        over.set()
+        courier.close()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["smtp", "smtps"])
 @pytest.mark.parametrize("said", [b"220", b"220-x\r\n", b"\x16\x03\x03"])

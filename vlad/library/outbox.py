@@ -10,7 +10,7 @@ import hashlib
 import json
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -201,23 +201,34 @@ class Outbox:
             failed = session.scalar(select(func.count()).select_from(OutboxRow).where(OutboxRow.failed != "")) or 0
             return {**{i: n for i, n in session.execute(found)}, "failed": failed}
 
-    def claim_messages(self, now: float, count: int = 20, target_id: str = "") -> list[OutboxRow]:
-        """Messages that are due, the oldest first and one a target, now this caller's for LEASE; with their targets. target_id: to that one alone."""
-        due = (*_open(), OutboxRow.next <= now, OutboxRow.claimed <= now, TargetRow.on)
+    def claim_messages(
+        self, now: float, count: int = 20, target_id: str = "", *, but: Collection[str] = ()
+    ) -> list[OutboxRow]:
+        """The oldest message that is due of each of `count` targets, now this caller's for LEASE; with their targets. target_id: of that one alone; but: ids of targets, of none of these."""
+        # what waits for longer than anything does was written by a clock that was ahead
+        waits, taken = (
+            OutboxRow.next.between(now + 1e-6, now + 2 * LAST),
+            OutboxRow.claimed.between(now + 1e-6, now + 2 * LEASE),
+        )
+        due = (*_open(), ~waits, ~taken, TargetRow.on)
         if target_id:
             due = (*due, OutboxRow.target_id == target_id)
+        if but:
+            due = (*due, OutboxRow.target_id.not_in(but))
         with self.database.read() as session:  # most of the time there is none, and nobody has to wait for a writer
             if session.scalar(select(OutboxRow.id).join(TargetRow).where(*due).limit(1)) is None:
                 return []
         with self.database.write() as session:
-            busy = set(session.scalars(select(OutboxRow.target_id).where(*_open(), OutboxRow.claimed > now)))
-            rows = select(OutboxRow).join(TargetRow).options(joinedload(OutboxRow.target)).where(*due)
-            found: dict[str, OutboxRow] = {}
-            for row in session.scalars(rows.order_by(OutboxRow.created, OutboxRow.id).limit(2000)):
-                if row.target_id not in busy and row.target_id not in found and len(found) < count:
-                    row.claimed, row.attempts = now + LEASE, row.attempts + 1
-                    found[row.target_id] = row
-            return list(found.values())
+            busy = select(OutboxRow.target_id).where(*_open(), taken)
+            oldest = select(OutboxRow.target_id).join(TargetRow).where(*due, OutboxRow.target_id.not_in(busy))
+            oldest = oldest.group_by(OutboxRow.target_id).order_by(func.min(OutboxRow.created)).limit(count)
+            found = []
+            for one in session.scalars(oldest).all():  # however much waits for one, others have their turn
+                rows = select(OutboxRow).join(TargetRow).options(joinedload(OutboxRow.target)).where(*due, OutboxRow.target_id == one)  # fmt: skip
+                row = session.scalars(rows.order_by(OutboxRow.created, OutboxRow.id).limit(1)).one()
+                row.claimed, row.attempts = now + LEASE, row.attempts + 1
+                found.append(row)
+            return found
 
     def message_sent(self, message_id: str, now: float) -> None:
         """It is; what else waits for that target is tried at once, since it answers again."""
@@ -241,6 +252,9 @@ class Outbox:
                 return
             pause = min(FIRST * 2.0 ** min(row.attempts - 1, 20), LAST) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
             row.next = now + max(pause, min(later, LAST))
+            soon = now + max(FIRST / 2, min(later, LAST))  # its other messages are not tried on the heels of this one
+            others = update(OutboxRow).where(OutboxRow.target_id == row.target_id, *_open(), OutboxRow.next < soon)
+            session.execute(others.values(next=soon).execution_options(synchronize_session=False))
 
     def forget_messages(self, days: float = KEPT) -> int:
         """Remove messages that were sent or given up, of alarms that are old; how many."""
