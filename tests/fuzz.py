@@ -243,7 +243,7 @@ def camera(data: bytes) -> None:
             for at in range(0, len(data), 7):
                 held += data[at : at + 7]
                 pieces += rtsp._answers(held)
-            assert b"".join(m for _, m in whole) == b"".join(m for _, m in pieces)
+            assert b"".join(w[1] for w in whole) == b"".join(p[1] for p in pieces)
             list(rtsp._requests(bytearray(data)))
         elif what == b"D":
             line = rtsp._digest(Secret("ann", "geheim"), text, "OPTIONS", "rtsp://camera/")

@@ -33,7 +33,7 @@ from vlad.live.child import checked
 from vlad.live.dropped import AGAIN, Dropped, Recording
 from vlad.live.feed import Feed, growing
 from vlad.live.hosts import networks
-from vlad.live.network import Denied, Rules, Unreachable
+from vlad.live.network import Budget, Denied, Rules, Unreachable
 from vlad.live.reader import HOLD, Held
 from vlad.live.ring import HEAD, Ring
 from vlad.live.rtsp import Tunnel
@@ -309,8 +309,9 @@ def test_answers_are_cut_whatever_pieces_they_come_in() -> None:
             held += rest[:count]
             rest = rest[count:]
             found += list(rtsp._answers(held))
-        assert b"".join(m for _, m in found) == whole
-        assert [m for k, m in found if k == "RTSP"] == [whole[:50], b"RTSP/1.0 200 OK\r\nCSeq: 2\r\n\r\n"]
+        assert b"".join(m for _, m, _ in found) == whole
+        assert sum(n for _, _, n in found) == 6
+        assert [m for k, m, _ in found if k == "RTSP"] == [whole[:50], b"RTSP/1.0 200 OK\r\nCSeq: 2\r\n\r\n"]
 
 
 # ---- HTTP
@@ -370,6 +371,60 @@ def test_a_hostile_web_server_is_refused_in_one_line(
     assert isinstance(feed.error, Denied)
     with pytest.raises(Denied, match=match):
         raise feed.error
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "drop", "path"),
+    [
+        (OK + b"X: ", b"a", "/a"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n", "/a"),
+        (OK + b"Content-Type: video/mp4\r\n\r\n", b"a", "/a"),
+        (OK + b"\r\n#EXTM3U\n", b"#\n", "/a.m3u8"),
+        (OK + b"Content-Type: video/mp2t\r\nTransfer-Encoding: chunked\r\n\r\n", b"0", "/a"),
+    ],
+)
+def test_a_web_server_that_drips_is_let_go_at_once(head: bytes, drop: bytes, path: str) -> None:
+    """Each byte comes within the time of a byte, so that nothing would ever end by itself."""
+    stop = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            line, _ = server.accept()
+            with line, contextlib.suppress(OSError):
+                line.recv(65536)
+                line.sendall(head)
+                while not stop.wait(0.05):
+                    line.sendall(drop)
+
+        dripping = threading.Thread(target=drip, daemon=True)
+        dripping.start()
+        feed = Feed(web(parse(f"http://127.0.0.1:{server.getsockname()[1]}{path}"), HERE))
+        time.sleep(0.3)
+        begun = time.monotonic()
+        feed.close()
+        assert time.monotonic() - begun < 2
+        assert not feed._thread.is_alive()
+        stop.set()
+        dripping.join()
+
+
+def test_a_stream_that_never_begins_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "OPENED", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = parse(f"http://127.0.0.1:{server.getsockname()[1]}/a")
+        running: Any = watch.Watch(SimpleNamespace(settings=make_settings()), on_score=print, rules=HERE)  # type: ignore[arg-type]
+        with pytest.raises(Unreachable, match="no stream began"):
+            watch._Line(running, watch.Camera("door", address), address, None, None)._open()
+
+
+def test_a_thousand_tiny_pieces_cost_what_is_in_a_large_one() -> None:
+    begun, budget = time.monotonic(), Budget(1 << 20)
+    for _ in range(1000):
+        budget.spend(1)
+    assert time.monotonic() - begun > 0.5
 
 
 def test_a_password_goes_to_its_own_host_alone() -> None:

@@ -42,6 +42,7 @@ class Feed:
         self.form, self.paced, self.counted = "", False, 0
         self.error: VladError | None = None
         self.ready, self.stop = threading.Event(), threading.Event()
+        self.cut: Callable[[], None] = lambda: None  # ends a wait for whoever sends
         self._caught_up, self._on_caught_up = threading.Event(), None  # type: threading.Event, Callable[[], None] | None
         self._budget, self._work = Budget(), work
         os.set_blocking(self._write, False)
@@ -99,6 +100,7 @@ class Feed:
     def close(self) -> None:
         """End it."""
         self.stop.set()
+        self.cut()
         if self.read >= 0:
             self.given()
         self._thread.join(timeout=CONNECT * 2)

@@ -15,6 +15,7 @@ from vlad.live.hosts import Network, connected, resolved
 
 CONNECT, ANSWER = 5.0, 10.0  # seconds for a connection, and for an answer
 PACE = 16 << 20  # bytes a second from one camera at most
+LEAST = 2 << 10  # bytes that a piece counts as at least: thousands of tiny ones cost more than what is in them
 PIECE = 64 << 10
 
 
@@ -56,9 +57,9 @@ class Budget:
     def __init__(self, pace: int = PACE) -> None:
         self.pace, self.left, self.at = pace, float(pace), time.monotonic()
 
-    def spend(self, count: int) -> None:
-        """Wait until so many bytes are allowed."""
-        now = time.monotonic()
+    def spend(self, count: int, pieces: int = 1) -> None:
+        """Wait until so many bytes in so many pieces are allowed."""
+        now, count = time.monotonic(), max(count, LEAST * pieces)
         self.left, self.at = min(self.left + (now - self.at) * self.pace, float(self.pace)) - count, now
         if self.left < 0:
             time.sleep(min(-self.left / self.pace, 1.0))

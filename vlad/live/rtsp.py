@@ -27,6 +27,7 @@ from vlad.live.network import ANSWER, CONNECT, PIECE, Budget, Denied, Rules, Unr
 
 HEAD, BODY = 16 << 10, 64 << 10  # bytes of an answer's head, and of what it holds (SDP)
 MESSAGES = 64  # before the stream plays
+DATA = 20  # packets that cost no more than one answer does
 ASKED = (
     b"OPTIONS ",
     b"GET_PARAMETER ",
@@ -188,7 +189,8 @@ class Tunnel:
                 self.counted, last = self.counted + len(piece), now
                 budget.spend(len(piece))
                 answered += piece
-                for kind, message in _answers(answered):
+                for kind, message, count in _answers(answered):
+                    budget.spend(0, count if kind == "RTSP" else count // DATA)
                     messages += kind == "RTSP" and not self.playing
                     if messages > MESSAGES:
                         raise Denied("it answers without end")
@@ -304,26 +306,26 @@ def _requests(asked: bytearray) -> Iterator[bytes]:
         yield message
 
 
-def _answers(answered: bytearray) -> Iterator[tuple[str, bytes]]:
-    """What a camera said, whole: ("data", packets) or ("RTSP", an answer); it is taken from `answered`. Raises Denied for what is no RTSP, or too long."""
+def _answers(answered: bytearray) -> Iterator[tuple[str, bytes, int]]:
+    """What a camera said, whole: ("data", packets, their number) or ("RTSP", an answer, 1); it is taken from `answered`. Raises Denied for what is no RTSP, or too long."""
     place = 0
     try:
         while place < len(answered):
-            start = place
+            start, count = place, 0
             while place + 4 <= len(answered) and answered[place] == 0x24:
                 end = place + 4 + int.from_bytes(answered[place + 2 : place + 4], "big")
                 if end > len(answered):
                     break
-                place = end
+                place, count = end, count + 1
             if place > start:
-                yield "data", bytes(answered[start:place])
+                yield "data", bytes(answered[start:place]), count
             if place >= len(answered) or answered[place] == 0x24:
                 return
             over = _answer_end(answered, place)
             if over is None:
                 return
             place, start = over, place
-            yield "RTSP", bytes(answered[start:over])
+            yield "RTSP", bytes(answered[start:over]), 1
     finally:
         del answered[:place]
 

@@ -40,6 +40,7 @@ from vlad.video import open_video, shown
 
 log = logging.getLogger("vlad.live")
 SILENCE = 15.0  # seconds without a picture after which a stream is lost
+OPENED = 30.0  # seconds within which one begins
 FIRST, LONGEST, GOOD = (
     1.0,
     60.0,
@@ -457,19 +458,28 @@ class _Line:
                 children[0].tell(SEAL)
 
             tunnel = Tunnel(address, self.watch.rules, sealed, opened)
-            children.append(Child(settings, {"url": tunnel.url}, on_sealed=sealed.set, **more))
+            try:
+                children.append(Child(settings, {"url": tunnel.url}, on_sealed=sealed.set, **more))
+            except OSError:  # of this machine
+                tunnel.close()
+                raise
             ready.set()
             return children[0], tunnel
         grows = address.kind == "file"
         feed = Feed(growing(Path(address.path)) if grows else web(address, self.watch.rules))
+        until = time.monotonic() + OPENED
         while not feed.ready.wait(0.2):
-            if self.stop.is_set():
+            if self.stop.is_set() or time.monotonic() > until:
                 feed.close()
-                raise Unreachable("it was stopped")
+                raise Unreachable("it was stopped" if self.stop.is_set() else f"no stream began within {OPENED:.0f} s")
         if feed.error is not None and not feed.counted:
             feed.close()
             raise feed.error
-        child = Child(settings, {"fd": feed.read}, form=feed.form, paced=feed.paced, backlog=grows, **more)
+        try:
+            child = Child(settings, {"fd": feed.read}, form=feed.form, paced=feed.paced, backlog=grows, **more)
+        except OSError:  # of this machine
+            feed.close()
+            raise
         feed.given()
         feed.caught_up(lambda: child.tell(CAUGHT_UP))
         return child, feed

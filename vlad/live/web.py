@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import socket
 import ssl
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -44,6 +45,17 @@ class Web:
             headers={"User-Agent": "vlad", "Accept-Encoding": "identity"},
         )  # fmt: skip
         self.sign: httpx.Auth | None = None
+        self.line: socket.socket | None = None  # of the newest connection
+
+    def cut(self) -> None:
+        """End whatever is waited for, from another thread: each step has a time of its own, and whoever drips has no end of steps."""
+        with contextlib.suppress(OSError):
+            if self.line is not None:
+                socket.socket.shutdown(self.line, socket.SHUT_RDWR)
+
+    def _connected(self, step: str, facts: dict[str, Any]) -> None:
+        if step in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            self.line = facts["return_value"].get_extra_info("socket")
 
     @contextlib.contextmanager
     def get(self, url: str) -> Iterator[tuple[httpx.Response, str]]:
@@ -56,7 +68,7 @@ class Web:
                 "GET",
                 f"{there.scheme}://{host}:{there.port}{there.target}",
                 headers={"Host": there.place},
-                extensions={"sni_hostname": there.host},
+                extensions={"sni_hostname": there.host, "trace": self._connected},
             )
             answer = self.client.send(request, stream=True, auth=self._auth(there))
             with contextlib.closing(answer):
@@ -125,6 +137,7 @@ def web(address: Address, rules: Rules) -> Callable[[Feed], None]:
 
     def work(feed: Feed) -> None:
         asked = Web(address, rules)
+        feed.cut = asked.cut
         with contextlib.closing(asked.client):
             with asked.get(address.url) as (answer, url):
                 kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
