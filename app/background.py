@@ -18,13 +18,13 @@ from contextlib import ExitStack
 from typing import Any
 from uuid import uuid4
 
+from vlad.clock import Steady
 from vlad.config import Settings
 from vlad.library import Library
 from vlad.library.seal import Seal
 from vlad.live.out import Courier
 
 log = logging.getLogger("vlad.app")
-JUMP, AWAY, GRACE = 600.0, 7 * 86_400.0, 86_400.0  # seconds: of a clock's jump, without a sweep, and then of grace
 SENT = 0.5  # seconds between two looks whether a message is due
 WAITED = 15.0  # seconds between two starts of the process that watches cameras
 SEALED = 5.0  # seconds between two looks whether the log has grown
@@ -80,7 +80,7 @@ class Retention:
     """
 
     def __init__(self, library: Library) -> None:
-        self.library, self.strays, self.calm, self.seen = library, 0, 0.0, (0.0, 0.0)
+        self.library, self.strays, self.clock = library, 0, Steady()
 
     def turn(self) -> None:
         """One sweep, now."""
@@ -104,17 +104,8 @@ class Retention:
         self.library.shelf.trim()
 
     def steady(self, now: float, ticks: float) -> bool:
-        """Whether the clock can be believed: it went on as time did, and no more than a week passed while nobody looked; else a day of grace begins."""
-        before, (wall, tick) = self.library.swept(now), self.seen
-        self.seen = (now, ticks)
-        if wall:
-            jumped = abs((now - wall) - (ticks - tick)) > JUMP
-        else:
-            jumped = before is not None and not -JUMP < now - before < AWAY
-        if jumped:
-            self.calm = ticks + GRACE
-            log.warning("the clock jumped, or nobody looked for long: no clip is removed for a day")
-        return ticks >= self.calm
+        """Whether the clock can be believed."""
+        return self.clock.look(now, ticks, self.library.swept(now))
 
 
 class Workers:

@@ -18,6 +18,7 @@ from vlad.config import make_settings
 from vlad.errors import OutputError, VladError
 from vlad.library import Library
 from vlad.library.tables import AlarmRow, OutboxRow, User
+from vlad.live import watch
 from vlad.live.alarms import HOUR
 from vlad.live.dropped import Recording
 from vlad.live.out import Courier
@@ -246,3 +247,45 @@ def test_a_recorders_file_becomes_a_clip_once_whatever_its_name_and_what_grows_l
     assert library.videos()[0].size == 100
     assert library.uploads(library.watcher()) == []
     assert list((library.folder / "uploads").iterdir()) == []
+
+
+@pytest.mark.parametrize("by", [365 * 86_400.0, -365 * 86_400.0, -3000.0])
+def test_a_clock_that_is_set_silences_no_alarm(library: Library, root: User, by: float) -> None:
+    """While one goes on, and for whoever goes on watching after a death."""
+    clock = Clock()
+    raising = Raising(library, now=clock)
+    play(raising, clock, [(10.0, 40.0)], 30.0)
+    clock.at += by
+    for high in (0.1, 0.9, 0.1, 0.9):
+        for _ in range(200):
+            clock.at += SNIPPET
+            raising.on_score(Snippet("door", clock.at - SNIPPET, clock.at, high))
+        raising.turn()
+    assert [round(a.peak, 1) for a in library.alarms()] == [0.9] * 3
+    assert [a.ended is None for a in sorted(library.alarms(), key=lambda a: a.created)] == [False, False, True]
+    clock.at -= by
+    again = Raising(library, now=clock)
+    for high in (0.1, 0.9):
+        for _ in range(200):
+            clock.at += SNIPPET
+            again.on_score(Snippet("door", clock.at - SNIPPET, clock.at, high))
+        again.turn()
+    assert len(library.alarms()) == 4
+
+
+def test_a_clock_that_jumps_makes_no_ring_forget(library: Library, root: User) -> None:
+    now, ticks = [T], [0.0]
+    settings = make_settings(explain=False, cache=None)
+    clock = watch.Clock(lambda: now[0], lambda: ticks[0])
+    watcher = Watcher(library, SimpleNamespace(settings=settings), name="one", clock=clock)  # type: ignore[arg-type]
+    library.save_camera(root, {"on": False}, library.cameras()[0].id)
+    watcher.turn()
+    assert watcher._steady()
+    now[0] += 365 * 86_400
+    ticks[0] += 1
+    watcher.turn()
+    assert not watcher._steady()
+    now[0] += 86_401
+    ticks[0] += 86_401
+    watcher.turn()
+    assert watcher._steady()

@@ -25,6 +25,7 @@ from vlad.eval.cameras import http
 
 from vlad import confine
 from vlad.cli.live import Flags, hide_arguments, passwords
+from vlad.clock import Steady
 from vlad.config import make_settings
 from vlad.errors import InputError, OutputError, VladError
 from vlad.live import rtsp, watch
@@ -49,6 +50,7 @@ from vlad.video import open_video
 
 HERE = Rules(networks(["127.0.0.0/8"]))
 YEAR = 365 * 86_400.0
+T = 1_795_608_000.0
 
 
 # ---- addresses
@@ -693,6 +695,68 @@ def test_a_clock_that_is_corrected_mixes_no_fragments(tmp_path: Path) -> None:
         ring.add(b"%d" % number, start, start + 2)
     ((path, _, _),) = ring.piece(980.0, 1000.0, tmp_path / "out")
     assert path.read_bytes() == b"head01234"
+
+
+def test_a_clock_that_jumps_a_year_takes_nothing_from_a_ring(tmp_path: Path) -> None:
+    """Neither forth nor back; and what a clock that was ahead wrote goes first where there is no room, and by hours once the clock is believed again."""
+    now, steady = [T], [False]
+    ring = Ring(tmp_path / "ring", hours=1.0, most=100, now=lambda: now[0], steady=lambda: steady[0])
+
+    def kept() -> list[float]:
+        return sorted(round(f.start - T) for f in ring.fragments())
+
+    ring.begin(b"h", T)
+    ring.add(b"x" * 30, T, T + 1)
+    now[0] += YEAR
+    ring.begin(b"h", T + YEAR)
+    ring.add(b"x" * 30, T + YEAR, T + YEAR + 1)
+    ring.forget()
+    assert kept() == [0, YEAR]
+    now[0] -= YEAR - 10
+    ring.begin(b"h", T + 10)
+    ring.add(b"x" * 30, T + 10, T + 11)
+    ring.forget()
+    assert kept() == [0, 10, YEAR]
+    ring.add(b"x" * 30, T + 12, T + 13)
+    ring.forget()
+    assert kept() == [0, 10, 12]
+    ring.begin(b"h", T + YEAR)
+    ring.add(b"x", T + YEAR, T + YEAR + 1)
+    steady[0] = True
+    ring.forget()
+    assert kept() == [0, 10, 12]
+    now[0] += 3596
+    ring.forget()
+    assert kept() == [10, 12]
+
+
+@pytest.mark.parametrize("by", [YEAR, 3600.0, -3600.0, -YEAR])
+def test_time_goes_on_from_where_a_clock_was_set_to_and_a_recording_begins_anew(tmp_path: Path, by: float) -> None:
+    now, ticks = [T], [0.0]
+    running: Any = watch.Watch(
+        SimpleNamespace(settings=make_settings()), on_score=print, clock=watch.Clock(lambda: now[0], lambda: ticks[0])  # type: ignore[arg-type]
+    )  # fmt: skip
+    clock = Steady()
+    ring = Ring(tmp_path / "ring", now=lambda: now[0], steady=lambda: clock.look(now[0], ticks[0]))
+    ring.forget()
+    address = parse("rtsp://10.0.0.5/")
+    line = watch._Line(running, watch.Camera("door", address, None, ring), address, None, ring)
+    line._keep(b"H", {"start": 0.0}, bytearray(b"head"))
+    for second in range(20):
+        if second == 10:
+            now[0] += by
+        now[0] += 1
+        ticks[0] += 1
+        line._arrived(float(second), time.monotonic())
+        if second % 2:
+            line._keep(b"G", {"start": second - 2.0, "end": float(second)}, bytearray(b"x"))
+    assert line.wall.of(19.0) == pytest.approx(now[0], abs=0.1)
+    before, after = sorted(ring.pieces(0, 2**33), key=lambda own: (own[0].start < T + 15) != (by > 0))[
+        :: 1 if by > 0 else -1
+    ]
+    assert [len(before), len(after)] == [5, 5]
+    assert after[0].start - before[-1].end == pytest.approx(by, abs=1)
+    assert (after[0].path.parent / HEAD).read_bytes() == b"head"
 
 
 def test_a_piece_is_a_file_a_recording_and_a_playlist_names_both(tmp_path: Path) -> None:

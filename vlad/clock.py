@@ -5,7 +5,9 @@ In: names, seconds since 1970, names of zones. Out: seconds since 1970, ISO 8601
 
 from __future__ import annotations
 
+import logging
 import re
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
@@ -13,11 +15,13 @@ from zoneinfo import ZoneInfo
 
 from vlad.errors import InputError
 
+log = logging.getLogger("vlad")
 EARLIEST = datetime(
     1995, 1, 1, tzinfo=UTC
 ).timestamp()  # no digital recorder is older; 1904 and 1970 are clocks never set
 FIRST, LAST = 86_400.0, 2.0**33  # 1970-01-02, and the last second that every zone can show as a day
 SINCE = datetime(2010, 1, 1, tzinfo=UTC).timestamp()  # earlier plain numbers are rather serial numbers
+JUMP, AWAY, GRACE = 600.0, 7 * 86_400.0, 86_400.0  # seconds: of a clock's jump, without a look, and then of grace
 BOUNDS = "expected one between 1970-01-02 and tomorrow"
 _YEAR_FIRST = r"(?P<y>20\d\d|199\d)(?P<s>[-_.]?)(?P<m>\d\d)(?P=s)(?P<d>\d\d)"
 _DAY_FIRST = r"(?P<d>\d\d)(?P<s>[-_.])(?P<m>\d\d)(?P=s)(?P<y>20\d\d|199\d)"
@@ -151,3 +155,25 @@ def _named(zone: str | None) -> tzinfo | None:
     hours, rest = (int(number[:2]), int(number[2:])) if len(number) == 4 else (int(number), 0)
     span = timedelta(hours=hours, minutes=rest)
     return timezone(-span if digits[0].startswith("-") else span)
+
+
+class Steady:
+    """Whether this machine's clock can be believed by whoever is about to forget what is old."""
+
+    def __init__(self) -> None:
+        self.calm, self._seen, self._lock = 0.0, (0.0, 0.0), threading.Lock()
+
+    def look(self, now: float, ticks: float, before: float | None = None) -> bool:
+        """Whether it went on as time did, and no more than a week passed while nobody looked; else a day of grace begins. now: s since 1970; ticks: s of a clock that nobody sets; before: when somebody
+        looked before the first time, s since 1970."""
+        with self._lock:
+            wall, tick = self._seen
+            self._seen = (now, ticks)
+            if wall:
+                jumped = abs((now - wall) - (ticks - tick)) > JUMP
+            else:
+                jumped = before is not None and not -JUMP < now - before < AWAY
+            if jumped:
+                self.calm = ticks + GRACE
+                log.warning("the clock jumped, or nobody looked for long: nothing is forgotten for a day")
+            return ticks >= self.calm

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 import vlad
+from vlad.clock import Steady
 from vlad.errors import InputError, VladError
 
 from .common import Changes, Preset, check_folder, printable, quiet, read_changes
@@ -206,13 +207,18 @@ def _cameras(
     if set(others) - set(called):
         raise InputError("--sub: expected NAME=URL with the name of a camera")
 
+    clock = Steady()
+
+    def steady() -> bool:
+        return clock.look(time.time(), time.monotonic())
+
     def secret(one: str) -> Any:
         return secrets.get(one, secrets.get(""))
 
     return [
         Camera(
             one, parse(url, secret(one)), parse(others[one], secret(one)) if one in others else None,
-            None if keep is None else Ring(keep / one, hours=hours, most=size),
+            None if keep is None else Ring(keep / one, hours=hours, most=size, steady=steady),
         )
         for one, url in zip(called, urls, strict=True)
     ]  # fmt: skip

@@ -23,6 +23,7 @@ from vlad.types import Box
 
 LEAVE = 0.8  # of the threshold: what has reached it goes on as long as it stays at or above this
 LATE = 10.0  # seconds by which a snippet may come after a later one
+BACK = 60.0  # seconds by which time goes back where a clock was set, or an older file comes: it begins anew there
 SILENCE = 30.0  # seconds without any snippet that end an alarm; and that are bridged where nothing was seen
 HOUR, DAY = 3600.0, 1440  # seconds; minutes
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -267,14 +268,15 @@ class Alarms:
 
     def push(self, scored: Scored) -> list[Event]:
         """One more snippet; what came of it."""
+        events = self._back() if scored.looked and scored.end < self.newest - BACK else []
         piece, why = self._read(scored)
         if why and scored.score >= min(g.threshold or 0 for g in self.gates):
             self.passed[why] += 1
         if piece is None:
-            return self.tick(scored.end) if why == "not looked" else []
+            return [*events, *(self.tick(scored.end) if why == "not looked" else [])]
         insort(self._pieces, piece)
         self.newest = max(self.newest, piece.end)
-        events = self._grown(piece)
+        events += self._grown(piece)
         if self._last is None or self._last.ended:
             events += self._begun()
         longest = max(g.hold or 0 for g in self.gates)
@@ -292,6 +294,12 @@ class Alarms:
         """The stream is over: what goes on ends, and what is still in hand is counted."""
         self._forget(np.inf)
         return [self._ended(self._last)] if self._last and not self._last.ended else []
+
+    def _back(self) -> list[Event]:
+        """Time went back: what was later is no measure of it any more."""
+        events = self.close()
+        self.newest, self._last = -np.inf, None
+        return events
 
     def _read(self, scored: Scored) -> tuple[_Piece | None, str]:
         """A snippet with its levels, None for one that says nothing; and why it may raise nothing, ''."""
@@ -361,7 +369,7 @@ class Alarms:
 
     def _raise(self, run: list[_Piece], zone: str) -> list[Event]:
         start, end = run[0].start, run[-1].end
-        self._raised = [t for t in self._raised if t > start - HOUR]
+        self._raised = [t for t in self._raised if abs(t - start) < HOUR]
         over, last = len(self._raised) >= self.rule.most_an_hour, self._last
         if over and last is not None and last.summary:
             last.counted, last.ended = last.counted + 1, False

@@ -21,7 +21,7 @@ from vlad.library import Library
 from vlad.library.adapting import threshold_of
 from vlad.library.tables import CameraRow
 
-from .alarms import HOUR, AlarmRule, Alarms, Event, Scored, rule_of
+from .alarms import BACK, HOUR, AlarmRule, Alarms, Event, Scored, rule_of
 
 log = logging.getLogger("vlad.live")
 GROWN = 2.0  # seconds between two writes of an alarm that does nothing but grow
@@ -69,7 +69,8 @@ class Raising:
             if camera is None or not camera.on:
                 return
             events = camera.alarms.push(scored)
-            camera.shown, camera.came = max(camera.shown, scored.end), self.now()
+            back = scored.end < camera.shown - BACK
+            camera.shown, camera.came = scored.end if back else max(camera.shown, scored.end), self.now()
             if scored.looked:
                 camera.edges.append((scored.start, scored.end))
                 camera.scores.append(scored.score)
@@ -90,10 +91,10 @@ class Raising:
                     camera.shown + now - camera.came if camera.came else now
                 )  # what is read later has a time of its own
                 self._take(name, camera, camera.alarms.tick(there), now)
-                if camera.grown is not None and now - camera.written > GROWN:
+                if camera.grown is not None and abs(now - camera.written) > GROWN:
                     self._queue(name, camera.grown, {})
                     camera.grown, camera.written = None, now
-                if camera.edges and camera.edges[-1][1] - camera.edges[0][0] > KEPT:
+                if camera.edges and abs(camera.edges[-1][1] - camera.edges[0][0]) > KEPT:
                     kept.append((name, np.array(camera.edges), np.array(camera.scores, np.float32)))
                     camera.edges, camera.scores = [], []
         self._write(quiet=False)
@@ -119,7 +120,7 @@ class Raising:
         """Events into the line of what is to be written."""
         now = self.now()
         for event in events:
-            if event.kind == "grown" and now - camera.written <= GROWN:
+            if event.kind == "grown" and abs(now - camera.written) <= GROWN:
                 camera.grown = event
                 continue
             more: dict[str, Any] = {}

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vlad.clock import JUMP
 from vlad.errors import OutputError
 
 HEAD = "header.mp4"
@@ -38,7 +39,7 @@ class Fragment:
 class Ring:
     """The ring of one camera. hours, most: what is older, and beyond so many bytes, is forgotten, the oldest first; never what is held.
 
-    writes: one process does; others read. Raises OutputError where the folder cannot be written.
+    steady: whether the clock can be believed; while it cannot, nothing is forgotten by hours. writes: one process does; others read. Raises OutputError where the folder cannot be written.
     """
 
     def __init__(
@@ -48,9 +49,10 @@ class Ring:
         hours: float = 24.0,
         most: int = 10 << 30,
         now: Callable[[], float] = time.time,
+        steady: Callable[[], bool] = lambda: True,
         writes: bool = True,
     ) -> None:
-        self.folder, self.hours, self.most, self.now = folder, hours, most, now
+        self.folder, self.hours, self.most, self.now, self.steady = folder, hours, most, now, steady
         self._lock = threading.Lock()
         self._session: Path | None = None
         self._newest = 0.0  # seconds since 1970 at which the last fragment of it begins
@@ -114,11 +116,17 @@ class Ring:
         """Forget what is over hours and bytes, and say how many fragments that were."""
         self._swept, gone = self.now(), 0
         with self._lock:
-            every = sorted(self.fragments())
-            total, oldest = sum(f.size for f in every), self.now() - self.hours * 3600
+            now, steady = self.now(), self.steady()
+            oldest, ahead = now - self.hours * 3600, now + JUMP
+            every = sorted(
+                self.fragments(), key=lambda f: (f.end <= ahead, f)
+            )  # first what a clock that was ahead wrote
+            total = sum(f.size for f in every)
             for fragment in every:
-                if fragment.end >= oldest and total <= self.most:
-                    break
+                if total <= self.most and not (steady and not oldest <= fragment.end <= ahead):
+                    if fragment.end <= ahead:
+                        break
+                    continue
                 if any(fragment.start < end and fragment.end > start for start, end in self._holds):
                     continue
                 fragment.path.unlink(missing_ok=True)

@@ -40,6 +40,7 @@ from vlad.video import open_video, shown
 
 log = logging.getLogger("vlad.live")
 SILENCE = 15.0  # seconds without a picture after which a stream is lost
+SET = 5.0  # seconds by which somebody set the clock, at least: less is followed as it comes
 OPENED = 30.0  # seconds within which one begins
 FIRST, LONGEST, GOOD = (
     1.0,
@@ -188,7 +189,7 @@ class _Place:
     def share(self, now: float) -> float:
         """Of the last minute."""
         with self.lock:
-            while self.looks and self.looks[0][0] < now - LATELY:
+            while self.looks and abs(now - self.looks[0][0]) > LATELY:
                 self.looks.popleft()
             return sum(looked for _, looked in self.looks) / len(self.looks) if self.looks else 1.0
 
@@ -349,6 +350,9 @@ class _Line:
         self.recorded = False  # what comes are files, which were recorded before
         self.told, self.pictured = -1e9, -1e9
         self.frames: Any = None
+        self.apart: float | None = None  # of the clock from one that nobody sets
+        self.head: bytes | None = None  # of the recording, where it has to begin anew
+        self.split = False
         self._source: Tunnel | Feed | None = None
         self._child: Child | None = None
         name = f"camera {camera.name}"
@@ -514,6 +518,11 @@ class _Line:
         offset = self.wall.offset if self.wall.offset is not None else self.clock.now() - facts["start"]
         try:
             if kind == b"H":
+                self.head = bytes(data)
+            elif self.split and self.head is not None:
+                self.ring.begin(self.head, facts["start"] + offset)
+            self.split = False
+            if kind == b"H":
                 self.ring.begin(bytes(data), facts["start"] + offset)
             else:
                 self.ring.add(bytes(data), facts["start"] + offset, facts["end"] + offset)
@@ -544,6 +553,11 @@ class _Line:
     def _arrived(self, seconds: float, arrived: float) -> None:
         """What is shown at some seconds of the stream arrived then, by the clock that only rises."""
         waited = min(max(time.monotonic() - arrived, -GAP), 60.0) * self.clock.speed
+        before, self.apart = self.apart, self.clock.now() - self.clock.ticks()
+        if (
+            before is not None and abs(self.apart - before) > SET
+        ):  # time goes on from where it was set to, back or forth
+            self.wall, self.split = Wall(), True
         self.wall.came(seconds, self.clock.now() - waited)
         self.good = self.good or self.clock.ticks()
 

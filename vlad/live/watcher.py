@@ -25,7 +25,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from vlad.clock import at, zone_of
+from vlad.clock import Steady, at, zone_of
 from vlad.config import make_settings
 from vlad.errors import VladError
 from vlad.library import Library
@@ -87,7 +87,7 @@ class Watcher:
         self.places: dict[str, Path] = {}
         self.tried: Counter[str] = Counter()  # by alarm, how often a clip of it was begun
         self.gaps: dict[str, deque[Gap]] = {}  # by name, what is missing of late
-        self.swept = -SWEEP
+        self.swept, self.steady = -SWEEP, Steady()
         self.faults: dict[str, str] = {}  # by name, why a camera cannot be begun
         self.raising = self._raising()
         self.watch = Watch(
@@ -139,6 +139,8 @@ class Watcher:
     def turn(self) -> None:
         """What is due: cameras that came, changed and went, alarms, states, clips. Raises VladError where the library is away."""
         rows = {row.name: row for row in self.library.cameras() if row.on}
+        before = max((row.told or 0.0 for row in rows.values()), default=0.0) or None
+        self._steady(before)
         for name in set(self.known) - set(rows):
             self._end(name)
         for name, row in rows.items():
@@ -150,6 +152,10 @@ class Watcher:
         self.library.tell_cameras({name: self._told(name) for name in rows})
         for row in rows.values():
             self._keep(row)
+
+    def _steady(self, before: float | None = None) -> bool:
+        """Whether the clock can be believed, see `Steady`."""
+        return self.steady.look(self.clock.now(), self.clock.ticks(), before)
 
     def _sweep(self) -> None:
         """What cameras that were removed showed is forgotten; of those that are off what is over their hours."""
@@ -166,6 +172,7 @@ class Watcher:
                         hours=settings_of(row, "hours", HOURS),
                         most=int(settings_of(row, "gib", GIB) * (1 << 30)),
                         now=self.clock.now,
+                        steady=self._steady,
                     ).forget()
 
     def _begin(self, name: str, row: CameraRow) -> None:
@@ -184,7 +191,13 @@ class Watcher:
             main = address_of(row.url, access, access.query)
             sub = address_of(row.sub_url, access, access.sub_query) if row.sub_url else None
             ring = (
-                Ring(folder / "ring", hours=hours, most=int(gib * (1 << 30)), now=self.clock.now)
+                Ring(
+                    folder / "ring",
+                    hours=hours,
+                    most=int(gib * (1 << 30)),
+                    now=self.clock.now,
+                    steady=self._steady,
+                )
                 if hours and gib
                 else None
             )
