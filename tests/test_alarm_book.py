@@ -73,7 +73,17 @@ def test_a_password_is_taken_out_of_the_address_and_lies_encrypted(library: Libr
 
 
 def test_a_query_that_holds_a_password_is_one(library: Library, root: User) -> None:
-    assert apart("http://a/b?channel=1") == ("http://a/b?channel=1", "", "", "")
+    for shown in ("channel=1", "channel=1&subtype=0", "resolution=640x360&fps=15", "action=stream"):
+        assert apart(f"http://a/b?{shown}") == (f"http://a/b?{shown}", "", "", "")
+    for hidden in (
+        "pw=hush",
+        "u=admin&p=hush",
+        "code=hush",
+        "hush",
+        "channel=1&sid=hush",
+        "channel=a%2Flong+one+that+says+much",
+    ):
+        assert apart(f"http://a/b?{hidden}") == ("http://a/b", "", "", hidden)
     row = library.save_camera(root, {"name": "yard", "url": "http://10.0.0.6/video.cgi?user=admin&pwd=hush"})
     assert row.url == "http://10.0.0.6/video.cgi"
     assert library.camera_access(row.id).query == "user=admin&pwd=hush"

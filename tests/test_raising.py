@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 import time
 from dataclasses import dataclass
 from io import BytesIO
@@ -289,3 +290,26 @@ def test_a_clock_that_jumps_makes_no_ring_forget(library: Library, root: User) -
     ticks[0] += 86_401
     watcher.turn()
     assert watcher._steady()
+
+
+def test_a_clip_that_takes_long_holds_up_no_turn_and_what_the_killed_left_is_swept(library: Library, root: User, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    settings, made, turns = make_settings(explain=False, cache=None), threading.Event(), [0]
+    analyzer: Any = SimpleNamespace(settings=settings, encoder=None, scorer=None, detector=None)
+    watcher = Watcher(library, analyzer, name="one")
+    library.save_camera(root, {"on": False}, library.cameras()[0].id)
+    (stray := library.folder / "live" / "x" / "piece-1").mkdir(parents=True)
+    library.save_camera(root, {"name": "yard", "url": "rtsp://10.0.0.5/"})
+    monkeypatch.setattr(watcher, "_begin", lambda name, row: turns.append(len(turns)))
+    monkeypatch.setattr(watcher, "_keep", lambda row: made.wait(30))
+    stop = threading.Event()
+    thread = threading.Thread(target=watcher.run, args=(stop,))
+    thread.start()
+    until = time.monotonic() + 10
+    while len(turns) < 5 and time.monotonic() < until:
+        time.sleep(0.05)
+    assert len(turns) >= 5
+    assert not stray.exists()
+    made.set()
+    stop.set()
+    thread.join(20)
+    assert not thread.is_alive()

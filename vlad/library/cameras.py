@@ -1,7 +1,7 @@
 """Cameras that are watched: where they are, how their alarms are raised, and the scores that they gave.
 
 In: what admins say of a camera, what whoever watches it tells. Out: cameras, without what opens them; that is handed out by itself, to whoever connects (`camera_access`).
-A user and a password in an address are taken out of it before anything is kept, and so is a query that holds one.
+A user and a password in an address are taken out of it before anything is kept, and so is a query that may hold one: all but those that say which picture.
 """
 
 from __future__ import annotations
@@ -32,7 +32,11 @@ from .vault import Vault
 MOST = 500  # cameras
 LONGEST = 2000  # letters of an address
 SCHEMES = ("rtsp", "rtsps", "http", "https")
-OPENS = re.compile(r"(?:^|&)[^=&]*(?:user|usr|pass|pwd|token|auth|key|login|secret|sig)[^=&]*=", re.I)  # of a query
+PLAIN = re.compile(  # of a query: what says which picture, and opens nothing
+    r"(?:action|audio|camera|channel|codec|compression|date|format|fps|h|height|inst|mirror|mode|profile|quality|resolution|rotation|size|stream|streamprofile|subtype|transportmode|unicast"
+    r"|video|videocodec|w|width)=[A-Za-z0-9_.-]{0,12}",
+    re.I,
+)
 WATCHER, LEASE = "watcher", 20.0  # the option that names it; seconds
 SCORES = 21  # days for which scores are kept
 AROUND = 60.0  # seconds about a confirmed alarm that are not normal
@@ -264,7 +268,7 @@ class Cameras:
 
 
 def apart(url: str) -> tuple[str, str, str, str]:
-    """An address without what opens it, and that: user, password, and a query that holds one of them. Raises InputError, which tells nothing of it."""
+    """An address without what opens it, and that: user, password, and a query that may hold one of them. Raises InputError, which tells nothing of it."""
     url = clean(url).strip()
     if not url:
         return "", "", "", ""
@@ -285,7 +289,7 @@ def apart(url: str) -> tuple[str, str, str, str]:
     if "@" in parts.path + parts.query:  # else a / or ? in a password would make it a part of the path, and show it
         raise InputError("camera: expected an address that has @ once, before its host; write / as %2F, ? as %3F and other @ as %40")  # fmt: skip
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
-    query = parts.query if OPENS.search(parts.query) else ""
+    query = "" if all(PLAIN.fullmatch(p) for p in parts.query.split("&") if p) else parts.query
     netloc = parts.netloc.rpartition("@")[2]
     return parts._replace(netloc=netloc, query="" if query else parts.query).geturl(), user, password, query
 

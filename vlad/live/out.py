@@ -195,7 +195,7 @@ class Courier:
         broker = self._brokers.get(target.id)
         if broker is None or (broker.target.address, broker.target.settings) != (target.address, target.settings):
             if broker is not None:
-                broker.close()
+                self._pool.submit(broker.close)  # it may hang: nobody waits for it
             broker = self._brokers[target.id] = Broker(target, self.lookup)
         return broker
 
@@ -203,7 +203,7 @@ class Courier:
         """Brokers hear that somebody is here, of cameras that come and go, and of their scores."""
         targets = {t.id: t for t in self.library.targets() if t.kind == "mqtt" and t.on}
         for gone in set(self._brokers) - set(targets):
-            self._brokers.pop(gone).close()
+            self._pool.submit(self._brokers.pop(gone).close)
         for target_id, target in targets.items():
             before = self._keeping.get(target_id)
             broker = self._broker(target)

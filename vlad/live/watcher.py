@@ -51,6 +51,8 @@ LATE = 86_400.0  # seconds for which a clip is still made of an alarm, such as a
 HOURS, GIB = 24.0, 10.0  # of a ring, unless the camera says otherwise
 GAPS = 20  # of a camera that are told
 SWEEP = 60.0  # seconds between two looks for what is to be forgotten
+PART = "piece-"  # of the name of a folder in which a clip is made
+ENDED = 10.0  # seconds that a clip under way is waited for; it is made again by whoever watches next
 PIECE = 8 << 20  # bytes of a clip that are handed over at once
 log = logging.getLogger("vlad.watcher")
 
@@ -88,6 +90,7 @@ class Watcher:
         self.tried: Counter[str] = Counter()  # by alarm, how often a clip of it was begun
         self.gaps: dict[str, deque[Gap]] = {}  # by name, what is missing of late
         self.swept, self.steady = -SWEEP, Steady()
+        self.rows: list[CameraRow] = []  # as the last turn found them
         self.faults: dict[str, str] = {}  # by name, why a camera cannot be begun
         self.raising = self._raising()
         self.watch = Watch(
@@ -103,7 +106,9 @@ class Watcher:
         if stop.is_set():
             return
         self.raising = self._raising()  # with the alarms that whoever watched before left open
-        with self.watch:
+        for stray in (self.library.folder / "live").glob(f"*/{PART}*"):  # whoever watched before was killed
+            shutil.rmtree(stray, ignore_errors=True)
+        with self._keeping(), self.watch:
             while not stop.is_set():
                 if self.watch.failed is not None:
                     raise self.watch.failed
@@ -137,7 +142,7 @@ class Watcher:
             return False
 
     def turn(self) -> None:
-        """What is due: cameras that came, changed and went, alarms, states, clips. Raises VladError where the library is away."""
+        """What is due: cameras that came, changed and went, alarms, states. Raises VladError where the library is away."""
         rows = {row.name: row for row in self.library.cameras() if row.on}
         before = max((row.told or 0.0 for row in rows.values()), default=0.0) or None
         self._steady(before)
@@ -150,8 +155,7 @@ class Watcher:
             self._sweep()
         self.raising.turn()
         self.library.tell_cameras({name: self._told(name) for name in rows})
-        for row in rows.values():
-            self._keep(row)
+        self.rows = list(rows.values())
 
     def _steady(self, before: float | None = None) -> bool:
         """Whether the clock can be believed, see `Steady`."""
@@ -246,6 +250,30 @@ class Watcher:
                 part.write_bytes(data)
                 os.replace(part, folder / "picture.jpg")
 
+    @contextmanager
+    def _keeping(self) -> Iterator[None]:
+        """Clips by a thread of their own: a long one takes its time, and cameras and alarms are looked after meanwhile."""
+        over = threading.Event()
+        thread = threading.Thread(target=self._keep_all, args=(over,), daemon=True, name="clips")
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join(timeout=ENDED)
+
+    def _keep_all(self, over: threading.Event) -> None:
+        while not self.clock.wait(over, TURN):
+            for row in self.rows:
+                try:
+                    self._keep(row)
+                except VladError as error:  # the library is away for a moment
+                    log.warning("%s", error)
+                except Exception:  # a bug costs one camera's clips
+                    log.exception("clips of %s", row.name)
+                if over.is_set():
+                    return
+
     def _keep(self, row: CameraRow) -> None:
         """A clip of each alarm that ended, once what comes after it is there, or was waited for long enough."""
         ring = self.rings.get(row.name)
@@ -268,7 +296,7 @@ class Watcher:
     @contextmanager
     def _taken(self, ring: Ring, start: float, end: float) -> Iterator[list[Path]]:
         """Files of a span: what is whole of it, the longest recording first."""
-        folder = Path(tempfile.mkdtemp(dir=ring.folder.parent, prefix="piece-"))
+        folder = Path(tempfile.mkdtemp(dir=ring.folder.parent, prefix=PART))
         try:
             pieces = ring.piece(start, end, folder)
             yield [path for path, a, b in sorted(pieces, key=lambda p: p[1] - p[2])]
