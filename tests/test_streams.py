@@ -27,7 +27,7 @@ from vlad import confine
 from vlad.cli.live import Flags, hide_arguments, passwords
 from vlad.clock import Steady
 from vlad.config import make_settings
-from vlad.errors import InputError, OutputError, VladError
+from vlad.errors import InputError, OutputError, VideoError, VladError
 from vlad.live import rtsp, watch
 from vlad.live.address import Secret, parse
 from vlad.live.child import checked
@@ -1011,3 +1011,47 @@ def test_reasons_are_lines_without_secrets() -> None:
     feed.close()
     assert isinstance(feed.error, Unreachable)
     assert "geheim" not in str(feed.error)
+
+
+def test_a_decoder_whose_time_stands_still_is_not_believed() -> None:
+    running: Any = watch.Watch(SimpleNamespace(settings=make_settings()), on_score=print)  # type: ignore[arg-type]
+    address = parse("rtsp://10.0.0.5/")
+    place: Any = _Place("door", lambda: (None, None))  # type: ignore[arg-type,return-value]
+    line = watch._Line(running, watch.Camera("door", address), address, place, None)
+    facts = {"start": 0.0, "end": 1.0, "arrived": time.monotonic(), "shape": (1, 2, 2, 3)}
+    line._snippet(b"S", facts, bytearray(12))
+    with pytest.raises(VideoError, match="nonsense"):
+        line._snippet(b"S", {**facts, "start": 0.5}, bytearray(12))
+
+
+def test_what_cannot_be_scored_of_one_camera_ends_no_other_unless_nothing_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = [0.0]
+    clock = watch.Clock(ticks=lambda: ticks[0])
+    running: Any = watch.Watch(SimpleNamespace(settings=make_settings(), encoder=None), on_score=print, clock=clock)  # type: ignore[arg-type]
+    places = {name: _Place(name, lambda: (None, None)) for name in ("good", "bad")}  # type: ignore[arg-type,return-value]
+    running._places, scored = places, []
+
+    def score(place: Any, new: Any, skipped: Any) -> None:
+        if place.camera == "bad":
+            raise ValueError("edges must rise")
+        scored.append(place.camera)
+
+    monkeypatch.setattr(running, "_score", score)
+    thread = threading.Thread(target=running._run, daemon=True)
+    thread.start()
+    snippet = Snippet(np.zeros((1, 2, 2, 3), np.uint8), 0.0, 1.0)
+
+    def put(name: str) -> None:
+        places[name].put(_Waiting(snippet, 0.0, 1.0, False))
+        running.came()
+        until = time.monotonic() + 5
+        while (places[name].waiting or places[name].busy) and time.monotonic() < until and thread.is_alive():
+            time.sleep(0.01)
+
+    for name in ("good", "bad", "bad", "good"):
+        put(name)
+    assert (scored, running.failed) == (["good", "good"], None)
+    ticks[0] += watch.LATELY + 1
+    put("bad")
+    thread.join(5)
+    assert isinstance(running.failed, ValueError)

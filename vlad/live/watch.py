@@ -215,7 +215,7 @@ class Watch:
         self._stop, self._news = threading.Event(), threading.Condition()
         self._places: dict[str, _Place] = {}
         self._lines: dict[str, list[_Line]] = {}
-        self._turn = 0
+        self._turn, self._went = 0, -np.inf  # whose turn it is; when something was last scored
         self._scorers = [threading.Thread(target=self._run, daemon=True, name="scores") for _ in range(cores())]
 
     def __enter__(self) -> Watch:
@@ -296,6 +296,12 @@ class Watch:
                     new, skipped = place.take()
                     if new is not None:
                         self._score(place, new, skipped)
+                        self._went = self.clock.ticks()
+                except Exception:
+                    if self.clock.ticks() - self._went > LATELY:  # not what one camera shows, but the models
+                        raise
+                    log.exception("camera %s", shown(place.camera))
+                    place.rows, place.scores = place.make()
                 finally:
                     with self._news:
                         place.busy = False
@@ -353,6 +359,7 @@ class _Line:
         self.apart: float | None = None  # of the clock from one that nobody sets
         self.head: bytes | None = None  # of the recording, where it has to begin anew
         self.split = False
+        self.until = 0.0  # the end of the newest snippet of this connection
         self._source: Tunnel | Feed | None = None
         self._child: Child | None = None
         name = f"camera {camera.name}"
@@ -494,7 +501,7 @@ class _Line:
             rate = f", {facts['rate']:.3g}/s" if facts["timed"] and facts["rate"] else ""
             self.state = replace(self.state, what=f"{shown(facts['codec'])} {facts['width']} x {facts['height']}{rate}")
             self.wall = Wall()
-            self.frames = None
+            self.frames, self.until = None, 0.0
             if self.place is None:
                 self._tell("on", "")
         elif kind in (b"S", b"Q"):
@@ -532,6 +539,9 @@ class _Line:
     def _snippet(self, kind: bytes, facts: dict[str, Any], data: bytearray) -> None:
         assert self.place is not None
         start, end = facts["start"], facts["end"]
+        if end <= self.until:
+            raise VideoError("its decoder answers nonsense")
+        self.until = end
         if kind == b"S":
             self.frames = np.frombuffer(data, np.uint8).reshape(facts["shape"])
         if self.frames is None:
