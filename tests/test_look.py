@@ -3,18 +3,13 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pytest
-from browsing import ROOMS, Open, add_clip, room, serving, spans
+from browsing import AXE, ROOMS, Open, add_clip, axe, room, serving, spans
 
 from vlad.library import Library
 
-if TYPE_CHECKING:
-    from playwright.sync_api import Page
-
 pytestmark = pytest.mark.browser
-AXE = Path(__file__).parent.parent / "node_modules" / "axe-core" / "axe.min.js"
 WIDTHS = [(390, 800), (1400, 900), (2560, 1300)]
 
 
@@ -34,12 +29,6 @@ def full(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Iterator[str]:
         yield address
 
 
-def faults_of(page: "Page") -> list[str]:
-    page.evaluate(AXE.read_text())
-    found: dict[str, Any] = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
-    return [f"{v['id']}: {n['target']} {n['failureSummary'][:200]}" for v in found["violations"] for n in v["nodes"]]
-
-
 @pytest.mark.skipif(not AXE.is_file(), reason="no axe-core here (npm install axe-core): not run")
 @pytest.mark.parametrize("width", [390, 1400])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -49,10 +38,10 @@ def test_axe_finds_nothing_in_any_room(full: str, visit: Open, width: int, schem
     for name in ROOMS:
         room(page, name)
         page.wait_for_timeout(1200)
-        found[name] = faults_of(page)
+        found[name] = axe(page)
     room(page, "review")
     page.keyboard.press("?")
-    found["keys"] = faults_of(page)
+    found["keys"] = axe(page)
     assert {k: v for k, v in found.items() if v} == {}
 
 
