@@ -50,8 +50,8 @@ export class Form {
   build() {
     const words = {
       name: "Name", url: "Address", sub_url: "Smaller stream to look at", user: "User", password: "Password", on: "It is",
-      threshold: "Threshold of alarms", hold: "for so many seconds", merge: "Seconds of a pause that ends none", cool: "Seconds after one without another",
-      most_an_hour: "Alarms an hour at most", before: "Seconds of a clip before", after: "and after", hours: "Hours that are recorded", gib: "GiB at most",
+      threshold: "Threshold of alarms", hold: "Held for so many seconds", merge: "Seconds of a pause that ends none", cool: "Seconds after one without another",
+      most_an_hour: "Alarms an hour at most", before: "Seconds of a clip before it", after: "and after it", hours: "Hours that are recorded", gib: "GiB at most",
     }; // prettier-ignore
     const controls = { ...this.fields, ...this.numbers },
       row = (...keys) =>
@@ -60,6 +60,7 @@ export class Form {
           { class: "row" },
           keys.map((key) => labelled(words[key], controls[key])),
         ),
+      [stage, ...beside] = this.board.parts,
       small = (text, props = {}) => el("p", { class: "small", ...props }, text);
     this.path = small(
       "A path on the machine that watches. A recorder's folder is read: each file in it, and in folders within it, becomes a clip once it is whole; what lies there already is left alone. A single file is read as it grows.",
@@ -73,7 +74,6 @@ export class Form {
       {
         class: "vlad camera",
         "aria-label": "Camera",
-        onkeydown: (event) => event.key === "Escape" && !event.isComposing && this.escape(event),
         oncancel: (event) => this.escape(event), // a phone's way back
       },
       this.title,
@@ -103,8 +103,9 @@ export class Form {
         small(
           "Somebody's feet have to be in one of them; without any it is the whole picture. A zone goes by the threshold and the seconds above unless it has its own.",
         ),
-        this.board.parts,
+        stage,
         this.looks,
+        beside,
         el("h3", {}, "What is kept"),
         row("before", "after", "hours", "gib"),
         el(
@@ -122,6 +123,10 @@ export class Form {
       button("Add a camera", () => this.open(null), { picture: "plus" }),
       this.dialog,
     );
+    // Wherever the focus is: a browser lets a page hold back a window's own Escape once, and not again without a click.
+    document.addEventListener("keydown", (event) => {
+      if (event.key === "Escape" && this.dialog.open && !this.asking && !event.isComposing) this.escape(event);
+    });
     addEventListener("beforeunload", (event) => this.dialog.open && this.fresh() && event.preventDefault());
   }
 

@@ -7,7 +7,7 @@ export class Hours {
   constructor() {
     this.rows = [];
     this.none = el("p", {}, "Always.");
-    this.list = el("ul", { class: "hours" });
+    this.list = el("ul", { class: "schedule" });
     this.more = button("Add hours", () => this.add(), { picture: "plus" });
     this.element = el("div", {}, this.none, this.list, this.more);
   }
