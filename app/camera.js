@@ -15,7 +15,7 @@ const isPath = (text) =>
 
 export class Form {
   constructor(onsaved) {
-    Object.assign(this, { onsaved, camera: null, before: "", kept: false, shown: "" });
+    Object.assign(this, { onsaved, camera: null, before: "", kept: false, asking: false, over: true, shown: "" });
     const text = (props) => el("input", { maxLength: 2000, autocomplete: "off", ...props }),
       number = (props) => el("input", { type: "number", step: "any", ...props });
     this.fields = {
@@ -74,7 +74,8 @@ export class Form {
       {
         class: "vlad camera",
         "aria-label": "Camera",
-        oncancel: (event) => this.escape(event), // a phone's way back
+        closedBy: "none", // but by what stands below; a browser that does not know it may close it with the question above it, so that it is opened again
+        onclose: () => this.over || !this.fresh() || this.dialog.showModal(),
       },
       this.title,
       el(
@@ -123,9 +124,10 @@ export class Form {
       button("Add a camera", () => this.open(null), { picture: "plus" }),
       this.dialog,
     );
-    // Wherever the focus is: a browser lets a page hold back a window's own Escape once, and not again without a click.
     document.addEventListener("keydown", (event) => {
-      if (event.key === "Escape" && this.dialog.open && !this.asking && !event.isComposing) this.escape(event);
+      if (event.key !== "Escape" || !this.dialog.open || this.asking || event.isComposing) return;
+      event.preventDefault();
+      this.close();
     });
     addEventListener("beforeunload", (event) => this.dialog.open && this.fresh() && event.preventDefault());
   }
@@ -164,6 +166,7 @@ export class Form {
     this.faults();
     this.hint();
     this.before = this.typed();
+    this.over = false;
     this.dialog.showModal();
     tried(() => this.look());
   }
@@ -210,30 +213,30 @@ export class Form {
     else tell("", `There is no picture of it yet; ${DRAW}`);
   }
 
-  /** Escape, and a phone's way back. */
-  escape(event) {
-    event.preventDefault();
-    this.close();
-  }
-
+  /** Cancel and Escape. */
   async close() {
-    if (this.asking) return;
     this.asking = true;
     const over = !this.fresh() || (await sure("Drop what you changed of this camera?", "Drop"));
     this.asking = false;
-    if (over) this.dialog.close();
+    if (over) this.shut();
+  }
+
+  shut() {
+    this.over = true;
+    this.dialog.close();
   }
 
   /** To another room: what was not saved waits for whoever comes back. */
   leave() {
     if (!this.dialog.open) return;
     this.kept = this.fresh();
-    this.dialog.close();
+    this.shut();
   }
 
   arrive() {
-    if (this.kept) this.dialog.showModal();
-    this.kept = false;
+    if (!this.kept) return;
+    this.kept = this.over = false;
+    this.dialog.showModal();
   }
 
   faults() {
@@ -277,7 +280,7 @@ export class Form {
       throw error;
     }
     password.value = "";
-    this.dialog.close();
+    this.shut();
     say("Saved.");
     await this.onsaved();
   }

@@ -58,7 +58,7 @@ def room(page: "Page", name: str) -> None:
     page.wait_for_selector(f"#room-{name} section > .vlad")
 
 
-def axe(page: "Page") -> list[str]:
+def faults_of(page: "Page") -> list[str]:
     """What axe finds in the page as it is."""
     page.evaluate(AXE.read_text())
     found: dict[str, Any] = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
