@@ -129,7 +129,10 @@ export class Form {
       event.preventDefault();
       this.close();
     });
-    addEventListener("beforeunload", (event) => this.dialog.open && this.fresh() && event.preventDefault());
+    addEventListener(
+      "beforeunload",
+      (event) => (this.dialog.open || this.kept) && this.fresh() && event.preventDefault(),
+    );
   }
 
   /** What a zone may have of its own. */
@@ -193,7 +196,6 @@ export class Form {
     const { camera } = this,
       { sketch } = this.board,
       tell = (url, words) => {
-        if (this.camera !== camera || !this.dialog.open) return;
         this.looks.textContent = url ? words : "";
         sketch.show(url, words);
       };
@@ -201,6 +203,7 @@ export class Form {
     if (!camera) return;
     const { data, covered } = await pictureOf(camera.id).catch(() => ({})), // a server that is away is told of elsewhere
       [clip] = data || covered ? [] : await clipsOf(camera.name, 20);
+    if (this.camera !== camera || !this.dialog.open) return;
     URL.revokeObjectURL(this.shown);
     this.shown = data ? URL.createObjectURL(data) : "";
     if (covered) tell("", `People are covered here, so that its picture is not shown; ${DRAW}`);
@@ -240,7 +243,7 @@ export class Form {
   }
 
   faults() {
-    for (const one of [...Object.values(this.fields), this.clock]) fault(one);
+    for (const one of [...Object.values(this.fields), ...Object.values(this.numbers), this.clock]) fault(one);
     this.wrong.textContent = "";
   }
 
