@@ -98,7 +98,8 @@ class Review {
 
   // what is on screen
 
-  async arrive({ video, segment, at }) {
+  /** at: seconds of the clip; moment: seconds since 1970, of which the clip may know when they are in it. */
+  async arrive({ video, segment, at, moment }) {
     if ([video, segment].some((id) => id !== undefined && !/^[0-9a-f]{32}$/.test(id))) {
       say("This link leads to nothing that is here.", { wrong: true });
       video = segment = undefined;
@@ -108,7 +109,7 @@ class Review {
     await tried(async () => {
       this.learn(); // choices come meanwhile
       if (segment) await this.toSegment(segment);
-      else if (video) await this.toClip(video, at);
+      else if (video) await this.toClip(video, at, moment);
       else {
         await this.queue.fetch();
         if (!this.found && this.queue.list.length) await this.choose(this.queue.list[0].id);
@@ -153,9 +154,14 @@ class Review {
     else await this.queue.fetch({ anew: true });
   }
 
-  async toClip(video, at) {
+  async toClip(video, at, moment) {
     await this.open(video);
     await this.within({ status: "", by: "start" });
+    if (moment && this.clip.recorded !== null) {
+      at = Math.min(Math.max(0, Number(moment) - this.clip.recorded), this.timeline.duration);
+      const met = this.queue.list.find((s) => s.end > at && s.start < at + 10); // what an alarm that began then is about
+      if (met) return this.choose(met.id);
+    }
     if (Number.isFinite(Number(at ?? NaN))) {
       await this.tell(null);
       this.timeline.zoom(Math.max(1, this.timeline.duration / 60), Number(at));

@@ -80,10 +80,13 @@ def camera_clip(
     rate: int = 15,
     seconds: float = 0.0,
     group: int = 30,
+    lead: float = 0.0,
     still: float = 0.0,
 ) -> Path:
-    """A clip as a camera encodes it: h264 without B-frames, a picture that stands alone every `group` frames; looped to `seconds`, 0 for once; its last picture then stays for `still` seconds, with a sensor's noise."""
-    rest = f",tpad=stop_mode=clone:stop_duration={still:g},noise=alls=4:allf=t" if still else ""
+    """A clip as a camera encodes it: h264 without B-frames, a picture that stands alone every `group` frames; looped to `seconds`, 0 for once; its first picture stays for `lead`
+    seconds before, its last for `still` seconds after, with a sensor's noise."""
+    held = f"start_mode=clone:start_duration={lead:g}:stop_mode=clone:stop_duration={still:g}"
+    rest = f",tpad={held},noise=alls=4:allf=t" if lead or still else ""
     loop = ["-stream_loop", "-1"] if seconds else []
     ends = ["-t", str(seconds)] if seconds else []
     how = [

@@ -334,6 +334,24 @@ def test_verdicts_move_a_calibrated_threshold_and_are_logged(library: Library, r
     assert (library.camera(door.id).calibration or {})["verdicts"] == 1
 
 
+def test_of_a_clip_with_two_alarms_each_is_judged_by_what_meets_it(
+    library: Library, root: User, tmp_path: Path
+) -> None:
+    """A recorder's file of an hour is the clip of all alarms within it."""
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(b"x")
+    segments = spans(2)
+    video, ids = add_clip(library, clip, segments, user=root)
+    library.edit(root, video, {"recorded": T})
+    rows = [library.record_alarm("door", raised(T + s.start)) for s in segments]
+    for row in rows:
+        library.alarm_kept(row.id, video)
+    library.decide(root, ids[0], "confirmed")
+    assert [library.alarm(r.id).verdict for r in rows] == ["confirmed", ""]
+    library.decide(root, ids[1], "dismissed")
+    assert [library.alarm(r.id).verdict for r in rows] == ["confirmed", "dismissed"]
+
+
 def test_a_threshold_stands_still_at_the_rate_asked_for_and_stays_in_reach() -> None:
     wrong, right = Judged(True, 0.8, 0.0), Judged(False, 0.99, 1.0)
     assert adapted(0.5, 1.0, [Judged(True, 0.8, 1.0)] * 50) == pytest.approx(0.5)

@@ -433,6 +433,17 @@ def test_a_growing_file_is_followed_from_its_end_or_told_when_the_old_part_is_ov
         feed.close()
 
 
+@pytest.mark.parametrize("kind", ["pipe", "zeros", "gone"])
+def test_what_is_no_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
+    path = Path("/dev/zero") if kind == "zeros" else tmp_path / "camera"
+    if kind == "pipe":
+        os.mkfifo(path)
+    feed = Feed(growing(path))
+    assert feed.ready.wait(5)
+    feed.close()
+    assert isinstance(feed.error, Unreachable if kind == "gone" else Denied)
+
+
 def test_dropped_files_come_once_when_they_are_whole(tmp_path: Path) -> None:
     now = [0.0]
     (tmp_path / "old.mp4").write_bytes(b"x")

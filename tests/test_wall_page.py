@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from browsing import PASSWORD, Open, room, serving, sign_in, until
+from browsing import PASSWORD, Open, add_clip, room, serving, sign_in, spans, until
 from vlad.eval.cameras import camera_clip, has_rtsp, rtsp
 
 from vlad.library import Library
@@ -104,6 +104,25 @@ def test_alarms_are_answered_by_keys_for_what_is_on_screen(tmp_path: Path, visit
         room(other, "wall")
         other.wait_for_selector(".tile .state.off")
         until(lambda: other.locator(".tile").count() == 2)
+
+
+def test_an_alarms_clip_opens_where_it_happened(tmp_path: Path, visit: Open, clip: Path) -> None:
+    """A recorder's file is long, and holds more than one."""
+    library, began = Library(tmp_path / "library"), time.time() - 600
+    segments = spans(2)
+    video, _ = add_clip(library, clip, segments, camera="door")
+    library.edit(library.local_user(), video, {"recorded": began})
+    for segment in segments:
+        start, end = began + segment.start - 0.5, began + segment.end
+        row = library.record_alarm("door", Event("raised", start, start, end, 0.9, "fighting"))
+        library.alarm_kept(row.id, video)
+    with serving(tmp_path / "library") as address:
+        page = visit(f"{address}/#alarms", allowed=(404,))
+        page.click("text=The clip, in Review")  # of the newest, which is the second in the clip
+        page.wait_for_selector("#room-review .segments button[aria-current=true]")
+        page.wait_for_function(
+            f"Math.abs(document.querySelector('#room-review video').currentTime - {segments[1].start}) < .5"
+        )
 
 
 def test_where_alarms_are_told_is_said_in_settings(tmp_path: Path, visit: Open) -> None:

@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     from vlad.types import Analysis, Explanation, Features, ScoreTrack, Segment, Snippet, Video
 
 __version__ = "0.1.0"
-os.environ.setdefault(
-    "HF_HUB_DISABLE_TELEMETRY", "1"
-)  # read when its library is imported: training would tell a hub that it runs
+for _silence in ("HF_HUB_DISABLE_TELEMETRY", "ORT_DISABLE_TELEMETRY"):
+    os.environ.setdefault(_silence, "1")  # read when its library begins: a hub, and Microsoft, would be told of every run
 
 _HOMES = {
     "vlad.config": ("PRESETS", "Settings", "make_settings"),

@@ -43,6 +43,11 @@ def known(video_id: str) -> str:
     return video_id
 
 
+def _named(name: str) -> str:
+    """A file's name as it is kept."""
+    return called(name)[:500] or "clip"
+
+
 class Clips:
     """Clips of a library, and those on their way into it."""
 
@@ -75,7 +80,7 @@ class Clips:
             )
         if len(self.uploads(user)) >= OPEN:
             raise LimitError(f"{name}: {OPEN} uploads of yours are not whole yet; finish or drop some")
-        upload = Upload(user_id=user.id, name=called(name)[:500] or "clip", size=size, camera=called(camera)[:200])
+        upload = Upload(user_id=user.id, name=_named(name), size=size, camera=called(camera)[:200])
         with self.database.write() as session:
             session.add(upload)
             session.flush()
@@ -268,7 +273,7 @@ class Clips:
 
     def clip_named(self, camera: str, name: str, size: int) -> str:
         """The clip of a camera that came under a name, with so many bytes; '' where there is none."""
-        rows = select(Video.id).where(Video.camera == camera, Video.name == name, Video.size == size, Video.removed.is_(None))  # fmt: skip
+        rows = select(Video.id).where(Video.camera == camera, Video.name == _named(name), Video.size == size, Video.removed.is_(None))  # fmt: skip
         with self.database.read() as session:
             return session.scalars(rows.limit(1)).first() or ""
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from . import audit
 from .adapting import Judged, adapted
 from .changes import tell
-from .tables import AlarmRow, CameraRow, SegmentRow
+from .tables import AlarmRow, CameraRow, SegmentRow, Video
 
 
 def judge(session: Session, row: AlarmRow, verdict: str, by: str) -> None:
@@ -28,7 +28,8 @@ def judge(session: Session, row: AlarmRow, verdict: str, by: str) -> None:
 
 
 def judged_by_clips(session: Session, segments: Iterable[SegmentRow], by: str) -> None:
-    """Verdicts on segments of clips that were kept of alarms are verdicts on these: confirmed where any segment is, dismissed where all are."""
+    """Verdicts on segments of clips that were kept of alarms are verdicts on these: confirmed where any segment is, dismissed where all are. Of a clip with several alarms, such as a
+    recorder's file, each is judged by the segments that meet it."""
     clips = {s.video_id for s in segments}
     rows = list(session.scalars(select(AlarmRow).where(AlarmRow.video_id.in_(clips)))) if clips else []
     if not rows:
@@ -36,7 +37,11 @@ def judged_by_clips(session: Session, segments: Iterable[SegmentRow], by: str) -
     session.flush()
     for row in rows:
         there = SegmentRow.video_id == row.video_id, SegmentRow.gone.is_(None)
-        states = set(session.scalars(select(SegmentRow.status).where(*there)))
+        found = list(session.scalars(select(SegmentRow).where(*there)))
+        if sum(r.video_id == row.video_id for r in rows) > 1:
+            began = session.scalars(select(Video.recorded).where(Video.id == row.video_id)).one() or 0.0
+            found = [s for s in found if began + s.start < row.end and began + s.end > row.start]
+        states = {s.status for s in found}
         judge(
             session, row, "confirmed" if "confirmed" in states else "dismissed" if states == {"dismissed"} else "", by
         )

@@ -9,6 +9,7 @@ import contextlib
 import os
 import select
 import ssl
+import stat
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from pathlib import Path
 import httpx
 
 from vlad.errors import VladError
-from vlad.live.network import ANSWER, CONNECT, PIECE, Budget, Unreachable
+from vlad.live.network import ANSWER, CONNECT, PIECE, Budget, Denied, Unreachable
 
 JOINED_ANYWHERE = (
     b"\x47",
@@ -117,11 +118,14 @@ def growing(path: Path) -> Callable[[Feed], None]:
 
     def work(feed: Feed) -> None:
         try:
-            file = open(path, "rb")  # noqa: SIM115 - closed below
+            file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: SIM115 - closed below
         except OSError as error:
             raise Unreachable(f"the file cannot be opened ({error.strerror})") from None
         with file:
-            old = os.fstat(file.fileno()).st_size
+            facts = os.fstat(file.fileno())
+            if not stat.S_ISREG(facts.st_mode):  # a pipe would wait for whoever writes, and /dev/zero has no end
+                raise Denied("what lies there is no file")
+            old = facts.st_size
             if file.read(4).startswith(JOINED_ANYWHERE):
                 file.seek(old - old % 188 if old else 0)
                 old = 0

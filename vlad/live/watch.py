@@ -580,7 +580,7 @@ class _Line:
     def _dropped(self, one: Recording) -> None:
         """A file to its end; what cannot be read of it is told, and it is handed over all the same."""
         start = end = one.changed if one.began is None else one.began
-        why = f"read {shown(one.path.name)}"
+        why = f"read {shown(one.name)}"
         analyzer: Any = self.watch.analyzer
         try:
             with open_video(one.path, analyzer.settings, size=analyzer.encoder.size, gated=analyzer.gated) as clip:
@@ -591,7 +591,7 @@ class _Line:
                     if not self._scored(snippet, start):
                         return
         except (VladError, OSError) as error:
-            why = shown(f"{one.path.name}: {error}")
+            why = shown(str(error).replace(str(one.path), one.name))
         while self.place is not None and (self.place.waiting is not None or self.place.busy):
             if self.clock.wait(self.stop, 0.01):
                 return
@@ -603,7 +603,7 @@ class _Line:
                 self._tell("on", str(error))
                 self.clock.wait(self.stop, TELL)
             except (VladError, OSError) as error:
-                why = shown(f"{one.path.name}: {error}")
+                why = shown(str(error).replace(str(one.path), one.name))
                 break
         self._tell("on", why)
 
