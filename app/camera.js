@@ -1,7 +1,7 @@
 // A camera is added, or changed: a window with its address, what opens it, and when and where it raises alarms.
 import { patch, post } from "./api.js";
 import { Board } from "./board.js";
-import { button, choice, el, fault, labelled, say, sure, tried, zoned } from "./dom.js";
+import { button, choice, el, fault, labelled, say, sure, tried, uppermost, zoned } from "./dom.js";
 import { clipsOf, frameOf, pictureOf } from "./frames.js";
 import { Hours } from "./hours.js";
 import { HERE } from "./times.js";
@@ -15,7 +15,7 @@ const isPath = (text) =>
 
 export class Form {
   constructor(onsaved) {
-    Object.assign(this, { onsaved, camera: null, before: "", kept: false, asking: false, over: true, shown: "" });
+    Object.assign(this, { onsaved, camera: null, before: "", kept: false, over: true, shown: "" });
     const text = (props) => el("input", { maxLength: 2000, autocomplete: "off", ...props }),
       number = (props) => el("input", { type: "number", step: "any", ...props });
     this.fields = {
@@ -125,7 +125,7 @@ export class Form {
       this.dialog,
     );
     document.addEventListener("keydown", (event) => {
-      if (event.key !== "Escape" || !this.dialog.open || this.asking || event.isComposing) return;
+      if (event.key !== "Escape" || uppermost() !== this.dialog || event.isComposing) return;
       event.preventDefault();
       this.close();
     });
@@ -218,10 +218,7 @@ export class Form {
 
   /** Cancel and Escape. */
   async close() {
-    this.asking = true;
-    const over = !this.fresh() || (await sure("Drop what you changed of this camera?", "Drop"));
-    this.asking = false;
-    if (over) this.shut();
+    if (!this.fresh() || (await sure("Drop what you changed of this camera?", "Drop"))) this.shut();
   }
 
   shut() {

@@ -66,9 +66,12 @@ export function status(name, { words = true } = {}) {
   );
 }
 
+/** The window that is open; of two, the question above the other, which stands later in the page. */
+export const uppermost = () => [...document.querySelectorAll("dialog:modal")].at(-1);
+
 /** Where something is to be said: in the window that is open, since what lies beneath one is neither seen nor heard. */
 function mouth() {
-  const open = [...document.querySelectorAll("dialog:modal")].at(-1) ?? document.body;
+  const open = uppermost() ?? document.body;
   if (told.parentElement === open) return;
   open.append(told);
   open.addEventListener("close", () => told.parentElement === open && document.body.append(told), { once: true });
