@@ -270,7 +270,7 @@ export class Form {
     if (user.value) told.user = user.value;
     if (password.value) told.password = password.value;
     try {
-      if (this.camera) await patch(`/cameras/${this.camera.id}`, told);
+      if (this.camera) await patch(`/cameras/${this.camera.id}`, { ...told, version: this.camera.version });
       else await post("/cameras", { ...told, name: name.value });
     } catch (error) {
       const field = this.about(error);
