@@ -184,7 +184,11 @@ class Alarms {
         act("Take back", () => this.judge(""), { picture: "undo-2", key: "U", disabled: !a.verdict }),
       ),
       a.video
-        ? el("p", {}, el("a", { href: to("review", { video: a.video, moment: String(a.start) }) }, "The clip, in Review"))
+        ? el(
+            "p",
+            {},
+            el("a", { href: to("review", { video: a.video, moment: String(a.start) }) }, "The clip, in Review"),
+          )
         : el("p", { class: "small" }, a.going ? "Its clip is kept once it is over." : "No clip of it is here yet."),
     );
   }

@@ -13,6 +13,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import Field
 
 from vlad.library.adapting import threshold_of
+from vlad.library.cameras import version_of
 from vlad.library.tables import CameraRow
 from vlad.live.alarms import MOST, rule_of
 
@@ -81,7 +82,7 @@ class NewCamera(Body):
 
 
 class Changes(Body):
-    """What is to change. With another host, user and password are forgotten unless they are told anew; '' forgets them."""
+    """What is to change. With another host, user and password are forgotten unless they are told anew; '' forgets them. version: as it was seen."""
 
     url: Address | None = None
     sub_url: Address | None = None
@@ -89,6 +90,7 @@ class Changes(Body):
     password: Secret = None
     on: bool | None = None
     settings: Settings | None = None
+    version: str | None = Field(None, max_length=16)
 
 
 class Mute(Body):
@@ -106,6 +108,7 @@ def told(request: Request, row: CameraRow) -> dict[str, Any]:
         "id": row.id, "name": row.name, "url": row.url, "sub_url": row.sub_url, "on": row.on, "settings": row.settings,
         "threshold": threshold_of(row.settings, c), "calibration": calibration, "opened": library(request).opened().get(row.id, False),
         "muted_until": row.muted_until if row.muted_until > time.time() else None, "state": row.state, "told": row.told, "created": row.created,
+        "version": version_of(row),
     }  # fmt: skip
 
 
@@ -133,12 +136,12 @@ def one(request: Request, caller: Reader, camera_id: Id) -> dict[str, Any]:
 
 @router.patch("/cameras/{camera_id}")
 def change(request: Request, caller: Admin, camera_id: Id, body: Changes) -> dict[str, Any]:
-    """Change what is given."""
-    return told(request, library(request).save_camera(caller.user, _changed(body), camera_id))
+    """Change what is given. 409 where somebody changed it since `version`."""
+    return told(request, library(request).save_camera(caller.user, _changed(body), camera_id, body.version))
 
 
 def _changed(body: NewCamera | Changes) -> dict[str, Any]:
-    told = body.model_dump(exclude_none=True, exclude={"settings"})
+    told = body.model_dump(exclude_none=True, exclude={"settings", "version"})
     return told if body.settings is None else {**told, "settings": body.settings.plain()}
 
 

@@ -3,10 +3,9 @@ import { api } from "./api.js";
 import { SHAPES, button, choice, el, fill, options, shown, tried } from "./dom.js";
 import { calmly, listen } from "./live.js";
 import { go, to } from "./rooms.js";
-import { clock, plural } from "./times.js";
+import { HERE, clock, plural } from "./times.js";
 
 const MOST = 3000; // marks drawn; the highest scores first
-const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
 export async function start(root) {
   const day = new Day(root);
@@ -60,7 +59,7 @@ class Day {
 
   async arrive({ day }) {
     await tried(async () => {
-      const days = await api("/days?" + new URLSearchParams({ zone: ZONE }));
+      const days = await api("/days?" + new URLSearchParams({ zone: HERE }));
       options(
         this.pick,
         days.map((d) => [d.day, `${d.day} · ${plural(d.clips, "clip")}, ${d.open} open`]),
@@ -78,7 +77,7 @@ class Day {
   }
 
   async load(day) {
-    this.found = await api(`/days/${day}?` + new URLSearchParams({ zone: ZONE }));
+    this.found = await api(`/days/${day}?` + new URLSearchParams({ zone: HERE }));
     this.show();
   }
 
@@ -141,7 +140,7 @@ class Day {
               "a",
               {
                 class: "small",
-                href: `/api/days/${found.day}/counts.csv?` + new URLSearchParams({ camera: lane.camera, zone: ZONE }),
+                href: `/api/days/${found.day}/counts.csv?` + new URLSearchParams({ camera: lane.camera, zone: HERE }),
                 download: "",
                 "aria-label": `Counts of ${lane.camera || "clips without a camera"} by zone and line as a table`,
               },

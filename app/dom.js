@@ -66,12 +66,27 @@ export function status(name, { words = true } = {}) {
   );
 }
 
+/** The window that is open; of two, the question above the other, which stands later in the page. */
+export const uppermost = () => [...document.querySelectorAll("dialog:modal")].at(-1);
+
+/** Where something is to be said: in the window that is open, since what lies beneath one is neither seen nor heard. */
+function mouth() {
+  const open = uppermost() ?? document.body;
+  if (told.parentElement === open) return;
+  open.append(told);
+  open.addEventListener("close", () => told.parentElement === open && document.body.append(told), { once: true });
+}
+
 let told;
 /** Say something, also to a screen reader; it stays for a while. wrong: it is an error. undo: what takes it back. */
 export function say(words, { wrong = false, undo } = {}) {
-  told ??= document.body.appendChild(
-    el("div", { class: "told" }, el("div", { role: "status", "aria-live": "polite" }), el("div", { role: "alert" })),
+  told ??= el(
+    "div",
+    { class: "told" },
+    el("div", { role: "status", "aria-live": "polite" }),
+    el("div", { role: "alert" }),
   );
+  mouth();
   const [calm, alarm] = told.children;
   fill(calm, ...(wrong ? [] : [words, undo ? el("button", { type: "button", onclick: undo }, "Undo") : null]));
   fill(alarm, wrong ? words : "");
@@ -119,6 +134,9 @@ export function choice(options, props = {}) {
     options.map(([value, words]) => el("option", { value }, words)),
   );
 }
+
+/** A field that asks for a zone of time, as the server takes it. */
+export const zoned = (props = {}) => el("input", { maxLength: 60, placeholder: "Europe/Berlin or +01:00", ...props });
 
 /** Put other options into a select and keep what is chosen where it is still there. */
 export function options(select, pairs) {

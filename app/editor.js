@@ -1,7 +1,7 @@
 // Camera, time and zone of a clip, or of several at once: a window that asks.
 import { patch } from "./api.js";
-import { button, el, fault, labelled, tried } from "./dom.js";
-import { plural, wall } from "./times.js";
+import { button, el, fault, labelled, tried, zoned } from "./dom.js";
+import { HERE, plural, wall } from "./times.js";
 
 const FROM = {
   typed: "typed by somebody",
@@ -15,19 +15,12 @@ export function edit(clip, done, ids = [clip.id]) {
   const name = el("input", { maxLength: 500, value: clip?.name ?? "" }),
     camera = el("input", { maxLength: 200, value: clip?.camera ?? "", placeholder: clip ? "front door" : "as it is" }),
     time = el("input", { type: "datetime-local", step: "1", value: there ? `${there.day}T${there.time}` : "" }),
-    zone = el("input", {
-      maxLength: 60,
-      value:
-        clip?.zone ||
-        /[+-]\d\d:\d\d$/.exec(clip?.starts_at ?? "")?.[0] ||
-        Intl.DateTimeFormat().resolvedOptions().timeZone,
-      placeholder: "Europe/Berlin or +01:00",
-    });
-  const [taken, zoned] = [time.value, zone.value]; // as the browser shows them
+    zone = zoned({ value: clip?.zone || /[+-]\d\d:\d\d$/.exec(clip?.starts_at ?? "")?.[0] || HERE });
+  const [taken, before] = [time.value, zone.value]; // as the browser shows them
 
   /** Only what was changed. */
   function changes() {
-    const moved = time.value !== taken || (clip?.starts_at && zone.value !== zoned);
+    const moved = time.value !== taken || (clip?.starts_at && zone.value !== before);
     return {
       ...(clip && name.value !== clip.name ? { name: name.value } : {}),
       ...(camera.value !== (clip?.camera ?? "") ? { camera: camera.value } : {}),

@@ -14,7 +14,7 @@ export const HELP = {
   ],
   wall: [
     "Cameras that are watched as it happens: how each is, its newest picture, and its scores of the last ten minutes against the threshold of its alarms. “Live” plays what it sends, and goes back 30 seconds.",
-    "“slow” means that models do not look at all of what comes; “lost” is tried again by itself, “refused” needs somebody. An admin adds cameras here; passwords are kept apart and never shown.",
+    "“slow” means that models do not look at all of what comes; “lost” is tried again by itself, “refused” needs somebody. An admin adds cameras here, with the hours and the zones of their alarms; passwords are kept apart and never shown.",
     "Muting raises no alarm for a while; what would have been one is counted.",
   ],
   alarms: [

@@ -1,12 +1,13 @@
 // Places: zones, lines and rules of a camera, drawn over its picture. What is saved is a version; none is ever overwritten.
 import { api, me, post, put } from "./api.js";
+import { Board } from "./board.js";
 import { button, choice, el, fault, fill, icon, labelled, options, say, shown, tried } from "./dom.js";
 import { drafts } from "./drafts.js";
+import { clipsOf, frameOf } from "./frames.js";
 import { calmly, facets, listen } from "./live.js";
 import { Ground } from "./ground.js";
 import { Usual } from "./paths.js";
 import { go } from "./rooms.js";
-import { Sketch } from "./sketch.js";
 import { taken, written } from "./shapes.js";
 import { plural, when } from "./times.js";
 
@@ -15,7 +16,7 @@ const CLIPS = 20; // of a camera, to take its picture from
 
 export async function start(root) {
   const places = new Places(root, await me());
-  return { arrive: (params) => places.arrive(params), leave: () => places.sketch.end() };
+  return { arrive: (params) => places.arrive(params), leave: () => places.board.sketch.end() };
 }
 
 class Places {
@@ -30,7 +31,22 @@ class Places {
       faults: [],
       unchecked: 0,
     });
-    this.sketch = new Sketch(() => this.changed());
+    this.board = new Board({
+      kinds: ["zone", "line"],
+      onchange: () => this.changed(),
+      onname: (before, name) => {
+        for (const rule of this.state.rules) rule.when = rule.when.replaceAll(`"${before}"`, `"${name}"`);
+      },
+      more: (shape) =>
+        shape.kind === "line"
+          ? [
+              [
+                button("", () => this.board.sketch.turn(shape), { picture: "repeat", words: false }),
+                () => `Turn ${shape.name} round`,
+              ],
+            ]
+          : [],
+    });
     this.ground = new Ground(() => {
       this.state.place = this.ground.place;
       this.edited();
@@ -39,7 +55,6 @@ class Places {
     this.pick = choice([], { onchange: () => go("places", { camera: this.pick.value }) });
     this.clip = choice([], { onchange: () => this.show() });
     this.time = el("input", { type: "range", min: "0", max: "1000", value: "500", oninput: calmly(() => this.show()) });
-    this.list = el("ul", { class: "shapelist" });
     this.rules = el("ul", { class: "rulelist" });
     this.general = el("ul", { class: "faults" });
     this.told = el("span", { class: "small", role: "status" });
@@ -77,20 +92,7 @@ class Places {
           el(
             "section",
             { "aria-label": "Zones and lines" },
-            this.sketch.stage,
-            el(
-              "div",
-              { class: "row tight" },
-              button("New zone", () => this.sketch.begin("zone", this.free("zone")), { picture: "plus" }),
-              button("New line", () => this.sketch.begin("line", this.free("line")), { picture: "plus" }),
-              button("End drawing", () => this.sketch.end(), { picture: "square-check-big" }),
-            ),
-            el(
-              "p",
-              { class: "small" },
-              "A corner is dragged, or moved with the arrows (Shift: further). Enter adds a corner after it, Delete removes it, Escape ends. The arrow on a line says which way is in.",
-            ),
-            this.list,
+            this.board.parts,
             el("h3", {}, "A camera that was moved"),
             el("p", {}, this.looks),
             el("div", { class: "row tight" }, this.fix, this.unfix),
@@ -149,13 +151,13 @@ class Places {
     this.camera = camera;
     const [found, clips] = await Promise.all([
       api("/rules?" + new URLSearchParams({ camera })),
-      api("/videos?" + new URLSearchParams({ camera, count: camera ? String(CLIPS) : "200" })),
+      clipsOf(camera, CLIPS),
     ]);
     if (this.camera !== camera) return;
-    this.clips = clips.videos.filter((v) => v.camera === camera && v.duration);
+    this.clips = clips;
     options(
       this.clip,
-      this.clips.slice(0, CLIPS).map((v) => [v.id, v.name]),
+      clips.map((v) => [v.id, v.name]),
     );
     this.clip.selectedIndex = this.clips.length ? 0 : -1;
     this.clip.disabled = this.time.disabled = !this.clips.length;
@@ -177,7 +179,7 @@ class Places {
   }
 
   load() {
-    this.sketch.load(this.state.shapes);
+    this.board.load(this.state.shapes);
     this.ground.load(this.camera, this.state.place);
     this.changed();
   }
@@ -194,15 +196,10 @@ class Places {
     const clip = this.clips.find((v) => v.id === this.clip.value);
     const at = clip ? ((Number(this.time.value) / 1000) * clip.duration * 0.999).toFixed(2) : 0;
     this.time.setAttribute("aria-valuetext", `${at} s`);
-    const url = clip ? `/api/videos/${clip.id}/frame?t=${at}&v=${clip.covered?.version ?? ""}` : "";
-    this.sketch.show(url);
+    const url = clip ? frameOf(clip, at) : "";
+    this.board.sketch.show(url);
     this.ground.show(url);
     this.fix.disabled = !clip;
-  }
-
-  free(kind) {
-    const names = new Set(this.state.shapes.map((s) => s.name));
-    for (let n = 1; ; n++) if (!names.has(`${kind} ${n}`)) return `${kind} ${n}`;
   }
 
   // what is edited
@@ -240,35 +237,7 @@ class Places {
   }
 
   lists() {
-    const { shapes, rules } = this.state,
-      { chosen } = this.sketch;
-    keep(this.list, () =>
-      shapes
-        .filter((s) => s.points.length)
-        .map((shape) =>
-          el(
-            "li",
-            { class: shape === chosen ? "chosen" : "" },
-            button(`${shape === chosen ? "Chosen" : "Choose"}: ${shape.name}`, () => this.point(shape), {
-              picture: "pencil",
-              words: false,
-              "aria-pressed": String(shape === chosen),
-            }),
-            el("span", { class: "small" }, shape.kind),
-            el("input", {
-              value: shape.name,
-              maxLength: 80,
-              "aria-label": `Name of ${shape.name}`,
-              "data-fault": `${shape.kind}s ${shape.name}`,
-              onchange: (event) => this.rename(shape, event.target),
-            }),
-            shape.kind === "line"
-              ? button(`Turn ${shape.name} round`, () => this.sketch.turn(shape), { picture: "repeat", words: false })
-              : null,
-            button(`Remove ${shape.name}`, () => this.sketch.drop(shape), { picture: "trash-2", words: false }),
-          ),
-        ),
-    );
+    const { shapes, rules } = this.state;
     keep(this.rules, () => rules.map((rule) => this.row(rule)));
     const zone = shapes.find((s) => s.kind === "zone")?.name,
       line = shapes.find((s) => s.kind === "line")?.name;
@@ -289,11 +258,6 @@ class Places {
         .map((value) => el("option", { value })),
     );
     this.showFaults();
-  }
-
-  point(shape) {
-    this.sketch.choose(shape);
-    this.sketch.over.querySelector(".corner")?.focus();
   }
 
   row(rule) {
@@ -363,20 +327,6 @@ class Places {
     this.state.rules.push({ name: `rule ${n}`, when: "", effect: "", score: "" });
     this.changed();
     this.rules.lastElementChild.querySelector(".sentence").focus();
-  }
-
-  /** Another name, in the sentences too. */
-  rename(shape, input) {
-    const name = input.value.trim().replaceAll('"', ""),
-      taken = this.state.shapes.some((s) => s !== shape && s.name === name && s.kind === shape.kind);
-    if (!name || taken) {
-      fault(input, name ? "Another one is called so." : "Give it a name.");
-      return;
-    }
-    for (const rule of this.state.rules) rule.when = rule.when.replaceAll(`"${shape.name}"`, `"${name}"`);
-    shape.name = name;
-    this.sketch.draw();
-    this.changed();
   }
 
   // what is wrong
@@ -451,7 +401,7 @@ class Places {
   // what is kept
 
   async keep() {
-    this.sketch.end();
+    this.board.sketch.end();
     const { camera } = this;
     await tried(async () => {
       try {

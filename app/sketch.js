@@ -14,8 +14,8 @@ const within = (v) => Math.min(1, Math.max(0, v));
 const percent = (v) => `${Math.round(v * 100)} %`;
 
 export class Sketch {
-  /** onchange(): something was drawn, moved or chosen. */
-  constructor(onchange) {
+  /** onchange(): something was drawn, moved or chosen. what: of the picture, for whoever does not see it. */
+  constructor(onchange, what = "zones and lines") {
     Object.assign(this, { onchange, shapes: [], chosen: null, pen: null, size: [16, 9] });
     this.picture = el("img", { alt: "", draggable: false });
     this.words = el("p", { class: "small none", hidden: true });
@@ -27,7 +27,7 @@ export class Sketch {
         tabIndex: 0,
         role: "application",
         "aria-roledescription": "drawing",
-        "aria-label": "The camera's picture with its zones and lines",
+        "aria-label": `The camera's picture with its ${what}`,
       },
       this.picture,
       this.words,
@@ -36,6 +36,7 @@ export class Sketch {
     this.picture.addEventListener("load", () => {
       this.size = [this.picture.naturalWidth, this.picture.naturalHeight];
       this.stage.style.aspectRatio = this.size.join(" / ");
+      this.stage.style.maxWidth = `calc(70vh * ${this.size[0] / this.size[1]})`; // as high as it may be, and not stretched
       this.tell("");
       this.draw();
     });
@@ -52,9 +53,13 @@ export class Sketch {
     this.picture.hidden = Boolean(words);
   }
 
-  show(url) {
+  /** A picture below the shapes; without one `words` instead, on a plain ground. */
+  show(url, words = "No clip of this camera is here yet; you can draw all the same.") {
     if (url) this.picture.src = url;
-    else this.tell("No clip of this camera is here yet; you can draw all the same.");
+    else {
+      this.picture.removeAttribute("src");
+      this.tell(words);
+    }
   }
 
   load(shapes) {
@@ -77,11 +82,17 @@ export class Sketch {
     );
   }
 
+  /** Whether what is being drawn is no shape yet. */
+  get unfinished() {
+    return Boolean(this.pen) && this.chosen.points.length < LEAST[this.chosen.kind];
+  }
+
   /** Drawing is over: what is no shape yet goes. */
   end() {
     if (!this.pen) return;
+    const { unfinished } = this;
     this.pen = null;
-    if (this.chosen.points.length < LEAST[this.chosen.kind]) {
+    if (unfinished) {
       this.shapes.splice(this.shapes.indexOf(this.chosen), 1);
       this.chosen = null;
       say("It was too small to keep.");

@@ -1,5 +1,8 @@
 // Times as people read them. Knows no element. Seconds of a clip, seconds since 1970, and clock times with their offset.
 
+/** The zone of this browser. */
+export const HERE = Intl.DateTimeFormat().resolvedOptions().timeZone;
+
 /** Seconds as 1:02:03.4 */
 export function clock(seconds, digits = 1) {
   const unit = 10 ** digits,

@@ -1,6 +1,8 @@
 // A wall of cameras as they are watched: how each is, its newest picture, its scores of late, live view. Who may, adds and changes cameras.
-import { api, me, patch, post, remove } from "./api.js";
-import { button, choice, el, fault, fill, labelled, say, sends, sure, tried } from "./dom.js";
+import { api, me, post, remove } from "./api.js";
+import { Form } from "./camera.js";
+import { button, el, fill, say, sure, tried } from "./dom.js";
+import { pictureOf } from "./frames.js";
 import { listen } from "./live.js";
 import { to } from "./rooms.js";
 import { svg } from "./shapes.js";
@@ -96,9 +98,8 @@ class Tile {
     if (!this.camera.on || this.loading) return;
     this.loading = true;
     try {
-      const answer = await fetch(`/api/cameras/${this.id}/picture`);
-      const data = answer.ok ? await answer.blob() : null;
-      this.none.textContent = answer.status === 409 ? "people are covered: no live pictures" : "no picture";
+      const { data, covered } = await pictureOf(this.id);
+      this.none.textContent = covered ? "people are covered: no live pictures" : "no picture";
       this.image.hidden = !data;
       this.none.hidden = Boolean(data);
       if (this.address) URL.revokeObjectURL(this.address);
@@ -170,6 +171,7 @@ class Wall {
     await this.load();
     clearInterval(this.timer);
     this.timer = setInterval(() => this.look(), PACE);
+    this.form?.arrive();
     await this.look();
   }
 
@@ -177,6 +179,7 @@ class Wall {
     clearInterval(this.timer);
     this.timer = null;
     this.player.close();
+    this.form?.leave();
   }
 
   async load() {
@@ -311,103 +314,6 @@ class Player {
     this.hls = null;
     this.video.removeAttribute("src");
     this.video.load();
-  }
-}
-
-/** A camera is added, or changed: a window with its address, what opens it, and its alarms. */
-class Form {
-  constructor(onsaved) {
-    this.onsaved = onsaved;
-    const text = (props) => el("input", { maxLength: 2000, autocomplete: "off", ...props }),
-      number = (props) => el("input", { type: "number", step: "any", ...props });
-    this.fields = {
-      name: text({ required: true, maxLength: 200 }),
-      url: text({ required: true, placeholder: "rtsp://192.168.1.20/stream" }),
-      sub_url: text({ placeholder: "the same" }),
-      user: text({ maxLength: 500 }),
-      password: text({ type: "password", maxLength: 500, autocomplete: "new-password" }),
-      on: choice([
-        ["true", "watched"],
-        ["false", "off"],
-      ]),
-    };
-    this.numbers = {
-      threshold: number({ min: "0.01", max: "1", placeholder: "as calibrated, or 0.5" }),
-      hold: number({ min: "0", max: "120", placeholder: "1" }),
-      cool: number({ min: "0", max: "86400", placeholder: "60" }),
-      most_an_hour: number({ min: "1", max: "3600", step: "1", placeholder: "12" }),
-      before: number({ min: "0", max: "600", placeholder: "10" }),
-      after: number({ min: "0", max: "600", placeholder: "10" }),
-      hours: number({ min: "0", max: "8760", placeholder: "24" }),
-      gib: number({ min: "0", placeholder: "10" }),
-    };
-    const words = {
-      name: "Name", url: "Address", sub_url: "Smaller stream to look at", user: "User", password: "Password", on: "It is",
-      threshold: "Threshold of alarms", hold: "for so many seconds", cool: "Seconds after one without another", most_an_hour: "Alarms an hour at most",
-      before: "Seconds of a clip before", after: "and after", hours: "Hours that are recorded", gib: "GiB at most",
-    }; // prettier-ignore
-    const field = ([key, one]) => labelled(words[key], one);
-    this.title = el("h2", {});
-    this.element = el(
-      "div",
-      {},
-      button("Add a camera", () => this.open(null), { picture: "plus" }),
-      (this.dialog = el(
-        "dialog",
-        { class: "vlad", "aria-label": "Camera" },
-        this.title,
-        el(
-          "form",
-          {
-            class: "stack",
-            onsubmit: sends(this.fields.url, () => this.save()),
-          },
-          el("div", { class: "row tight" }, Object.entries(this.fields).map(field)),
-          el(
-            "p",
-            { class: "small" },
-            "User and password are kept apart from the address, encrypted, and shown to nobody; they are forgotten when the host changes.",
-          ),
-          el("div", { class: "row tight" }, Object.entries(this.numbers).map(field)),
-          el(
-            "div",
-            { class: "row tight" },
-            el("button", { class: "main" }, "Save"),
-            button("Cancel", () => this.dialog.close()),
-          ),
-        ),
-      )),
-    );
-  }
-
-  open(camera) {
-    this.camera = camera;
-    this.title.textContent = camera ? camera.name : "A new camera";
-    for (const [key, one] of Object.entries(this.fields))
-      one.value = String(camera?.[key] ?? (key === "on" ? "true" : ""));
-    for (const [key, one] of Object.entries(this.numbers)) one.value = camera?.settings?.[key] ?? "";
-    this.fields.name.disabled = Boolean(camera);
-    for (const key of ["user", "password"]) this.fields[key].placeholder = camera?.opened ? "as kept" : "";
-    fault(this.fields.url);
-    this.dialog.showModal();
-  }
-
-  async save() {
-    const { name, url, sub_url, user, password, on } = this.fields,
-      settings = { ...this.camera?.settings };
-    for (const [key, one] of Object.entries(this.numbers)) {
-      if (one.value === "") delete settings[key];
-      else settings[key] = Number(one.value);
-    }
-    const told = { url: url.value, sub_url: sub_url.value, on: on.value === "true", settings };
-    if (user.value) told.user = user.value;
-    if (password.value) told.password = password.value;
-    if (this.camera) await patch(`/cameras/${this.camera.id}`, told);
-    else await post("/cameras", { ...told, name: name.value });
-    password.value = "";
-    this.dialog.close();
-    say("Saved.");
-    await this.onsaved();
   }
 }
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 PASSWORD = "correct horse battery"
 ROOMS = ("analyse", "wall", "alarms", "review", "day", "places", "covers", "search", "evidence", "prompts", "settings")
 Open = Callable[..., "Page"]
+AXE = Path(__file__).parent.parent / "node_modules" / "axe-core" / "axe.min.js"
 NOW = "document.querySelector('video').currentTime"
 
 
@@ -55,6 +56,13 @@ def room(page: "Page", name: str) -> None:
     """To a room, by its link."""
     page.click(f"#room-{name}-button")
     page.wait_for_selector(f"#room-{name} section > .vlad")
+
+
+def faults_of(page: "Page") -> list[str]:
+    """What axe finds in the page as it is."""
+    page.evaluate(AXE.read_text())
+    found: dict[str, Any] = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+    return [f"{v['id']}: {n['target']} {n['failureSummary'][:200]}" for v in found["violations"] for n in v["nodes"]]
 
 
 def until(check: Callable[[], bool], seconds: float = 20.0) -> None:

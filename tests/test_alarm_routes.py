@@ -56,7 +56,10 @@ def test_a_camera_is_added_changed_muted_and_removed_and_its_password_is_told_no
     zones = [{"name": "gate", "points": [[0, 0], [1, 0], [1, 1]], "threshold": 0.9}]
     night = [{"days": ["sat"], "since": "22:00", "until": "06:00"}]
     ask(api, "PATCH", path, {"settings": {"zones": zones, "schedule": night, "clock": "Europe/Berlin"}})
-    assert ask(api, "GET", path)["settings"]["zones"][0]["name"] == "gate"
+    now = ask(api, "GET", path)
+    assert now["settings"]["zones"][0]["name"] == "gate"
+    ask(api, "PATCH", path, {"settings": {}, "version": changed["version"]}, 409)  # who opened its form before that
+    assert ask(api, "PATCH", path, {"on": True, "version": now["version"]})["version"] == now["version"]
     muted = ask(api, "POST", f"{path}/mute", {"minutes": 5, "reason": "painters"})["muted_until"]
     assert 290 < muted - time.time() < 310
     assert ask(api, "POST", f"{path}/mute", {"minutes": 0})["muted_until"] is None

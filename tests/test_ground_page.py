@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from browsing import Open, add_clip, room, serving, spans
+from browsing import AXE, Open, add_clip, faults_of, room, serving, spans
 from PIL import Image, ImageDraw
 from test_drawing import opened, walker
 from test_ground import crossing
-from test_look import AXE, faults_of
 
 from vlad.library import Library
 from vlad.rules import parse

@@ -3,18 +3,13 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pytest
-from browsing import ROOMS, Open, add_clip, room, serving, spans
+from browsing import AXE, ROOMS, Open, add_clip, faults_of, room, serving, spans
 
 from vlad.library import Library
 
-if TYPE_CHECKING:
-    from playwright.sync_api import Page
-
 pytestmark = pytest.mark.browser
-AXE = Path(__file__).parent.parent / "node_modules" / "axe-core" / "axe.min.js"
 WIDTHS = [(390, 800), (1400, 900), (2560, 1300)]
 
 
@@ -32,12 +27,6 @@ def full(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Iterator[str]:
     library.tag(user, ids[2], "night")
     with serving(folder) as address:
         yield address
-
-
-def faults_of(page: "Page") -> list[str]:
-    page.evaluate(AXE.read_text())
-    found: dict[str, Any] = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
-    return [f"{v['id']}: {n['target']} {n['failureSummary'][:200]}" for v in found["violations"] for n in v["nodes"]]
 
 
 @pytest.mark.skipif(not AXE.is_file(), reason="no axe-core here (npm install axe-core): not run")

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 for _silence in ("HF_HUB_DISABLE_TELEMETRY", "ORT_DISABLE_TELEMETRY"):
-    os.environ.setdefault(_silence, "1")  # read when its library begins: a hub, and Microsoft, would be told of every run
+    os.environ.setdefault(
+        _silence, "1"
+    )  # read when its library begins: a hub, and Microsoft, would be told of every run
 
 _HOMES = {
     "vlad.config": ("PRESETS", "Settings", "make_settings"),

@@ -175,7 +175,7 @@ def look(text: str) -> tuple[Rules | None, list[Fault]]:
     for part, found in shapes.items():
         for name, points in _table(facts.get(part), part, faults).items():
             try:
-                found[name] = _points(points, line=part == "lines")
+                found[name] = points_of(points, line=part == "lines")
             except (ValueError, TypeError, OverflowError) as error:
                 faults.append(Fault(part, name, str(error)))
     rules = []
@@ -241,8 +241,8 @@ def _score(value: Any, name: str) -> float:
     return float(value)
 
 
-def _points(value: Any, *, line: bool) -> Points:
-    """Raises ValueError for what is no polygon, or no line, in the picture."""
+def points_of(value: Any, *, line: bool = False) -> Points:
+    """A polygon, or a line, in shares of the picture: [N, 2]. Raises ValueError for what is none: outside the picture, without area, with sides that cross."""
     found = np.array(value, np.float64)
     if found.ndim != 2 or found.shape[1] != 2 or (len(found) != 2 if line else not 3 <= len(found) <= 100):
         raise ValueError(f"expected {'two points' if line else 'three points or more'} [x, y]")

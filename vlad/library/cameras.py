@@ -6,6 +6,7 @@ A user and a password in an address are taken out of it before anything is kept,
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import time
@@ -84,8 +85,9 @@ class Cameras:
         with self.database.read() as session:
             return {i: kept for i, kept in session.execute(select(CameraRow.id, CameraRow.secret != ""))}
 
-    def save_camera(self, user: User, changes: Mapping[str, Any], camera_id: str = "") -> CameraRow:
-        """A new camera, or changes of one: name, url, sub_url, user, password, on, settings. Raises InputError, ConflictError for a name that is taken.
+    def save_camera(self, user: User, changes: Mapping[str, Any], camera_id: str = "", version: str | None = None) -> CameraRow:  # fmt: skip
+        """A new camera, or changes of one: name, url, sub_url, user, password, on, settings. version: as this person saw it, see `version_of`. Raises InputError, ConflictError for a
+        name that is taken, and where it was changed since.
 
         What opens it goes with its host: another host, and a password that is not told anew is forgotten.
         """
@@ -101,6 +103,8 @@ class Cameras:
                 if changes.get("name", row.name) != row.name:
                     raise InputError("camera: keeps its name, which its clips and alarms have; add another one")
                 before = _facts(row)
+                if version is not None and version != version_of(row):
+                    raise ConflictError("camera: somebody changed it meanwhile; open it again, and change what is left")
             else:
                 row, before = _added(rows, called(str(changes.get("name", ""))).strip()), {}
             self._address(row, changes)
@@ -323,6 +327,11 @@ def _there(session: Session, camera_id: str) -> CameraRow:
     if row is None or row.closed is not None:
         raise MissingError("camera: no such id")
     return row
+
+
+def version_of(row: CameraRow) -> str:
+    """Of what people set: another one after any change of it, calibration's too."""
+    return hashlib.sha256(json.dumps(_facts(row), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _facts(row: CameraRow) -> dict[str, Any]:

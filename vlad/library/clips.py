@@ -43,6 +43,11 @@ def known(video_id: str) -> str:
     return video_id
 
 
+def _named(name: str) -> str:
+    """A file's name as it is kept."""
+    return called(name)[:500] or "clip"
+
+
 class Clips:
     """Clips of a library, and those on their way into it."""
 

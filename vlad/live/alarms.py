@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from vlad.clock import zone_of
 from vlad.errors import InputError
-from vlad.rules import EDGE, inside
+from vlad.rules import EDGE, inside, points_of
 from vlad.types import Box
 
 LEAVE = 0.8  # of the threshold: what has reached it goes on as long as it stays at or above this
@@ -97,7 +97,10 @@ class AlarmRule:
         _check(1 <= self.most_an_hour <= 3600, "most_an_hour: expected 1 to 3600")
         _check(len(self.zones) <= MOST and len(self.schedule) <= MOST, f"expected at most {MOST} zones and hours")
         for zone in self.zones:
-            _check(len(zone.points) >= 3, f"zone {zone.name!r}: expected three points or more")
+            try:
+                points_of(zone.points)
+            except ValueError as error:
+                raise InputError(f"alarm: zone {zone.name!r}: {error}") from None
         for gate in self.gates:
             _check(0 < (gate.threshold or 0) <= 1, "threshold: expected above 0, up to 1")
             _check(0 <= (gate.hold or 0) <= 120, "hold: expected 0 to 120 s")

@@ -46,13 +46,13 @@ from vlad.readers import (
 
 SEAL, CAUGHT_UP = b"s", b"c"  # bytes on stdin: give up sockets now; what was recorded before is over
 PROBE, ANALYSE = 1 << 20, 1_000_000  # bytes and microseconds in which a stream has to say what it is
-HOLD = 10.0  # seconds by which stamps may part from arrival
+HOLD = 10.0  # seconds by which stamps may part from arrival; of this machine, whatever pace a test's clock has
 LEAK = 0.0005  # seconds a second by which clocks differ at most
 LATE, SOON, PATIENCE = (
     2.0,
     0.5,
     4.0,
-)  # seconds: behind, no longer behind, and how long it may last before pictures are left out
+)  # seconds, of this machine too: behind, no longer behind, and how long it may last before pictures are left out
 GAP = 2.0  # seconds between two frames from which they are lost time
 BAD = 500  # packets in a row that cannot be decoded
 PIECE = 2.0  # seconds of a fragment at least
@@ -64,8 +64,8 @@ UNTIMED = ("mpjpeg", "mjpeg", "mjpeg_2000", "h264", "hevc", "m4v")  # formats wh
 class Held:
     """Stamps of a stream to rising seconds from its first frame, held to their arrival. behind: seconds by which the last frame came later than the quickest ones."""
 
-    def __init__(self, interval: float) -> None:
-        self.clock = Clock(interval)
+    def __init__(self, interval: float, hold: float = HOLD) -> None:
+        self.clock, self.hold = Clock(interval), hold
         self.first: float | None = None
         self.last, self.lead, self.behind = (
             0.0,
@@ -84,11 +84,11 @@ class Held:
         self.lead -= LEAK * (passed - self.last)
         self.last = passed
         ahead = now - passed
-        if abs(ahead - self.lead) > HOLD and before >= 0:  # a new run of time, or one that stood still
+        if abs(ahead - self.lead) > self.hold and before >= 0:  # a new run of time, or one that stood still
             now = max(passed + self.lead, before + 1e-3)
             self.clock.shift = (self.clock.shift or 0.0) + now - self.clock.last
             self.clock.last, ahead = now, now - passed
-        self.lead = min(max(self.lead, ahead), HOLD + LEAK * passed)
+        self.lead = min(max(self.lead, ahead), self.hold + LEAK * passed)
         self.behind = max(self.lead - ahead, 0.0)
         return now
 
@@ -193,7 +193,7 @@ class Stream:
         self.stream.codec_context.thread_count = 1
         self.timed = self.container.format.name not in UNTIMED
         rates = (float(r) for r in (self.stream.average_rate, self.stream.guessed_rate) if r)
-        self.held = Held(1 / next((r for r in rates if 0.1 <= r <= 240), 25.0))
+        self.held = Held(1 / next((r for r in rates if 0.1 <= r <= 240), 25.0), HOLD * self.speed)
         self.target: tuple[int, int] | None = None
         self.fragments = Fragments(av, self.stream) if request["packets"] else None
         self.base: float | None = None  # of what is shown at its own pace
@@ -253,7 +253,7 @@ class Stream:
             if self._too_late(stamp, arrival):
                 lost = self.held.clock.last if lost is None else lost
             if lost is not None:
-                if not packet.is_keyframe or self.held.guessed(stamp, arrival) > SOON:
+                if not packet.is_keyframe or self.held.guessed(stamp, arrival) > SOON * self.speed:
                     self._record(packet, arrival, stamp)
                     continue
                 self.stream.codec_context.flush_buffers()
@@ -308,11 +308,11 @@ class Stream:
 
     def _too_late(self, stamp: float | None, arrival: float) -> bool:
         """Whether decoding has been behind for so long that pictures are left out."""
-        if self.request["paced"] or self.held.guessed(stamp, arrival) < LATE:
+        if self.request["paced"] or self.held.guessed(stamp, arrival) < LATE * self.speed:
             self.late_since = None
             return False
         self.late_since = arrival if self.late_since is None else self.late_since
-        return arrival - self.late_since > PATIENCE
+        return arrival - self.late_since > PATIENCE * self.speed
 
     def _wait(self, now: float) -> None:
         """Until it is time for a picture, where they come many at once."""

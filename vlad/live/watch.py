@@ -618,7 +618,7 @@ class _Line:
     def _dropped(self, one: Recording) -> None:
         """A file to its end; what cannot be read of it is told, and it is handed over all the same."""
         start = end = one.changed if one.began is None else one.began
-        called = shown(Path(one.within).name)
+        called = shown(one.name)
         why = f"read {called}"
         analyzer: Any = self.watch.analyzer
         place = ""
