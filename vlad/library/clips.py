@@ -359,8 +359,3 @@ class Clips:
         for video_id in ids:
             self.remove(User(id="", name="retention", role="admin"), video_id)
         return len(ids)
-
-
-def _named(name: str) -> str:
-    """A file's name as its clip has it."""
-    return called(name)[:500] or "clip"
