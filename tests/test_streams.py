@@ -40,7 +40,7 @@ from vlad.live.ring import HEAD, Ring
 from vlad.live.rtsp import Tunnel
 from vlad.live.scoring import WINDOW, Rows, Scored, Scores
 from vlad.live.watch import Wall, _Place, _Waiting
-from vlad.live.web import web
+from vlad.live.web import Web, web
 from vlad.objects import Watch as Looks
 from vlad.pipeline import Analyzer
 from vlad.scorers.causal import CausalHead, Stream
@@ -429,6 +429,17 @@ def test_a_thousand_tiny_pieces_cost_what_is_in_a_large_one() -> None:
     assert time.monotonic() - begun > 0.5
 
 
+def test_a_public_camera_leads_into_no_local_network() -> None:
+    with http(replies(302, Location="http://10.255.255.1:9/")) as port:
+        asked = Web(parse(f"http://127.0.0.1:{port}/"), HERE)
+        with contextlib.closing(asked.client):
+            assert asked.rules.near("10.255.255.1")
+            assert not asked.rules.near("8.8.8.8")
+            asked.near = False  # as if its own address were of the public network
+            with pytest.raises(Denied, match="private network"), asked.get(asked.address.url):
+                pass
+
+
 def test_a_password_goes_to_its_own_host_alone() -> None:
     heard: list[tuple[str, str | None]] = []
 
@@ -609,6 +620,26 @@ def test_of_many_dropped_files_those_that_are_done_with_are_not_read_again(tmp_p
     folder.mkdir()
     with pytest.raises(Unreachable, match="another folder"):
         dropped.whole()
+
+
+def test_a_file_that_grew_after_all_comes_once_more_and_so_does_a_name_that_is_used_anew(tmp_path: Path) -> None:
+    ticks = [0.0]
+    dropped = Dropped(tmp_path, ticks=lambda: ticks[0])
+
+    def whole() -> list[str]:
+        dropped.whole()
+        ticks[0] += 4
+        return [f.name for f in dropped.whole()]
+
+    (tmp_path / "a.mp4").write_bytes(b"half")
+    assert whole() == ["a.mp4"]
+    assert whole() == []
+    (tmp_path / "a.mp4").write_bytes(b"half and half")
+    assert whole() == ["a.mp4"]
+    (tmp_path / "a.mp4").unlink()
+    assert whole() == []
+    (tmp_path / "a.mp4").write_bytes(b"half and half")
+    assert whole() == ["a.mp4"]
 
 
 def test_folders_of_days_are_looked_into_and_their_names_tell_the_time(tmp_path: Path) -> None:

@@ -67,6 +67,10 @@ def _folder(name: str | Path, stack: contextlib.ExitStack, within: int | None = 
     return place
 
 
+def _state(facts: os.stat_result) -> tuple[int, float]:
+    return facts.st_size, facts.st_mtime
+
+
 class Dropped:
     """zone: of the recorder's clock, by which it names files. mark: remembers how far was read, so that whoever goes on misses nothing; None to begin with what comes from now on.
     What lay there at the very first start is left alone. now: seconds since 1970; ticks: seconds of a clock that nobody sets. Raises Unreachable where the folder cannot be read."""
@@ -82,26 +86,28 @@ class Dropped:
         here = list(self._files())
         before = self._marked()
         self._until = max((f.st_ctime for _, f in here), default=0.0) if before is None else min(before, self.now())
-        self._known: dict[str, tuple[int, float, float] | None] = {
-            name: None for name, facts in here if facts.st_ctime <= self._until
-        }
+        self._read = {name: _state(facts) for name, facts in here if facts.st_ctime <= self._until}  # as they were then
+        self._waits: dict[str, tuple[tuple[int, float], float]] = {}  # by name, since when it is as it is, by `ticks`
         self._remember()
 
     def whole(self) -> list[Recording]:
-        """Files that are whole since the last call."""
+        """Files that are whole since the last call; one that grew after all, or whose name is used anew, once more."""
         found, here = [], set()
         for name, facts in self._files():
             here.add(name)
-            if name in self._known and self._known[name] is None:
+            state = _state(facts)
+            if self._read.get(name) == state:
                 continue
-            state = (facts.st_size, facts.st_mtime)
-            before = self._known.get(name)
-            if before is None or before[:2] != state:
-                self._known[name] = (*state, self.ticks())
-            elif self.ticks() - before[2] >= SETTLED and facts.st_size:
-                self._known[name] = None
+            before, since = self._waits.get(name, (None, 0.0))
+            if before != state:
+                self._waits[name] = (state, self.ticks())
+            elif self.ticks() - since >= SETTLED and facts.st_size:
+                self._read[name] = state
                 found.append(self._recording(name, facts))
-        self._known = {name: state for name, state in self._known.items() if name in here}
+        self._read = {name: state for name, state in self._read.items() if name in here}
+        self._waits = {
+            name: own for name, own in self._waits.items() if name in here and own[0] != self._read.get(name)
+        }
         self._left = {f.within: f.arrived for f in found}
         return sorted(found, key=lambda f: (f.changed if f.began is None else f.began, f.name))
 

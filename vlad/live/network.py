@@ -9,9 +9,10 @@ import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from vlad.errors import InputError, VladError
-from vlad.live.hosts import Network, connected, resolved
+from vlad.live.hosts import Network, connected, refused, resolved
 
 CONNECT, ANSWER = 5.0, 10.0  # seconds for a connection, and for an answer
 PACE = 16 << 20  # bytes a second from one camera at most
@@ -43,12 +44,16 @@ class Rules:
         except OSError as error:
             raise Unreachable(f"no connection ({error.strerror or error})") from None
 
-    def checked(self, host: str, port: int) -> str:
-        """An address of a host. Raises Denied, Unreachable."""
+    def checked(self, host: str, port: int, *, private: bool = True) -> str:
+        """An address of a host. private: also of a local network. Raises Denied, Unreachable."""
         try:
-            return resolved(host, port, private=True, allow=self.allow)[0]
+            return resolved(host, port, private=private, allow=self.allow)[0]
         except InputError as error:
             raise (Unreachable if "no host of that name" in str(error) else Denied)(str(error)) from None
+
+    def near(self, ip: str) -> bool:
+        """Whether an address that was checked is of a local network."""
+        return bool(refused(ip_address(ip)))
 
 
 class Budget:

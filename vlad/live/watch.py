@@ -534,7 +534,7 @@ class _Line:
             else:
                 self.ring.add(bytes(data), facts["start"] + offset, facts["end"] + offset)
         except OutputError as error:
-            self._tell(self.state.state, f"not recorded: {error}")
+            self._tell(self.state.state, f"not recorded: {str(error).replace(str(self.ring.folder), 'its ring')}")
 
     def _snippet(self, kind: bytes, facts: dict[str, Any], data: bytearray) -> None:
         assert self.place is not None

@@ -45,6 +45,9 @@ class Web:
             headers={"User-Agent": "vlad", "Accept-Encoding": "identity"},
         )  # fmt: skip
         self.sign: httpx.Auth | None = None
+        self.near: bool | None = (
+            None  # whether its own address is of a local network: one of the public network leads into none
+        )
         self.line: socket.socket | None = None  # of the newest connection
 
     def cut(self) -> None:
@@ -62,7 +65,8 @@ class Web:
         """The answer to a GET, and the address it came from. Raises Denied, Unreachable, httpx's own."""
         for _ in range(REDIRECTS + 1):
             there = self._checked(url)
-            ip = self.rules.checked(there.host, there.port)
+            ip = self.rules.checked(there.host, there.port, private=self.near is not False)
+            self.near = self.rules.near(ip) if self.near is None else self.near
             host = f"[{ip}]" if ":" in ip else ip
             request = self.client.build_request(
                 "GET",
