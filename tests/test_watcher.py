@@ -201,6 +201,8 @@ def test_two_watchers_are_one_and_the_second_goes_on_when_the_first_ends(library
         first.kill()
         first.wait()
         until(lambda: second.known, 40)
+        ((start, end, _),) = until(lambda: [g for g in state(library).get("gaps", []) if g[2] == "nobody watched"])
+        assert 5 < end - start < 60
         until(lambda: library.alarm(alarm.id).ended, 60)
         video = until(lambda: library.alarm(alarm.id).video_id, 60)
     assert [a.id for a in library.alarms() if a.start <= library.alarm(alarm.id).end] == [alarm.id]

@@ -110,6 +110,12 @@ class Raising:
                     camera.grown = None
         self._write()
 
+    def seen(self, name: str) -> float:
+        """The end of a camera's newest snippet (s since 1970), 0 where there was none."""
+        with self._lock:
+            camera = self._cameras.get(name)
+            return camera.shown if camera else 0.0
+
     def passed(self, name: str) -> dict[str, int]:
         """Why a camera's snippets at or above its threshold were no alarm, and how many; see `Alarms`."""
         with self._lock:

@@ -89,6 +89,7 @@ class Watcher:
         self.places: dict[str, Path] = {}
         self.tried: Counter[str] = Counter()  # by alarm, how often a clip of it was begun
         self.gaps: dict[str, deque[Gap]] = {}  # by name, what is missing of late
+        self.unseen: dict[str, float] = {}  # by name, since when nobody watched it, until somebody does
         self.swept, self.steady = -SWEEP, Steady()
         self.rows: list[CameraRow] = []  # as the last turn found them
         self.faults: dict[str, str] = {}  # by name, why a camera cannot be begun
@@ -189,6 +190,7 @@ class Watcher:
             if self.known.get(name) == wanted:
                 return
             self._end(name)
+            self._remember(row)
             self.known[name] = wanted
             folder = place_of(self.library, row.id)
             folder.mkdir(parents=True, exist_ok=True)
@@ -213,10 +215,17 @@ class Watcher:
             self._end(name)
             self.faults[name] = str(error)
 
+    def _remember(self, row: CameraRow) -> None:
+        """What whoever watched before told of a camera."""
+        told = row.state or {}
+        self.gaps[row.name] = deque((Gap(row.name, *gap) for gap in told.get("gaps", ())), maxlen=GAPS)
+        if told.get("seen"):
+            self.unseen[row.name] = told["seen"]
+
     def _end(self, name: str) -> None:
         if self.known.pop(name, None) is not None:
             self.watch.remove(name)
-        for kept in (self.rings, self.places, self.pictures, self.states, self.faults, self.gaps):
+        for kept in (self.rings, self.places, self.pictures, self.states, self.faults, self.gaps, self.unseen):
             kept.pop(name, None)
 
     def _state(self, state: State) -> None:
@@ -225,21 +234,24 @@ class Watcher:
             "refused",
         ):  # the stream that is only recorded speaks up where it is away
             self.states[state.camera] = state
+            if state.state in ("on", "slow") and state.camera in self.unseen:
+                self._gap(Gap(state.camera, self.unseen.pop(state.camera), self.clock.now(), "nobody watched"))
 
     def _gap(self, gap: Gap) -> None:
         self.gaps.setdefault(gap.camera, deque(maxlen=GAPS)).append(gap)
 
     def _told(self, name: str) -> dict[str, Any]:
         """A camera's state, as the library keeps it."""
+        gaps = [[round(g.start, 3), round(g.end, 3), g.why] for g in self.gaps.get(name, ())]
+        kept = {"gaps": gaps, "seen": self.unseen.get(name) or round(self.raising.seen(name), 3)}
         if name in self.faults:
-            return {"state": "refused", "why": self.faults[name]}
+            return {"state": "refused", "why": self.faults[name], **kept}
         state = self.states.get(name)
         if state is None:
-            return {"state": "connecting", "why": ""}
+            return {"state": "connecting", "why": "", **kept}
         told = {k: v for k, v in asdict(state).items() if k != "camera"}
-        gaps = [[round(g.start, 3), round(g.end, 3), g.why] for g in self.gaps.get(name, ())]
         plain = {k: round(v, 3) if isinstance(v, float) else v for k, v in told.items()}
-        return {**plain, "passed": self.raising.passed(name), "gaps": gaps}
+        return {**plain, "passed": self.raising.passed(name), **kept}
 
     def _picture(self, name: str, moment: float, data: bytes) -> None:
         self.pictures[name] = data
