@@ -6,7 +6,7 @@ import { pictureOf } from "./frames.js";
 import { listen } from "./live.js";
 import { to } from "./rooms.js";
 import { svg } from "./shapes.js";
-import { ago, bytes, when } from "./times.js";
+import { bytes, when } from "./times.js";
 
 const PACE = 2000, // milliseconds between two pictures
   SCORES = 5, // pictures to one look at scores and states
@@ -75,13 +75,14 @@ class Tile {
     const facts = ["on", "slow"].includes(word)
       ? [
           s.what,
+          word === "on" ? s.why : "",
           s.share < 1 ? `looked at ${Math.round(100 * s.share)} %` : "",
           s.delay ? `score after ${s.delay.toFixed(1)} s` : "",
           missed(s.gaps),
           s.drift ? `clock ${s.drift > 0 ? "+" : ""}${s.drift.toFixed(0)} ms an hour` : "",
           s.bytes ? bytes(s.bytes) : "",
         ]
-      : [why, s.since ? `since ${ago(s.since)}` : ""];
+      : [why, s.since && camera.on ? `since ${when(s.since).slice(11, 16)}` : ""];
     fill(
       this.state,
       el("span", { class: `state ${word}` }, el("span", { "aria-hidden": "true" }, `${SIGNS[word] ?? "•"} `), word),
@@ -118,13 +119,14 @@ class Tile {
     const now = Date.now() / 1000,
       x = (t) => (((t - now) / 60 + MINUTES) / MINUTES) * WIDE,
       y = (v) => (1 - v) * TALL,
-      highest = Math.max(0, ...found.scores);
+      highest = Math.max(0, ...found.scores),
+      held = this.camera.threshold ?? 0.5; // as alarms are where nobody set or calibrated one
     const line = found.times.map((t, i) => `${x(t).toFixed(1)},${y(found.scores[i]).toFixed(1)}`).join(" "),
-      level = y(this.camera.threshold);
+      level = y(held);
     this.curve.setAttribute(
       "aria-label",
       found.scores.length
-        ? `Scores of the last ${MINUTES} minutes: highest ${highest.toFixed(2)}, threshold ${this.camera.threshold.toFixed(2)}`
+        ? `Scores of the last ${MINUTES} minutes: highest ${highest.toFixed(2)}, threshold ${held.toFixed(2)}`
         : "No scores yet",
     );
     const missing = (this.camera.state?.gaps ?? []).filter(([, end]) => end > now - 60 * MINUTES);
@@ -246,11 +248,14 @@ class Player {
     });
     this.title = el("h2", {});
     this.told = el("p", { class: "small", role: "status" });
+    this.clock = el("p", { class: "small" });
+    this.video.addEventListener("timeupdate", () => this.tell());
     this.element = el(
       "dialog",
       { class: "vlad live", "aria-label": "Live view", onclose: () => this.stop() },
       this.title,
       this.video,
+      this.clock,
       this.told,
       el(
         "div",
@@ -283,11 +288,21 @@ class Player {
     this.hls = new Hls({ enableWorker: false, liveSyncDurationCount: 2, backBufferLength: 120 });
     this.hls.on(Hls.Events.ERROR, (_, { fatal, details }) => {
       if (!fatal) return;
-      this.told.textContent = `This browser cannot play it (${details}).`;
+      this.told.textContent = details.startsWith("level")
+        ? "Nothing of it has been recorded in the last two minutes."
+        : `This browser cannot play it (${details}).`;
       this.stop();
     });
     this.hls.loadSource(address);
     this.hls.attachMedia(this.video);
+  }
+
+  /** When what is shown was. */
+  tell() {
+    const shown = this.hls?.playingDate;
+    this.clock.textContent = shown
+      ? `As it was at ${when(shown / 1000).slice(11, 19)}, ${Math.max(0, Math.round((Date.now() - shown) / 1000))} s ago`
+      : "";
   }
 
   back() {
@@ -312,6 +327,7 @@ class Player {
   stop() {
     this.hls?.destroy();
     this.hls = null;
+    this.clock.textContent = "";
     this.video.removeAttribute("src");
     this.video.load();
   }

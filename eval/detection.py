@@ -378,7 +378,7 @@ def draw(found: Measured, dataset: Dataset, folder: Path) -> list[Path]:
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError:
-        raise SettingsError("--pictures needs matplotlib: install vlad[eval]") from None
+        raise SettingsError("--pictures needs matplotlib: pip install '.[eval]' where vlad lies") from None
     every = {"scores": np.ones(found.pool.videos)}
     classes = {c: np.array([not v.spans or c in v.classes for v in dataset.videos], float) for c in dataset.classes}
     classes = {c: times for c, times in classes.items() if (times * found.pool.anomalous).any()}

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vlad.errors import InputError
@@ -239,6 +239,7 @@ def test_events_apart_are_alarms_apart_in_order(told: list[tuple[int, int]], twi
     st.lists(st.tuples(st.floats(0, 300), st.floats(0, 1), st.booleans(), st.booleans()), max_size=150),
     st.sampled_from([0.0, 2.0]), st.sampled_from([0.0, 30.0]), st.integers(1, 3), st.booleans(),
 )  # fmt: skip
+@example([(0.0, 1.0, True, False), (61.0, 0.0, True, False), (0.0, 1.0, True, False)], 0.0, 0.0, 1, False)
 def test_nothing_is_dropped_without_being_counted(
     told: list[tuple[float, float, bool, bool]], hold: float, cool: float, most: int, limited: bool
 ) -> None:

@@ -1,6 +1,7 @@
 """Live streams without a camera: addresses and secrets, the tunnel against hostile ones, the ring, clocks, rows and scores, and who loses under load."""
 
 import contextlib
+import errno
 import os
 import pickle
 import random
@@ -28,6 +29,7 @@ from vlad.cli.live import Flags, hide_arguments, passwords
 from vlad.clock import Steady
 from vlad.config import make_settings
 from vlad.errors import InputError, OutputError, VideoError, VladError
+from vlad.live import ring as ring_room
 from vlad.live import rtsp, watch
 from vlad.live.address import Secret, parse
 from vlad.live.child import checked
@@ -788,6 +790,29 @@ def test_time_goes_on_from_where_a_clock_was_set_to_and_a_recording_begins_anew(
     assert [len(before), len(after)] == [5, 5]
     assert after[0].start - before[-1].end == pytest.approx(by, abs=1)
     assert (after[0].path.parent / HEAD).read_bytes() == b"head"
+
+
+def test_on_a_full_disk_the_oldest_makes_room_and_nothing_else_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    written, room = ring_room._write, [450]
+
+    def write(path: Path, data: bytes) -> None:
+        if sum(p.stat().st_size for p in tmp_path.rglob("*") if p.is_file()) + len(data) > room[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written(path, data)
+
+    monkeypatch.setattr(ring_room, "_write", write)
+    ring = Ring(tmp_path / "ring", hours=1.0, most=10**6, now=lambda: 1000.0)
+    ring.begin(b"head", 1000.0)
+    for i in range(8):
+        ring.add(bytes(100), 1000.0 + 2 * i, 1002.0 + 2 * i)
+    kept = [f.start for f in sorted(ring.fragments())]
+    assert (kept[-1], len(kept) > 2) == (1014.0, True)
+    room[0] = 0
+    with pytest.raises(OutputError, match="No space"):
+        ring.begin(b"head", 1020.0)
+    room[0] = 450
+    ring.begin(b"head", 1020.0)
+    assert ring.add(bytes(100), 1020.0, 1022.0) is not None
 
 
 def test_a_piece_is_a_file_a_recording_and_a_playlist_names_both(tmp_path: Path) -> None:

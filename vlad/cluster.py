@@ -89,7 +89,9 @@ def check(address: str, device: str = "auto") -> None:
     try:
         import ray  # noqa: F401
     except ImportError:
-        raise ClusterError("--ray needs Ray, which is not installed here: pip install 'vlad[ray]'") from None
+        raise ClusterError(
+            "--ray needs Ray, which is not installed here: pip install '.[ray]' where vlad lies"
+        ) from None
     try:
         asked = subprocess.run(  # noqa: S603 - this very Python
             [sys.executable, "-c", ASK, address], env={**os.environ, **SILENT}, capture_output=True, timeout=REACHED,

@@ -62,6 +62,10 @@ class Flags:
             return None
         return ("over", self.open.pop(scored.camera)) if scored.end - span["end"] >= self.gap else None
 
+    def close(self, camera: str) -> dict[str, Any] | None:
+        """No more of it comes for now: the span that goes on, if one does, is over."""
+        return self.open.pop(camera, None)
+
 
 class Lines:
     """What is printed, one line each: words, or JSON."""
@@ -94,9 +98,16 @@ class Lines:
     def score(self, scored: Any) -> None:
         """Where a flagged span begins or ends."""
         changed = self.flags.push(scored)
-        if changed is None:
-            return
-        kind, span = changed
+        if changed is not None:
+            self._span(*changed, scored.camera, scored.end)
+
+    def file(self, camera: str, _: Any, start: float, end: float) -> None:
+        """A dropped file is read to its end, and so is what was flagged in it."""
+        span = self.flags.close(camera)
+        if span is not None:
+            self._span("over", span, camera, end)
+
+    def _span(self, kind: str, span: dict[str, Any], camera: str, moment: float) -> None:
         name = f" {span['label']}" if span["label"] else ""
         words = (
             f"flagged, {span['peak']:.2f}{name}"
@@ -104,7 +115,7 @@ class Lines:
             else f"over after {span['end'] - span['start']:.1f} s, highest {span['peak']:.2f}{name}"
         )
         facts = {k: round(v, 3) if isinstance(v, float) else v for k, v in span.items()}
-        self.say(kind, scored.camera, scored.end, words, **facts)
+        self.say(kind, camera, moment, words, **facts)
 
     def gap(self, gap: Any) -> None:
         """Lost time."""
@@ -161,7 +172,7 @@ def watch(
     except ModuleNotFoundError as error:
         if error.name not in ("httpx", "m3u8"):
             raise
-        raise VladError(f"{error.name} is not here; pip install 'vlad[live]'") from None
+        raise VladError(f"{error.name} is not here; pip install '.[live]' where vlad lies") from None
     cameras = _cameras(urls, name or [], sub or [], keep, hours, size, passwords(password_file))
     rules = Rules(networks(allow or []))
     analyzer = vlad.Analyzer(settings)
@@ -170,6 +181,7 @@ def watch(
         on_score=lambda s: lines.score(s),
         on_state=lambda s: lines.state(s),
         on_gap=lambda g: lines.gap(g),
+        on_file=lambda camera, file, start, end: lines.file(camera, file, start, end),
         rules=rules,
     )
     running.start()
@@ -207,6 +219,9 @@ def _cameras(
     if set(others) - set(called):
         raise InputError("--sub: expected NAME=URL with the name of a camera")
 
+    for url in urls:
+        if "://" not in url and not url.startswith("v4l2:") and not Path(url).exists():
+            raise InputError(f"{url}: there is no such file or folder; a stream begins with rtsp://, http:// or v4l2:")
     clock = Steady()
 
     def steady() -> bool:

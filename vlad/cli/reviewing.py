@@ -115,7 +115,9 @@ def _with_extra(load: Callable[[], Any]) -> Any:
     try:
         return load()
     except ModuleNotFoundError as error:
-        raise VladError(f"{error.name} is not here, which the page needs: pip install 'vlad[app]'") from None
+        raise VladError(
+            f"{error.name} is not here, which the page needs: pip install '.[app]' where vlad lies"
+        ) from None
 
 
 def _place(library: str, folder: str | None) -> str:

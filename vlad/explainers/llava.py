@@ -317,7 +317,7 @@ def _few_bits(name: str, bits: int) -> Any:
 
     if find_spec("bitsandbytes") is None:
         raise WeightsError(
-            f"explainer {name}: {bits} bits need bitsandbytes; install vlad[quantised] or set explainer_bits=16"
+            f"explainer {name}: {bits} bits need bitsandbytes; pip install '.[quantised]' where vlad lies or set explainer_bits=16"
         )
     config: Callable[..., Any] = BitsAndBytesConfig
     skipped = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]

@@ -132,9 +132,14 @@ class AlarmBook:
             return list(session.scalars(rows))
 
     def alarm_counts(self) -> dict[str, int]:
-        """How many there are by state, and how many go on, by `going`."""
+        """How many nobody judged yet there are by state, and how many go on, by `going`."""
         with self.database.read() as session:
-            found = {s: n for s, n in session.execute(select(AlarmRow.state, func.count()).group_by(AlarmRow.state))}
+            found = {
+                s: n
+                for s, n in session.execute(
+                    select(AlarmRow.state, func.count()).where(AlarmRow.verdict == "").group_by(AlarmRow.state)
+                )
+            }
             going = session.scalar(select(func.count()).select_from(AlarmRow).where(AlarmRow.ended.is_(None))) or 0
         return {**{s: found.get(s, 0) for s in STATES}, "going": going}
 

@@ -290,7 +290,9 @@ def _opened(url: str) -> tuple[Any, str]:
     try:
         files, root = url_to_fs(url, **OPTIONS.get(protocol, {}))
     except ImportError as error:
-        raise InputError(f"{protocol}: {str(error).splitlines()[0][:120]}; for S3 pip install 'vlad[s3]'") from None
+        raise InputError(
+            f"{protocol}: {str(error).splitlines()[0][:120]}; for S3 pip install '.[s3]' where vlad lies"
+        ) from None
     except (ValueError, TypeError) as error:
         raise InputError(f"{protocol}: no storage that can be used ({str(error).splitlines()[0][:120]})") from None
     return files, str(root).rstrip("/")

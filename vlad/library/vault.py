@@ -61,7 +61,9 @@ class Vault:
         try:
             from cryptography.fernet import Fernet
         except ModuleNotFoundError:
-            raise OutputError("cryptography is not here, which passwords need: pip install 'vlad[app]'") from None
+            raise OutputError(
+                "cryptography is not here, which passwords need: pip install '.[app]' where vlad lies"
+            ) from None
         path = self.path
         if make and not path.is_file():
             part = path.with_name(f".{KEY}.{uuid4().hex[:8]}")

@@ -252,6 +252,7 @@ class Alarms:
         self.newest = -np.inf
         self._pieces: list[_Piece] = []
         self._raised = sorted(raised)
+        self._keys = list(self._raised)  # summaries' too
         self._last: _Alarm | None = None
         if before is not None:
             told = (before.key, before.start, before.end, before.peak, before.label, before.zone)
@@ -379,10 +380,14 @@ class Alarms:
             return self._take(last, start, end, run, anew=True)
         if not over:
             self._raised.append(start)
-        best = max(run, key=lambda p: p.score)
+        best, again = (
+            max(run, key=lambda p: p.score),
+            start in self._keys,
+        )  # where time went back, the same is seen again
+        self._keys = [t for t in self._keys if abs(t - start) < HOUR] + [start]
         self._last = _Alarm(start, start, end, best.score, best.label, zone, summary=over)
         self._mark(run)
-        return [self._last.told("raised")]
+        return [self._last.told("grown" if again else "raised")]
 
     def _take(
         self, last: _Alarm, start: float, end: float, pieces: Sequence[_Piece], *, anew: bool = False

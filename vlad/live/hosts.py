@@ -26,6 +26,7 @@ METADATA = frozenset(  # where clouds tell a machine its own credentials
 CARRIERS = tuple(
     map(ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "::/96"))
 )  # of IPv4 in IPv6
+MEANT = "; allow it by name where it is meant"
 MOST = 16  # addresses of one host that are looked at
 
 
@@ -85,7 +86,7 @@ def resolved(
             found.append(address)
         why = why or (f"{name}: {address} {wrong}" if wrong and address != name else f"{address} {wrong}")
     if not found:
-        raise InputError(f"{why or f'{name}: there is no host of that name'}; allow it by name where it is meant")
+        raise InputError(f"{why or f'{name}: there is no host of that name'}{MEANT}")
     return found
 
 

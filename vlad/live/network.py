@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from vlad.errors import InputError, VladError
-from vlad.live.hosts import Network, connected, refused, resolved
+from vlad.live.hosts import MEANT, Network, connected, refused, resolved
 
 CONNECT, ANSWER = 5.0, 10.0  # seconds for a connection, and for an answer
 PACE = 16 << 20  # bytes a second from one camera at most
@@ -40,7 +40,7 @@ class Rules:
         try:
             return connected(host, port, CONNECT, private=True, allow=self.allow)
         except InputError as error:
-            raise (Unreachable if "no host of that name" in str(error) else Denied)(str(error)) from None
+            raise _refusal(error) from None
         except OSError as error:
             raise Unreachable(f"no connection ({error.strerror or error})") from None
 
@@ -49,11 +49,17 @@ class Rules:
         try:
             return resolved(host, port, private=private, allow=self.allow)[0]
         except InputError as error:
-            raise (Unreachable if "no host of that name" in str(error) else Denied)(str(error)) from None
+            raise _refusal(error) from None
 
     def near(self, ip: str) -> bool:
         """Whether an address that was checked is of a local network."""
         return bool(refused(ip_address(ip)))
+
+
+def _refusal(error: InputError) -> VladError:
+    if "no host of that name" in str(error):
+        return Unreachable(str(error))
+    return Denied(str(error).replace(MEANT, "; where it is meant, start with --allow and its network"))
 
 
 class Budget:

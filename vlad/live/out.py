@@ -231,7 +231,7 @@ def _words(error: Exception) -> str:
     if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
         return "it did not answer in time"
     if isinstance(error, ModuleNotFoundError):
-        return f"{error.name} is not here: pip install 'vlad[live]'"
+        return f"{error.name} is not here: pip install '.[live]' where vlad lies"
     if isinstance(error, OSError) and error.strerror:
         return f"it cannot be reached ({error.strerror})"
     return f"it cannot be reached ({type(error).__name__})"

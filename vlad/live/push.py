@@ -87,7 +87,7 @@ def _key(folder: Path) -> Any:
     try:
         from py_vapid import Vapid02, VapidException
     except ModuleNotFoundError:
-        raise OutputError("py_vapid is not here, which web push needs: pip install 'vlad[live]'") from None
+        raise OutputError("py_vapid is not here, which web push needs: pip install '.[live]' where vlad lies") from None
     path = folder / KEY
     try:
         if not path.is_file():

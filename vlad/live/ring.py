@@ -7,6 +7,7 @@ In: the head of each recording and its fragments, by `vlad.live.reader`. Out: fi
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -79,8 +80,9 @@ class Ring:
             session = self.folder / str(number)
             try:
                 session.mkdir()
-                _write(session / HEAD, head)
+                self._put(session / HEAD, head)
             except OSError as error:
+                shutil.rmtree(session, ignore_errors=True)
                 raise OutputError(f"{self.folder}: cannot be written ({error.strerror})") from None
             self._session, self._newest = session, 0.0
 
@@ -95,12 +97,32 @@ class Ring:
             self._newest, end = start, max(end, start + 0.001)
             path = self._session / f"{int(start * 1000)}-{int(end * 1000)}.m4s"
             try:
-                _write(path, piece)
+                self._put(path, piece)
             except OSError as error:
                 raise OutputError(f"{self.folder}: cannot be written ({error.strerror})") from None
         if abs(self.now() - self._swept) > SWEEP:
             self.forget()
         return path
+
+    def _put(self, path: Path, data: bytes) -> None:
+        """Write a file; on a full disk the oldest fragments make room, as they do where the ring is full. Raises OSError."""
+        try:
+            _write(path, data)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not self._make_room(2 * len(data)):
+                raise
+            _write(path, data)
+
+    def _make_room(self, size: int) -> bool:
+        """Forget the oldest fragments of so many bytes; whether there were any."""
+        freed = 0
+        for fragment in sorted(self.fragments()):
+            if freed >= size:
+                break
+            if not any(fragment.start < end and fragment.end > start for start, end in self._holds):
+                fragment.path.unlink(missing_ok=True)
+                freed += fragment.size
+        return freed > 0
 
     def held(self, start: float, end: float) -> None:
         """Keep what lies in a span until `released`; holds do not outlive the process: what is to stay is copied (`piece`)."""

@@ -359,6 +359,8 @@ class _Line:
         self.apart: float | None = None  # of the clock from one that nobody sets
         self.head: bytes | None = None  # of the recording, where it has to begin anew
         self.split = False
+        self.unkept: float | None = None  # since when nothing of it could be written, and why
+        self.why, self.why_unkept = "", ""
         self.until = 0.0  # the end of the newest snippet of this connection
         self._source: Tunnel | Feed | None = None
         self._child: Child | None = None
@@ -381,7 +383,7 @@ class _Line:
     def _again_and_again(self) -> None:
         waited = FIRST
         while not self.stop.is_set():
-            self._tell("connecting", self.state.why if self.state.state in ("lost", "refused") else "")
+            self._tell("connecting", self.why if self.state.state in ("lost", "refused") else "")
             began = self.clock.ticks()
             self.good = 0.0
             try:
@@ -518,7 +520,7 @@ class _Line:
         elif self.ring is not None:
             self._keep(kind, facts, data)
         if self.clock.ticks() - self.told > TELL:
-            self._tell(self.state.state, self.state.why)
+            self._tell(self.state.state, self.why)
 
     def _keep(self, kind: bytes, facts: dict[str, Any], data: bytearray) -> None:
         assert self.ring is not None
@@ -534,7 +536,15 @@ class _Line:
             else:
                 self.ring.add(bytes(data), facts["start"] + offset, facts["end"] + offset)
         except OutputError as error:
-            self._tell(self.state.state, f"not recorded: {str(error).replace(str(self.ring.folder), 'its ring')}")
+            self.split = True  # once it can be written again, it is another recording
+            if self.unkept is None:
+                self.unkept = facts["start"] + offset
+            self.why_unkept = f"not recorded: {str(error).replace(str(self.ring.folder), 'its ring')}"
+            self._tell(self.state.state, self.why)
+        else:
+            if self.unkept is not None:
+                since, self.unkept, self.why_unkept = self.unkept, None, ""
+                self._gap(since, facts["start"] + offset, "not recorded")
 
     def _snippet(self, kind: bytes, facts: dict[str, Any], data: bytearray) -> None:
         assert self.place is not None
@@ -549,7 +559,7 @@ class _Line:
         self._arrived(end, facts["arrived"])
         since = max(self.wall.of(start), self.wall.last)
         if self.lost_at is not None:
-            self._gap(self.lost_at, since, self.state.why or "the connection broke")
+            self._gap(self.lost_at, since, self.why or "the connection broke")
             self.lost_at = None
         snippet = Snippet(self.frames, start, end, quiet=kind == b"Q" and not self.fresh)
         self.place.put(_Waiting(snippet, since, max(self.wall.of(end), since + 1e-3), self.fresh))
@@ -585,6 +595,8 @@ class _Line:
 
     def _tell(self, state: str, why: str, *, quietly: bool = False) -> None:
         """Tell a state that is new, or what it was if it was not told lately. quietly: other words alone are no news."""
+        self.why = why
+        why = "; ".join(filter(None, (why, self.why_unkept)))
         changed = state != self.state.state or (why != self.state.why and not quietly)
         now = self.clock.now()
         if not changed and self.clock.ticks() - self.told < TELL:

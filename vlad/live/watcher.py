@@ -229,9 +229,8 @@ class Watcher:
             kept.pop(name, None)
 
     def _state(self, state: State) -> None:
-        if not state.kept or state.state in (
-            "lost",
-            "refused",
+        if (
+            not state.kept or state.state in ("lost", "refused") or state.why
         ):  # the stream that is only recorded speaks up where it is away
             self.states[state.camera] = state
             if state.state in ("on", "slow") and state.camera in self.unseen:
