@@ -1,5 +1,6 @@
 """The process that watches a library's cameras: real RTSP servers, a real library; alarms, clips of them, states, and what happens when it dies."""
 
+import errno
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ from vlad.clock import FIRST
 from vlad.config import make_settings
 from vlad.library import Library
 from vlad.library.tables import CameraRow
+from vlad.live import ring as ring_room
 from vlad.live.watcher import Watcher, place_of
 from vlad.pipeline import Analyzer
 from vlad.sim import simulate, write_video
@@ -134,6 +136,32 @@ def test_of_an_alarm_whose_connection_broke_every_recording_is_a_clip(library: L
         over.set()
     assert alarm.video_id == max(clips, key=lambda c: c.size).id
     assert {c.camera for c in clips} == {"door"}
+
+
+def test_while_nothing_can_be_written_it_is_told_and_recording_goes_on_afterwards(library: Library, running: Callable[[str], Watcher], fight: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    written, full = ring_room._write, threading.Event()
+
+    def write(path: Path, data: bytes) -> None:
+        if full.is_set():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written(path, data)
+
+    monkeypatch.setattr(ring_room, "_write", write)
+    full.set()
+    with rtsp({"/door": fight}) as port:
+        camera_id = camera(library, f"rtsp://127.0.0.1:{port}/door")
+        running("one")
+        until(
+            lambda: (
+                "not recorded: its ring: cannot be written (No space left on device)" in state(library).get("why", "")
+            )
+        )
+        assert not list((place_of(library, camera_id) / "ring").rglob("*.m4s"))
+        time.sleep(5)  # of fragments
+        full.clear()
+        until(lambda: list((place_of(library, camera_id) / "ring").rglob("*.m4s")))
+        until(lambda: "not recorded" not in state(library)["why"])
+        until(lambda: "not recorded" in [g[2] for g in state(library)["gaps"]])
 
 
 def test_what_a_recorder_drops_becomes_clips_and_those_of_its_alarms(library: Library, running: Callable[[str], Watcher], fight: Path, tmp_path: Path) -> None:  # fmt: skip
