@@ -219,7 +219,7 @@ class Watcher:
         """What whoever watched before told of a camera."""
         told = row.state or {}
         self.gaps[row.name] = deque((Gap(row.name, *gap) for gap in told.get("gaps", ())), maxlen=GAPS)
-        if told.get("seen"):
+        if told.get("seen") and not Path(row.url).is_dir():  # a recorder's files are read afterwards
             self.unseen[row.name] = told["seen"]
 
     def _end(self, name: str) -> None:
@@ -229,9 +229,8 @@ class Watcher:
             kept.pop(name, None)
 
     def _state(self, state: State) -> None:
-        if (
-            not state.kept or state.state in ("lost", "refused") or state.why
-        ):  # the stream that is only recorded speaks up where it is away
+        # the stream that is only recorded speaks up where something is wrong with it
+        if not state.kept or state.state in ("lost", "refused") or state.why:
             self.states[state.camera] = state
             if state.state in ("on", "slow") and state.camera in self.unseen:
                 self._gap(Gap(state.camera, self.unseen.pop(state.camera), self.clock.now(), "nobody watched"))
