@@ -4,7 +4,6 @@ import { Board } from "./board.js";
 import { button, choice, el, fault, labelled, say, sure, tried, uppermost, zoned } from "./dom.js";
 import { clipsOf, frameOf, pictureOf } from "./frames.js";
 import { Hours } from "./hours.js";
-import { HERE } from "./times.js";
 
 const DRAW = "you can draw all the same.";
 const DEVICE = /^(v4l2:|\/dev\/(video\d|v4l\/))/;
@@ -163,7 +162,7 @@ export class Form {
     for (const [key, one] of Object.entries(this.numbers)) one.value = settings[key] ?? "";
     this.fields.name.disabled = Boolean(camera);
     for (const key of ["user", "password"]) this.fields[key].placeholder = camera?.opened ? "as kept" : "";
-    this.clock.value = camera ? (settings.clock ?? "") : HERE;
+    this.clock.value = settings.clock ?? "";
     this.hours.load(settings.schedule ?? []);
     this.board.load((settings.zones ?? []).map((zone) => ({ ...structuredClone(zone), kind: "zone" })));
     this.faults();

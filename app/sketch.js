@@ -2,7 +2,7 @@
 //
 // Drawing: a click, or Enter at the pen, adds a corner; arrows move the pen, Delete takes the last corner back, Escape ends. Afterwards every corner of the chosen shape
 // is a button: it is dragged, or moved by arrows (Shift: further); Enter adds one after it, Delete removes it, Escape leaves it.
-import { el, fill, say } from "./dom.js";
+import { el, fill, hush, say } from "./dom.js";
 import { drawing, label } from "./shapes.js";
 
 const STEP = 0.005,
@@ -92,6 +92,7 @@ export class Sketch {
     if (!this.pen) return;
     const { unfinished } = this;
     this.pen = null;
+    hush(); // how to draw
     if (unfinished) {
       this.shapes.splice(this.shapes.indexOf(this.chosen), 1);
       this.chosen = null;
@@ -109,6 +110,7 @@ export class Sketch {
   }
 
   drop(shape) {
+    if (this.pen) hush();
     this.pen = null;
     this.shapes.splice(this.shapes.indexOf(shape), 1);
     if (this.chosen === shape) this.chosen = null;

@@ -1,13 +1,22 @@
 // Where alarms are told: webhooks, MQTT, e-mail; how messages fared. And this very browser, by web push.
 import { api, patch, post, put, remove } from "./api.js";
-import { button, choice, el, fill, labelled, say, sends, sure, tried } from "./dom.js";
-import { ago } from "./times.js";
+import { button, choice, el, fault, fill, labelled, say, sure, tried } from "./dom.js";
+import { ago, when } from "./times.js";
 
 const KINDS = {
   webhook: { words: "webhook", place: "https://example.org/hook", secret: "Key it is signed with, 16 letters or more" },
   mqtt: { words: "MQTT", place: "mqtts://broker.example.org", secret: "user:password" },
   mail: { words: "e-mail", place: "smtps://mail.example.org", secret: "user:password" },
 };
+const PLAIN = "smtp://mail.local"; // where it is to be read by anybody on its way
+
+/** Why messages wait, and when the next is tried. */
+function waits({ on, waiting, error, next }) {
+  if (!waiting) return "";
+  const tries = !on ? "" : next > Date.now() / 1000 ? `next try at ${when(next).slice(11, 19)}` : "tried now";
+  return `, ${waiting} waiting${error ? `: ${error}` : ""}${tries ? `; ${tries}` : ""}`;
+}
+
 const list = (text) =>
   text
     .split(/[\s,]+/)
@@ -50,7 +59,7 @@ export class Targets {
           "li",
           {},
           el("strong", {}, t.name),
-          ` ${KINDS[t.kind]?.words ?? t.kind}, ${t.address}${t.on ? "" : ", off"}${t.waiting ? `, ${t.waiting} waiting` : ""} `,
+          ` ${KINDS[t.kind]?.words ?? t.kind}, ${t.address}${t.on ? "" : ", off"}${waits(t)} `,
           button(`Send a test to ${t.name}`, () => tried(() => this.test(t, fared)), { picture: "play", words: false }),
           button(`${t.on ? "Switch off" : "Switch on"} ${t.name}`, () => tried(() => this.change(t)), {
             picture: t.on ? "pause" : "check",
@@ -99,29 +108,71 @@ export class Targets {
       allow = text({ placeholder: "192.168.1.0/24" }),
       sender = text({ type: "email", maxLength: 320 }),
       to = text({}),
-      mail = el("div", { class: "row tight" }, labelled("From", sender), labelled("To, several with commas", to)),
-      key = el("span", {});
+      plain = choice([
+        ["", "yes (TLS or STARTTLS)"],
+        ["plain", "no, within the private networks named here"],
+      ]),
+      mail = el(
+        "div",
+        { class: "row tight" },
+        labelled("From", sender),
+        labelled("To, several with commas", to),
+        labelled("Encrypted", plain),
+      ),
+      key = el("span", {}),
+      fields = { name, address, secret, allow, sender, to },
+      calm = () => Object.values(fields).forEach((one) => fault(one));
     const turned = () => {
-      address.placeholder = KINDS[kind.value].place;
+      const mails = kind.value === "mail";
+      address.placeholder = mails && plain.value ? PLAIN : KINDS[kind.value].place;
       key.textContent = KINDS[kind.value].secret;
-      mail.hidden = kind.value !== "mail";
+      mail.hidden = !mails;
+      sender.required = to.required = mails;
+      calm();
     };
-    kind.addEventListener("change", turned);
+    /** The field that a line of the server's is about. */
+    const about = ({ message, data }) => {
+      const [, part, key] = data?.detail?.[0]?.loc ?? [];
+      if (part) return fields[key] ?? fields[part] ?? address;
+      if (/of that name$|a name of/.test(message)) return name;
+      if (/mail needs/.test(message)) return to;
+      if (/private networks|^allow/.test(message)) return allow;
+      return /is signed|as user:password/.test(message) ? secret : address;
+    };
+    kind.addEventListener("change", () => {
+      secret.value = ""; // a key is no password
+      turned();
+    });
+    plain.addEventListener("change", turned);
     turned();
+    const add = async (made) => {
+      calm();
+      const settings = { allow: list(allow.value) };
+      if (kind.value === "mail")
+        Object.assign(settings, { sender: sender.value.trim(), to: list(to.value), plain: Boolean(plain.value) });
+      const told = { kind: kind.value, name: name.value, address: address.value.trim(), settings };
+      try {
+        await post("/targets", secret.value ? { ...told, secret: secret.value } : told);
+      } catch (error) {
+        const field = about(error);
+        error.message = error.message.replace(/^(target:|allow) /, "");
+        fault(field, error.message);
+        field.focus();
+        throw error;
+      }
+      made.reset();
+      turned();
+      say("Alarms are told there from now on. Send a test to see that it works.");
+      await this.list();
+    };
     return el(
       "form",
       {
         class: "row tight",
-        onsubmit: sends(address, async (made) => {
-          const settings = { allow: list(allow.value) };
-          if (kind.value === "mail") Object.assign(settings, { sender: sender.value.trim(), to: list(to.value) });
-          const told = { kind: kind.value, name: name.value, address: address.value.trim(), settings };
-          await post("/targets", secret.value ? { ...told, secret: secret.value } : told);
-          made.reset();
-          turned();
-          say("Alarms are told there from now on. Send a test to see that it works.");
-          await this.list();
-        }),
+        onsubmit: (event) => {
+          event.preventDefault();
+          tried(() => add(event.target));
+        },
       },
       labelled("Kind", kind),
       labelled("Name", name),

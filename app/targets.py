@@ -5,6 +5,7 @@ In: addresses and secrets. Out: targets, of which nobody is told more than that 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
@@ -63,13 +64,19 @@ class Changes(Body):
     settings: Settings | None = None
 
 
-def told(request: Request, row: TargetRow) -> dict[str, Any]:
-    """A target. address: without its path, which is a secret too; opened: whether any is kept; waiting: messages on their way to it."""
-    found = library(request)
-    return {
-        "id": row.id, "kind": row.kind, "name": row.name, "address": row.address, "cameras": row.cameras, "on": row.on, "settings": row.settings,
-        "opened": row.id in found.targets_with_secret(), "waiting": found.waiting().get(row.id, 0), "created": row.created,
-    }  # fmt: skip
+def told(request: Request, rows: Sequence[TargetRow]) -> list[dict[str, Any]]:
+    """Targets. address: without its path, which is a secret too; opened: whether any is kept; waiting: messages on their way to it; error: why they wait, '' where none was tried;
+    next: when the next of them is tried (s since 1970), null where none waits."""
+    kept = library(request)
+    opened, waiting, troubles = kept.targets_with_secret(), kept.waiting(), kept.troubles()
+    return [
+        {
+            "id": row.id, "kind": row.kind, "name": row.name, "address": row.address, "cameras": row.cameras, "on": row.on, "settings": row.settings,
+            "opened": row.id in opened, "waiting": waiting.get(row.id, 0), "error": error, "next": when, "created": row.created,
+        }
+        for row in rows
+        for error, when in [troubles.get(row.id, ("", None))]
+    ]  # fmt: skip
 
 
 def message(row: OutboxRow) -> dict[str, Any]:
@@ -84,7 +91,7 @@ def message(row: OutboxRow) -> dict[str, Any]:
 @router.get("/targets")
 def targets(request: Request, caller: Admin) -> list[dict[str, Any]]:
     """All of them by name."""
-    return [told(request, row) for row in library(request).targets()]
+    return told(request, library(request).targets())
 
 
 @router.post("/targets", status_code=201)
@@ -93,7 +100,7 @@ def add(request: Request, caller: Admin, body: NewTarget) -> dict[str, Any]:
     settings = body.settings.model_dump(mode="json", exclude_defaults=True) if body.settings else {}
     check_target(body.kind, body.address, body.secret or "", settings)
     changes = body.model_dump(exclude_none=True, exclude={"settings"})
-    return told(request, library(request).save_target(caller.user, {**changes, "settings": settings}))
+    return told(request, [library(request).save_target(caller.user, {**changes, "settings": settings})])[0]
 
 
 @router.patch("/targets/{target_id}")
@@ -103,7 +110,7 @@ def change(request: Request, caller: Admin, target_id: Id, body: Changes) -> dic
     settings = row.settings if body.settings is None else body.settings.model_dump(mode="json", exclude_defaults=True)
     check_target(row.kind, body.address or row.address, body.secret, settings)
     changes = body.model_dump(exclude_none=True, exclude={"settings"})
-    return told(request, library(request).save_target(caller.user, {**changes, "settings": settings}, target_id))
+    return told(request, [library(request).save_target(caller.user, {**changes, "settings": settings}, target_id)])[0]
 
 
 @router.delete("/targets/{target_id}")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
-from receivers import webhook
+from receivers import status, webhook
 from serving import Person, client
 from vlad.app.background import Retention
 
@@ -134,7 +134,14 @@ def test_a_target_is_made_tested_changed_and_removed(api: TestClient, library: L
         for _ in range(3):
             ask(api, "POST", f"{path}/test", expect=202)
         ask(api, "POST", f"{path}/test", expect=409)
-        assert ask(api, "GET", "/targets")[0]["waiting"] == 3
+        (told,) = ask(api, "GET", "/targets")
+        assert (told["waiting"], told["error"], told["next"] <= time.time()) == (3, "", True)
+        hook.answer = status(503)
+        courier = Courier(library)
+        courier.turn()
+        courier.close()
+        (told,) = ask(api, "GET", "/targets")
+        assert (told["waiting"], told["error"], told["next"] > time.time()) == (3, "it answered 503", True)
     ask(api, "PATCH", path, {"address": "https://other.example/"})
     assert library.target_access(desk["id"]).secret == ""
     ask(api, "PATCH", path, {"secret": "short"}, 422)

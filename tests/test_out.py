@@ -190,7 +190,7 @@ def test_no_private_address_unless_it_is_allowed_also_where_a_name_turns(library
         with pytest.raises(InputError, match=r"target|allow|authorities"):
             check_target("webhook", address, secret, settings)
     target.address, target.settings = "http://hooks.example/", dict(HERE)
-    with pytest.raises(InputError, match="without TLS only networks"):  # a public host over plain HTTP
+    with pytest.raises(InputError, match="without TLS only the private networks"):  # a public host over plain HTTP
         post_webhook(target, Access(SECRET), {"key": "k"}, now=T, lookup=leads_to("93.184.216.34"))
 
 
@@ -349,10 +349,14 @@ def test_no_mail_goes_out_in_the_clear_and_none_to_what_is_no_mailbox(library: L
         target = to(library, root, f"smtp://127.0.0.1:{controller.port}", "mail", "", **settings)
         library.test_target(root, target.id)
         carry(library)
-        assert rows(library)[0].error == "its mail server did not take it (SMTPNotSupportedError)"
+        assert rows(library)[0].error == "it offers no STARTTLS"
+        assert library.troubles() == {target.id: ("it offers no STARTTLS", rows(library)[0].next)}
         library.save_target(root, {"settings": {**HERE, **settings, "plain": True}}, target.id)
         carry(library, now=lambda: time.time() + 6)
         assert rows(library)[0].sent is not None
+        assert library.troubles() == {}
+        with pytest.raises(out.FailedError, match="it takes no user and password"):
+            out.send_mail(library.target(target.id), "a:b", {"type": "test", "key": "k", "at": T}, None)
         sink.answer = "550 \x1b[31mno"
         library.test_target(root, target.id)
         carry(library)
@@ -364,6 +368,8 @@ def test_no_mail_goes_out_in_the_clear_and_none_to_what_is_no_mailbox(library: L
             check_target("mail", "smtps://mail.example", "a:b", wrong)
     with pytest.raises(InputError, match="user:password"):
         check_target("mail", "smtps://mail.example", "nothing", settings)
+    with pytest.raises(InputError, match="without encryption"):
+        check_target("mail", "smtp://mail.example", "a:b", {**settings, "plain": True})
     assert mail_of(target, {"type": "test", "key": "k", "at": T, "by": "ann"}, None)["Subject"] == "vlad: test of mail"
 
 

@@ -1,5 +1,7 @@
 """Wall and Alarms as their users meet them: a camera of a real RTSP server is added, watched and played; alarms are answered by keys, each for what is on screen. In a real browser."""
 
+import itertools
+import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -107,6 +109,21 @@ def test_alarms_are_answered_by_keys_for_what_is_on_screen(tmp_path: Path, visit
         until(lambda: other.locator(".tile").count() == 2)
 
 
+def test_help_lies_over_nothing_on_a_phone(tmp_path: Path, visit: Open) -> None:
+    library = Library(tmp_path / "library")
+    library.save_camera(library.local_user(), {"name": "door", "url": "rtsp://192.0.2.1/x", "on": False})
+    with serving(tmp_path / "library") as address:
+        for width, (name, first) in itertools.product(
+            (390, 1400), {"wall": ".tile", "alarms": "select >> nth=1"}.items()
+        ):
+            page = visit(f"{address}/#{name}", allowed=(404,), width=width)
+            help_, below = (page.locator(f"#room-{name} {one}").bounding_box() for one in (".help", first))
+            assert help_ is not None
+            assert below is not None
+            apart = help_["y"] + help_["height"] <= below["y"] or below["x"] + below["width"] <= help_["x"]
+            assert apart, (name, width)
+
+
 def test_an_alarms_clip_opens_where_it_happened(tmp_path: Path, visit: Open, clip: Path) -> None:
     """A recorder's file is long, and holds more than one."""
     library, began = Library(tmp_path / "library"), time.time() - 600
@@ -149,10 +166,21 @@ def test_where_alarms_are_told_is_said_in_settings(tmp_path: Path, visit: Open) 
         form = "form:has(label:has-text('Private networks'))"
         page.fill(f"{form} label:has-text('Name') input", "control room")
         page.fill(f"{form} label:has-text('Address') input", f"http://127.0.0.1:{hook.server_port}/a-secret-path")
-        page.fill(f"{form} label:has-text('Key it is signed with') input", "k" * 20)
+        key, allow = (
+            f"{form} label:has-text('{words}') input" for words in ("Key it is signed with", "Private networks")
+        )
+        page.fill(key, "short")
+        page.fill(allow, "127.0.0.1/32")
         page.click(f"{form} button")
-        page.wait_for_selector(f"{form} .fault:visible")  # this machine is no receiver unless it is named
-        page.fill(f"{form} label:has-text('Private networks') input", "127.0.0.1/32")
+        page.wait_for_selector(f"{key} + .fault:text-matches('^a webhook is signed with a key')")
+        page.fill(key, "k" * 20)
+        page.fill(allow, "")
+        page.click(f"{form} button")  # this machine is no receiver unless it is named
+        page.wait_for_selector(f"{allow} + .fault >> text=name the private networks that it may be in")
+        page.fill(allow, "here")
+        page.click(f"{form} button")
+        page.wait_for_selector(f"{allow} + .fault:text-matches('^.here.: expected a network')")
+        page.fill(allow, "127.0.0.1/32")
         page.click(f"{form} button")
         page.wait_for_selector("[aria-label='Where alarms are told'] li:has-text('control room')")
         assert "a-secret-path" not in page.content()
@@ -165,5 +193,34 @@ def test_where_alarms_are_told_is_said_in_settings(tmp_path: Path, visit: Open) 
         page.click("[aria-label='Remove control room']")
         page.click("dialog[open] button.main")
         page.wait_for_selector("text=Nowhere but on this page.")
+
+        page.fill(key, "k" * 20)
+        page.select_option(f"{form} label:has-text('Kind') select", "mail")
+        secret = f"{form} label:has-text('user:password') input"
+        assert page.input_value(secret) == ""  # a webhook's key is no password of a mail server's
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            port = silent.getsockname()[1]
+        page.fill(f"{form} label:has-text('Name') input", "guard")
+        page.fill(f"{form} label:has-text('Address') input", f"smtp://127.0.0.1:{port}")
+        page.fill(f"{form} label:has-text('From') input", "vlad@example.org")
+        page.fill(f"{form} label:has-text('To') input", "guard@example.org")
+        page.select_option(f"{form} label:has-text('Encrypted') select", "plain")
+        page.fill(secret, "nobody")
+        page.click(f"{form} button")
+        page.wait_for_selector(f"{allow} + .fault >> text=name the private networks that it may be in")
+        page.fill(allow, "127.0.0.1/32")
+        page.click(f"{form} button")
+        page.wait_for_selector(f"{secret} + .fault:text-matches('^expected a user and a password')")
+        page.fill(secret, "")
+        page.click(f"{form} button")
+        page.wait_for_selector("[aria-label='Where alarms are told'] li:has-text('guard')")
+        (made,) = library.targets()
+        assert (made.settings["plain"], made.settings["to"]) == (True, ["guard@example.org"])
+        page.click("[aria-label='Send a test to guard']")
+        page.wait_for_selector("[aria-label='Where alarms are told'] li:has-text('not yet: it cannot be reached')")
+        page.reload()
+        page.wait_for_selector(
+            "[aria-label='Where alarms are told'] li:text-matches('1 waiting: it cannot be reached .*; (next try at|tried now)')"
+        )
     hook.shutdown()
     hook.server_close()

@@ -201,6 +201,16 @@ class Outbox:
             failed = session.scalar(select(func.count()).select_from(OutboxRow).where(OutboxRow.failed != "")) or 0
             return {**{i: n for i, n in session.execute(found)}, "failed": failed}
 
+    def troubles(self) -> dict[str, tuple[str, float]]:
+        """Why messages wait and when the next of them is tried (s since 1970), by id of their target: the error of the newest that has one, '' where none was tried yet."""
+        one, newest = OutboxRow.target_id, (OutboxRow.error == "", OutboxRow.created.desc(), OutboxRow.id)
+        soonest = func.min(OutboxRow.next).over(partition_by=one).label("soonest")
+        place = func.row_number().over(partition_by=one, order_by=newest).label("place")
+        found = select(one, OutboxRow.error, soonest, place).where(*_open()).subquery()
+        with self.database.read() as session:
+            rows = session.execute(select(found.c.target_id, found.c.error, found.c.soonest).where(found.c.place == 1))
+            return {target_id: (error, when) for target_id, error, when in rows}
+
     def claim_messages(
         self, now: float, count: int = 20, target_id: str = "", *, but: Collection[str] = ()
     ) -> list[OutboxRow]:

@@ -207,6 +207,7 @@ class Library:
         self.targets, self.target, self.targets_with_secret = outbox.targets, outbox.target, outbox.targets_with_secret
         self.save_target, self.remove_target, self.test_target = outbox.save_target, outbox.remove_target, outbox.test_target  # fmt: skip
         self.target_access, self.messages, self.waiting = outbox.target_access, outbox.messages, outbox.waiting
+        self.troubles = outbox.troubles
         self.claim_messages, self.message_sent, self.message_failed = outbox.claim_messages, outbox.message_sent, outbox.message_failed  # fmt: skip
         self.forget_messages = outbox.forget_messages
         self.subscribe, self.unsubscribe, self.push_gone = outbox.subscribe, outbox.unsubscribe, outbox.push_gone

@@ -34,7 +34,7 @@ def login(secret: str) -> tuple[str, str]:
     """user:password of a secret. Raises InputError."""
     user, colon, password = secret.partition(":")
     if not colon or not user:
-        raise InputError("target: expected a secret such as user:password")
+        raise InputError("target: expected a user and a password, as user:password")
     return user, password
 
 

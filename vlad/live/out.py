@@ -61,18 +61,18 @@ def check_target(kind: str, address: str, secret: str | None, settings: Mapping[
     if parts.scheme not in SCHEMES[kind]:
         raise InputError(f"target: expected an address that begins with {' or '.join(f'{s}://' for s in SCHEMES[kind])}")  # fmt: skip
     allow = networks(settings.get("allow") or ())
-    if parts.scheme in ("http", "mqtt") and not allow:
+    if (parts.scheme in ("http", "mqtt") or (kind == "mail" and settings.get("plain"))) and not allow:
         raise InputError(
-            f"target: {parts.scheme}:// is read by anybody on its way; only for networks that `allow` names"
+            "target: without encryption anybody on its way reads it; name the private networks that it may be in"
         )
     if settings.get("authorities"):
         Named.of("x", str(settings["authorities"]))
     if kind == "webhook" and secret is not None and len(secret) < SHORTEST:
-        raise InputError(f"target: a webhook is signed, with a secret of {SHORTEST} letters or more")
+        raise InputError(f"target: a webhook is signed with a key, its secret, of {SHORTEST} letters or more")
     if kind == "mail":
         told = [settings.get("sender") or "", *(settings.get("to") or [])]
         if len(told) < 2 or any(not _mailbox(t) for t in told):
-            raise InputError("target: mail needs `sender` and `to`, addresses such as guard@example.org")
+            raise InputError("target: mail needs a sender and receivers, addresses such as guard@example.org")
     if kind == "mail" and secret:
         login(secret)
     if kind == "mqtt" and secret:
@@ -318,8 +318,14 @@ def send_mail(target: TargetRow, secret: str, payload: Mapping[str, Any], pictur
     try:
         server.connect(address, port)
         if parts.scheme == "smtp" and not plain:
+            server.ehlo_or_helo_if_needed()
+            if not server.has_extn("starttls"):
+                raise FailedError("it offers no STARTTLS")
             server.starttls(context=context)
         if secret:
+            server.ehlo_or_helo_if_needed()
+            if not server.has_extn("auth"):
+                raise FailedError("it takes no user and password")
             server.login(*login(secret))
         left_out = server.send_message(mail)
         with suppress(smtplib.SMTPException):

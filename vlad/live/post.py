@@ -35,7 +35,7 @@ def checked_hosts(host: str, port: int, allow: Sequence[Network], lookup: Lookup
     if plain:
         found = [a for a in found if any(ip_address(a).version == n.version and ip_address(a) in n for n in allow)]
     if not found:
-        raise InputError(f"{host}: without TLS only networks that `allow` names are told anything")
+        raise InputError(f"{host}: without TLS only the private networks that it may be in are told anything")
     return found
 
 
