@@ -411,7 +411,13 @@ def test_the_command_prints_lines_keeps_a_ring_and_tells_no_secret(film: Path, t
             "--name", "gate", "--name", "wrong", "--name", "cloud", "--allow", "127.0.0.0/8", "--password-file", str(secrets), "--keep", str(tmp_path / "kept"),
             "--json", "--set", "enter=0.0",
         ]  # fmt: skip
-        running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        running = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
         lines: list[dict[str, Any]] = []
         assert running.stdout is not None
         arguments = ""
