@@ -292,6 +292,7 @@ def test_a_clock_that_jumps_makes_no_ring_forget(library: Library, root: User) -
     assert watcher._steady()
 
 
+@pytest.mark.slow
 def test_a_clip_that_takes_long_holds_up_no_turn_and_what_the_killed_left_is_swept(library: Library, root: User, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     settings, made, turns = make_settings(explain=False, cache=None), threading.Event(), [0]
     analyzer: Any = SimpleNamespace(settings=settings, encoder=None, scorer=None, detector=None)
