@@ -225,9 +225,8 @@ def main(argv: Sequence[str]) -> int:
     work.mkdir(parents=True, exist_ok=True)
     scene, clip = work / "scene.mp4", work / "camera.mp4"
     world = simulate(SCENE, duration=ACTION, events=("fighting",))
-    if not clip.exists():
-        write_video(world, scene)
-        camera_clip(scene, clip, rate=RATE, lead=LEAD, still=LENGTH - LEAD - ACTION)
+    write_video(world, scene)
+    camera_clip(scene, clip, rate=RATE, lead=LEAD, still=LENGTH - LEAD - ACTION)
     (fight,) = (e for e in world.events if e.anomalous)
     start, over = LEAD + fight.start, LEAD + fight.end
     shutil.rmtree(work / "library", ignore_errors=True)
